@@ -1,0 +1,62 @@
+# weft: build, test, run.  `make help` lists the targets.
+#
+# All sources of a folder are built: a new .c file needs no line here.
+
+B       ?= build
+PREFIX  ?= /usr/local
+CC      ?= cc
+PKGS    := msgpack yaml-0.1 lmdb libmicrohttpd gnutls libxxhash libzstd yajl liburcu libprotobuf-c
+CSTD    := -std=gnu11
+WARN    := -Wall -Wextra -Wno-unused-parameter
+OPT     ?= -O2 -g
+SAN     ?=
+CPPFLAGS += -Iinclude -I. -I$(B)/gen -D_GNU_SOURCE -D_LGPL_SOURCE $(DEFS)
+CFLAGS  += $(CSTD) $(WARN) $(OPT) $(SAN) -fno-strict-aliasing -pthread $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -ldl
+LDFLAGS += $(SAN) -pthread -Wl,--build-id -rdynamic
+
+LIB_SRC  := $(filter-out procs/main.c procs/kube/gen/%,$(shell find shm ipc procs -name '*.c'))
+TEST_SRC := $(wildcard tests/unit/test_*.c)
+BENCH_SRC := $(wildcard bench/bench_*.c)
+LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o)
+TESTS    := $(TEST_SRC:tests/unit/%.c=$(B)/tests/%)
+BENCHES  := $(BENCH_SRC:bench/%.c=$(B)/bench/%)
+
+all: $(B)/weft
+
+include $(wildcard procs/kube/gen/gen.mk)
+
+$(LIB_OBJ) $(B)/procs/main.o: | $(GENERATED)
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/libweft.a: $(LIB_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(B)/weft: $(B)/procs/main.o $(B)/libweft.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(B)/tests/%: $(B)/tests/unit/%.o $(B)/libweft.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs check) $(LDLIBS)
+
+$(B)/bench/%: $(B)/bench/%.o $(B)/libweft.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+tests: $(TESTS)
+benches: $(BENCHES)
+
+# One unit test by name: make unit-ring
+unit-%: $(B)/tests/test_%
+	$<
+
+clean:
+	rm -rf $(B)
+
+.PHONY: all tests benches clean
+.SECONDARY:
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,133 @@
+/*
+ * cache_write.h - the object cache: what the store alone may do.
+ *
+ * The life of a write:
+ *   1. cw_prepare_*() checks memory, builds the version and (for a create) the
+ *      entry, and makes it the entry's `pending`.  Readers see nothing.  The
+ *      next prepare of the same object builds on the pending version.
+ *   2. The store makes the batch durable.
+ *   3. cw_publish() in resourceVersion order: newest, indexes, lists,
+ *      aggregates, journal, and at last the cache's rv (cw_commit_rv).
+ *   or 2'. cw_abort() of everything prepared and not published, newest first.
+ *   4. cw_reclaim() now and then: moves the journal's oldest on and frees what
+ *      a grace period has passed for.
+ *
+ * Nothing here blocks.  Memory running out in a prepare returns WEFT_ENOMEM
+ * and leaves the cache as it was.  A publish never fails: everything it needs
+ * was reserved by the prepare.
+ */
+#ifndef WEFT_CACHE_WRITE_H
+#define WEFT_CACHE_WRITE_H
+
+#include "weft/cache.h"
+
+struct cache_writer;
+
+struct cache_options {
+	uint64_t size_max;    /* bytes of address space; default 16 GiB */
+	uint64_t size_first;  /* bytes reserved at start; default 2 MiB */
+	uint32_t journal_min; /* records always kept; default 65,536 */
+	uint32_t journal_max; /* default 1,048,576; between them the window
+			       * follows the number of objects */
+};
+
+/* Create generation `generation` under segment name `name`; the first write
+ * will get resourceVersion rv_start + 1. */
+int cw_create(struct cache_writer **out, const char *name, uint32_t generation,
+	      const uint8_t cluster_id[16], uint64_t rv_start, const struct cache_options *opt,
+	      struct err *e);
+void cw_close(struct cache_writer *w);
+
+/* The store reads its own cache through the same functions as everyone else;
+ * it needs no read section. */
+const struct cache *cw_cache(const struct cache_writer *w);
+
+/* Tell the writer which reader words exist now (all processes' readers).
+ * The array is copied. */
+void cw_set_readers(struct cache_writer *w, struct prcu_reader *const *readers, size_t n);
+
+/* One version to be built.  For an update, parts not in `mask` are taken over
+ * from the version before, as are holes unless PART_STATUS is in the mask. */
+struct version_in {
+	uint32_t mask; /* 1 << enum part */
+	/* What a part in the mask becomes: part_ref if not 0 (a blob the caller
+	 * interned, for PART_LABELS too), else the bytes in part; n == 0: absent. */
+	struct str part[PART_COUNT];
+	blob_ref part_ref[PART_COUNT];
+	const uint32_t *holes;
+	uint8_t nholes;
+	uint64_t cause;
+	uint16_t writer_kind;
+	uint32_t generation;
+	uint32_t deletion_s;
+	int32_t grace_s;
+	uint8_t flags;	/* VERSION_FINALIZERS, _OWNED, _MEMORY; the rest is set here */
+	struct hot hot; /* .node is set here, from `node` */
+	struct str node; /* pod: its node's name; Node: its own name; else empty */
+	/* Owners, controller first if there is one; taken over when PART_META is
+	 * not in the mask. */
+	const uint8_t (*owner_uids)[16];
+	uint8_t nowners;
+	bool has_controller;
+};
+
+/* Intern bytes and hold a reference; 0 when memory is out.  cw_blob_drop()
+ * gives it back (freed after a grace period when it was the last). */
+blob_ref cw_blob(struct cache_writer *w, struct str bytes);
+void cw_blob_drop(struct cache_writer *w, blob_ref b);
+
+/* Make room for `n` more objects of `type` at once, so that a burst does not
+ * resize indexes step by step.  May do nothing. */
+void cw_expect(struct cache_writer *w, uint16_t type, uint64_t n);
+
+/* A new object.  WEFT_EEXIST if a live or pending one has this key;
+ * WEFT_ENOMEM; WEFT_EINVAL for a name over 253 bytes.  Its resourceVersion is
+ * `rv` (dense: the caller counts; during recovery any rv <= rv_start may be
+ * given with cw_restore instead). */
+int cw_prepare_create(struct cache_writer *w, uint16_t type, struct str ns, struct str name,
+		      const uint8_t uid[16], uint32_t created_s, uint64_t rv,
+		      const struct version_in *in, struct version **out);
+
+/* A new version of a live object; WEFT_ENOENT if its newest or pending
+ * version is a tombstone. */
+int cw_prepare_update(struct cache_writer *w, struct entry *e, uint64_t rv,
+		      const struct version_in *in, struct version **out);
+
+/* A tombstone; takes over all parts, so that watchers see the last state. */
+int cw_prepare_delete(struct cache_writer *w, struct entry *e, uint64_t rv, uint64_t cause,
+		      uint16_t writer_kind, struct version **out);
+
+void cw_publish(struct cache_writer *w, struct version *v);
+/* All versions up to `rv` are published: let readers see that. */
+void cw_commit_rv(struct cache_writer *w, uint64_t rv);
+void cw_abort(struct cache_writer *w, struct version *v);
+
+/* Recovery: put an object in as it was, published at once, outside the journal
+ * (created_rv and rv as given).  Owners that do not exist yet are linked by
+ * cw_restore_done(). */
+int cw_restore(struct cache_writer *w, uint16_t type, struct str ns, struct str name,
+	       const uint8_t uid[16], uint32_t created_s, uint64_t created_rv, uint64_t rv,
+	       const struct version_in *in, struct entry **out);
+void cw_restore_done(struct cache_writer *w);
+
+/* The store's own look at what is prepared but not yet published. */
+struct entry *cw_find(struct cache_writer *w, uint16_t type, struct str ns, struct str name);
+struct entry *cw_find_uid(struct cache_writer *w, const uint8_t uid[16]);
+/* Newest state including pending; NULL if it is a tombstone or nothing. */
+const struct version *cw_newest(struct cache_writer *w, const struct entry *e);
+
+/* Move the journal's oldest record on by up to `max` records, start or finish
+ * a grace period, free.  Returns how many blocks were freed.  Never waits. */
+size_t cw_reclaim(struct cache_writer *w, uint32_t max);
+
+/* Which reader has blocked the running grace period, and since when (monotonic
+ * ns); false if none does. */
+bool cw_blocker(const struct cache_writer *w, size_t *reader, int64_t *since_ns);
+
+/* Checks every invariant of the cache (indexes agree, counts are sums,
+ * reference counts are right, nothing leaked), for tests; slow. */
+int cw_verify(struct cache_writer *w, struct err *e);
+
+struct arena *cw_arena(struct cache_writer *w);
+
+#endif
