@@ -1,0 +1,108 @@
+/*
+ * ring.h - single-producer single-consumer byte rings between processes, and
+ * their doorbells.
+ *
+ * The two ends lie in different segments, as nobody writes another's segment:
+ *   struct ring_out   in the producer's segment: head, and the bytes
+ *   struct ring_in    in the consumer's segment: tail, and "I sleep"
+ *
+ * A record is a 32-bit length and that many bytes, padded to 8.  It becomes
+ * visible by one release store of `head` after it is whole ([ring.R1] /
+ * [ring.A1]); space becomes free by one release store of `tail` ([ring.R2] /
+ * [ring.A2]).  head and tail are free-running byte counts.  Several records
+ * may be published by one store (ring_reserve ... ring_commit).
+ *
+ * Sleeping: the consumer stores asleep = 1, fences, looks at head once more,
+ * and only then waits on its eventfd; the producer publishes, fences, and
+ * writes the eventfd only if asleep is 1.  A busy ring makes no system call.
+ *
+ * The consumer trusts nothing: a length that is 0, too large or runs past head
+ * makes ring_peek() return WEFT_ECORRUPT, and the ring is then drained whole.
+ */
+#ifndef WEFT_RING_H
+#define WEFT_RING_H
+
+#include <stdatomic.h>
+#include "weft/base.h"
+
+/* Producer's end.  Written by the producer only. */
+struct ring_out {
+	_Atomic uint64_t head;	  /* bytes ever published */
+	_Atomic uint64_t records; /* ever published */
+	_Atomic uint64_t full;	  /* times a record did not fit */
+	_Atomic uint32_t overflow; /* a record was dropped: the consumer must resync; see ring_mark_overflow */
+	uint32_t size;		  /* of data, a power of two; constant */
+	char data[] cache_aligned;
+} cache_aligned;
+
+/* Consumer's end.  Written by the consumer only. */
+struct ring_in {
+	_Atomic uint64_t tail;	   /* bytes ever consumed */
+	_Atomic uint64_t records;  /* ever consumed */
+	_Atomic uint64_t malformed;
+	_Atomic uint32_t asleep;
+	_Atomic uint32_t overflow_seen; /* the overflow count already acted on */
+} cache_aligned;
+
+/* A private handle: either end. */
+struct ring {
+	struct ring_out *out;
+	struct ring_in *in;
+	int bell;		/* eventfd of the consumer */
+	uint64_t pos;		/* producer: reserved up to; consumer: read up to */
+	uint64_t cached;	/* the other side's last seen position */
+	uint32_t size;		/* private copy: the shared one is not trusted */
+};
+
+/* Bytes of a ring_out with `size` data bytes. */
+size_t ring_bytes(uint32_t size);
+/* Producer, before the ring is known to anyone. */
+void ring_init(struct ring_out *out, uint32_t size);
+/* Handles.  The consumer gives the size that it expects: WEFT_ECORRUPT if the
+ * ring says otherwise. */
+void ring_producer(struct ring *r, struct ring_out *out, const struct ring_in *in, int bell);
+int ring_consumer(struct ring *r, const struct ring_out *out, struct ring_in *in, uint32_t size,
+		  int bell);
+
+/* --- Producer ---------------------------------------------------------------- */
+
+/* Room for one record of `n` bytes; NULL when the ring is full (counted) or n
+ * is larger than half the ring.  Not visible until ring_commit(). */
+void *ring_reserve(struct ring *r, uint32_t n);
+/* Give back the unused end of the record reserved last. */
+void ring_trim(struct ring *r, uint32_t n);
+/* Make everything reserved visible. */
+void ring_commit(struct ring *r);
+/* Wake the consumer if it sleeps; one system call at most. */
+void ring_ring(struct ring *r);
+/* reserve + copy + commit; WEFT_EFULL, WEFT_ETOOBIG. */
+int ring_put(struct ring *r, struct str bytes);
+/* What was dropped must be found again by looking: raises out->overflow. */
+void ring_mark_overflow(struct ring *r);
+/* Bytes published but not yet consumed. */
+uint64_t ring_used(const struct ring *r);
+
+/* --- Consumer ---------------------------------------------------------------- */
+
+/* The next record without consuming it: 1 and *bytes, 0 if empty, or
+ * WEFT_ECORRUPT.  Valid until ring_release(). */
+int ring_peek(struct ring *r, struct str *bytes);
+/* Pass the record that was peeked; space is not yet given back. */
+void ring_next(struct ring *r);
+/* Give back all that was passed. */
+void ring_release(struct ring *r);
+/* Drop everything published so far (a damaged or orphaned ring). */
+void ring_drop(struct ring *r);
+/* True once for each ring_mark_overflow(). */
+bool ring_overflowed(struct ring *r);
+
+/* Announce sleep; false (and awake again) if there is something to read.
+ * After true: wait on the eventfd, then ring_awake(). */
+bool ring_sleep(struct ring *r);
+void ring_awake(struct ring *r);
+
+/* An eventfd, non-blocking, close-on-exec off (children inherit it). */
+int bell_create(struct err *e);
+void bell_clear(int bell);
+
+#endif

@@ -1,0 +1,130 @@
+/*
+ * value.h - a JSON-like value as a tree: msgpack-c's own msgpack_object in a
+ * msgpack_zone.  It is the one working form of objects outside the cache: JSON,
+ * YAML and stored msgpack all decode into it and encode from it.
+ *
+ * Everything made here lives in the zone and goes with it; nothing is freed
+ * one by one.  Trees may point into the bytes they were decoded from.
+ * Maps keep the order of their keys; keys are always strings.
+ */
+#ifndef WEFT_VALUE_H
+#define WEFT_VALUE_H
+
+#include <msgpack.h>
+#include "weft/base.h"
+
+typedef msgpack_object value;
+typedef msgpack_zone zone;
+
+/* --- Making --------------------------------------------------------------- */
+
+zone *zone_new(void);
+void zone_free(zone *z);
+/* Forget everything, keep one chunk: for a zone reused per request. */
+void zone_reset(zone *z);
+void *zone_alloc(zone *z, size_t n);
+struct str zone_str(zone *z, struct str s);		  /* a copy */
+struct str zone_printf(zone *z, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+value v_null(void);
+value v_bool(bool b);
+value v_int(int64_t i);
+value v_uint(uint64_t u);
+value v_float(double d);
+value v_str(struct str s);	/* borrows */
+value v_cstr(const char *s);	/* borrows */
+value v_map(void);		/* empty */
+value v_array(void);		/* empty */
+value *v_new(zone *z, value v);
+value v_copy(zone *z, const value *v); /* deep, strings too */
+
+/* --- Reading: all accept NULL and wrong types and then say "absent" ---------- */
+
+bool v_is_map(const value *v);
+bool v_is_array(const value *v);
+bool v_is_str(const value *v);
+bool v_is_int(const value *v);
+bool v_is_null(const value *v); /* NULL pointer too */
+/* Member of a map, or NULL. */
+value *v_get(const value *map, const char *key);
+value *v_getn(const value *map, struct str key);
+/* Follows "spec.template.metadata" through maps; NULL if any is absent. */
+value *v_path(const value *v, const char *dotted);
+struct str v_as_str(const value *v);		  /* empty if not a string */
+int64_t v_as_int(const value *v, int64_t absent); /* also for floats that are whole */
+bool v_as_bool(const value *v, bool absent);
+struct str v_get_str(const value *map, const char *key);
+int64_t v_get_int(const value *map, const char *key, int64_t absent);
+bool v_get_bool(const value *map, const char *key, bool absent);
+uint32_t v_len(const value *v); /* members or elements, 0 otherwise */
+value *v_at(const value *array, uint32_t i);
+bool v_equal(const value *a, const value *b); /* maps: order does not matter; 1 == 1.0 does not hold */
+
+#define v_each(el, array)                                                    \
+	for (value *el = v_is_array(array) ? (array)->via.array.ptr : NULL,  \
+		   *el##_end = el ? el + (array)->via.array.size : NULL;     \
+	     el < el##_end; el++)
+#define v_each_kv(kv, map)                                                   \
+	for (msgpack_object_kv *kv = v_is_map(map) ? (map)->via.map.ptr : NULL, \
+			       *kv##_end = kv ? kv + (map)->via.map.size : NULL; \
+	     kv < kv##_end; kv++)
+
+/* --- Changing --------------------------------------------------------------- */
+
+/* Set or add a member; returns where it lies now.  `key` is borrowed. */
+value *v_set(zone *z, value *map, const char *key, value v);
+value *v_setn(zone *z, value *map, struct str key, value v);
+/* The member, made an empty map (array) first if it is absent or null. */
+value *v_map_at(zone *z, value *map, const char *key);
+value *v_array_at(zone *z, value *map, const char *key);
+bool v_del(value *map, const char *key);
+bool v_deln(value *map, struct str key);
+value *v_append(zone *z, value *array, value v);
+void v_remove(value *array, uint32_t i); /* keeps order */
+
+/* --- msgpack ----------------------------------------------------------------- */
+
+#define VALUE_DEPTH_MAX 128
+
+/* WEFT_EINVAL for anything but exactly one well-formed value with string keys,
+ * nested at most VALUE_DEPTH_MAX deep.  Strings point into `bytes`. */
+int v_decode(zone *z, struct str bytes, value *out);
+void v_encode(struct buf *out, const value *v);
+
+/* --- Templates ------------------------------------------------------------------
+ * A stored part may hold msgpack extension values in place of strings, so that
+ * a million objects share it.  They are filled in from the object when it is
+ * read.  What is filled in is always a JSON string, or a number for UINT. */
+enum hole_type {
+	HOLE_TIME = 1,	/* payload: u8 i.  holes[i] as RFC 3339 seconds; null if 0 */
+	HOLE_IPV4 = 2,	/* payload: u8 i.  holes[i] as a dotted address */
+	HOLE_UINT = 3,	/* payload: u8 i.  holes[i] as a number */
+	HOLE_NAME = 4,	/* payload: prefix.  prefix + the object's name */
+	HOLE_UID5 = 5,	/* payload: prefix.  prefix + 5 characters made from the uid */
+	HOLE_NODE = 6,	/* payload: prefix.  prefix + the pod's node's name */
+	HOLE_UID64 = 7, /* payload: u8 salt, prefix.  prefix + 64 hex digits made from uid and salt */
+};
+
+struct hole_values {
+	const uint32_t *holes;
+	uint8_t nholes;
+	const uint8_t *uid;
+	struct str name;
+	struct str node;
+};
+
+value v_hole(zone *z, enum hole_type type, uint8_t i, struct str prefix);
+/* Replace every hole below *v; strings are made in the zone.  A hole that
+ * cannot be filled (index out of range) becomes null. */
+void v_fill(zone *z, value *v, const struct hole_values *h);
+/* The text of one hole into `out`, unquoted; false if it is null.  *number is
+ * set when it is a JSON number. */
+bool hole_text(const msgpack_object_ext *ext, const struct hole_values *h, struct buf *out,
+	       bool *number);
+/* The 5 characters of HOLE_UID5, also used for generated names: Kubernetes'
+ * alphabet "bcdfghjklmnpqrstvwxz2456789". */
+void uid_suffix5(const uint8_t uid[16], char out[5]);
+void uid_format(const uint8_t uid[16], char out[37]); /* 8-4-4-4-12 */
+bool uid_parse(struct str text, uint8_t uid[16]);
+
+#endif
