@@ -1,0 +1,260 @@
+/*
+ * kube.h - Kubernetes' model, without any process in it: resources, schema,
+ * defaults, validation, patches, selectors, quantities, tables, and objects
+ * as they go into the cache and come out of it.
+ *
+ * One schema (procs/kube/schema/, made from the published API description) is
+ * the source of types.  Everything that can follow from it does; code per kind
+ * exists only for what no description holds (defaults set by code, validation
+ * rules, table columns), as tables of small functions per kind.
+ *
+ * All functions work on values (value.h); what they make lives in the zone.
+ * Nothing here blocks or keeps state; all tables are constant.
+ */
+#ifndef WEFT_KUBE_H
+#define WEFT_KUBE_H
+
+#include "weft/cache.h"
+#include "weft/cache_write.h"
+#include "weft/value.h"
+
+/* TYPE_POD, TYPE_REPLICASET, TYPE_NODE ...: `enum kube_type`, one for each
+ * stored kind.  Numbers are permanent (they are in logs and checkpoints): they
+ * come from the id column of procs/kube/schema/resources.tsv. */
+#include "kube_types.h" /* generated */
+
+/* --- Resources ----------------------------------------------------------------- */
+
+enum kube_verb {
+	VERB_CREATE = 1,
+	VERB_DELETE = 2,
+	VERB_DELETECOLLECTION = 4,
+	VERB_GET = 8,
+	VERB_LIST = 16,
+	VERB_PATCH = 32,
+	VERB_UPDATE = 64,
+	VERB_WATCH = 128,
+};
+
+struct kube_schema; /* a type: its fields; see the schema section */
+
+struct kube_subresource {
+	const char *name; /* "status", "scale" */
+	const char *kind;
+	const char *group, *version; /* of `kind`; NULL: the parent's */
+	uint32_t verbs;
+};
+
+/* One (group, version, resource).  Several versions of one kind share `type`
+ * and are converted to the stored version at the edge. */
+struct kube_resource {
+	uint16_t type; /* 0: not stored (reviews, bindings) */
+	bool namespaced;
+	bool stored_version;
+	const char *group; /* "" for core */
+	const char *version;
+	const char *resource; /* "deployments" */
+	const char *singular;
+	const char *kind;
+	const char *list_kind;
+	const char *api_version; /* "apps/v1" */
+	const char *const *short_names; /* NULL-terminated */
+	const char *const *categories;
+	uint32_t verbs;
+	const struct kube_subresource *subs;
+	uint32_t nsubs;
+	const struct kube_schema *schema;
+};
+
+const struct kube_resource *kube_resources(uint32_t *n); /* all, by group, version, name */
+const struct kube_resource *kube_resource(struct str group, struct str version, struct str resource);
+const struct kube_resource *kube_by_kind(struct str group, struct str version, struct str kind);
+const struct kube_resource *kube_by_type(uint16_t type); /* its stored version */
+const struct kube_subresource *kube_subresource(const struct kube_resource *r, struct str name);
+/* True for resources whose writes are not made durable by default (Lease, Event). */
+bool kube_type_in_memory(uint16_t type);
+
+/* --- Errors as Kubernetes reports them --------------------------------------------- */
+
+/* A cause of an Invalid status: "spec.replicas", FieldValueInvalid, message. */
+struct kube_cause {
+	struct str field, reason, message;
+};
+struct kube_errors {
+	zone *z;
+	struct kube_cause *list;
+	uint32_t n, cap;
+};
+void kube_error_add(struct kube_errors *e, struct str field, const char *reason, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* metav1.Status values with Kubernetes' code, reason, message and details.
+ * `r` may be NULL where the resource is unknown. */
+value kube_status(zone *z, int code, const char *reason, struct str message);
+value kube_status_not_found(zone *z, const struct kube_resource *r, struct str name);
+value kube_status_already_exists(zone *z, const struct kube_resource *r, struct str name);
+value kube_status_conflict(zone *z, const struct kube_resource *r, struct str name, struct str why);
+value kube_status_invalid(zone *z, const struct kube_resource *r, struct str name,
+			  const struct kube_errors *errs);
+value kube_status_bad_request(zone *z, struct str message);
+value kube_status_expired(zone *z, struct str message);
+value kube_status_forbidden(zone *z, const struct kube_resource *r, struct str name, struct str why);
+value kube_status_method_not_allowed(zone *z, const struct kube_resource *r, struct str verb);
+
+/* --- Schema --------------------------------------------------------------------------- */
+
+/* What a client sent, made right by the schema: field types are checked (a
+ * wrong one is an error with Go's words), fields that the schema does not know
+ * are removed and noted ("spec.foo"), null members are dropped as Go does,
+ * quantities are brought into canonical form.  WEFT_EINVAL with *message on a
+ * wrong type. */
+struct kube_notes {
+	struct str *unknown;
+	uint32_t nunknown;
+};
+int kube_check(zone *z, const struct kube_resource *r, value *obj, struct kube_notes *notes,
+	       struct str *message);
+
+/* Fill in every default that Kubernetes' API machinery would.  `obj` is a
+ * whole object. */
+void kube_default(zone *z, const struct kube_resource *r, value *obj);
+
+/* What admission does to a new pod on a stock cluster: default service account
+ * and its projected token volume (with HOLE_UID5 in the volume's name when
+ * `holes`, so that pods share it), tolerations for not-ready and unreachable,
+ * priority from its class (`priority_value` found by the caller), and so on. */
+void kube_admit_pod(zone *z, value *pod, bool holes);
+
+/* Validation; errors are added.  `old` is NULL on create.  `sub` is "" or the
+ * subresource that is written ("status"). */
+void kube_validate(zone *z, const struct kube_resource *r, const value *obj, const value *old,
+		   struct str sub, struct kube_errors *errs);
+
+/* The strategy step of a create or update: what a client may not set is reset
+ * (status on create; metadata of the system; status on update, spec on a status
+ * update).  *bump is set when metadata.generation has to rise. */
+void kube_prepare(zone *z, const struct kube_resource *r, value *obj, const value *old,
+		  struct str sub, bool *bump);
+
+/* Between versions of one kind (HorizontalPodAutoscaler v1 and v2, Event). */
+int kube_convert(zone *z, const struct kube_resource *from, const struct kube_resource *to,
+		 value *obj);
+
+/* --- Patches ----------------------------------------------------------------------------- */
+
+/* Each leaves the result in *obj.  WEFT_EINVAL with *message when the patch is
+ * malformed or does not apply (JSON Patch: also a failed test). */
+int kube_patch_json(zone *z, value *obj, const value *patch, struct str *message);
+int kube_patch_merge(zone *z, value *obj, const value *patch, struct str *message);
+int kube_patch_strategic(zone *z, const struct kube_resource *r, value *obj, const value *patch,
+			 struct str *message);
+
+/* --- Selectors ----------------------------------------------------------------------------- */
+
+struct kube_selector; /* parsed, in a zone */
+
+/* A query's labelSelector ("app=nginx,tier in (a,b),!x"); empty matches all. */
+int kube_selector_parse(zone *z, struct str text, struct kube_selector **out, struct str *message);
+/* A LabelSelector object (matchLabels, matchExpressions); NULL matches nothing,
+ * {} everything. */
+int kube_selector_from(zone *z, const value *label_selector, struct kube_selector **out,
+		       struct str *message);
+/* A plain map of labels, as Services and ReplicationControllers have. */
+struct kube_selector *kube_selector_from_map(zone *z, const value *map);
+/* `labels` are stored msgpack bytes (PART_LABELS). */
+bool kube_selector_match(const struct kube_selector *s, struct str labels);
+bool kube_selector_match_value(const struct kube_selector *s, const value *labels);
+bool kube_selector_empty(const struct kube_selector *s);
+struct str kube_selector_print(zone *z, const struct kube_selector *s); /* canonical text */
+
+/* A query's fieldSelector; WEFT_EINVAL with Kubernetes' message for fields that
+ * the kind does not offer. */
+struct kube_field_selector;
+int kube_fields_parse(zone *z, const struct kube_resource *r, struct str text,
+		      struct kube_field_selector **out, struct str *message);
+bool kube_fields_match(const struct kube_field_selector *s, const struct cache *c,
+		       const struct entry *e, const struct version *v);
+/* Set when the selector pins metadata.name / metadata.namespace / spec.nodeName. */
+struct str kube_fields_required(const struct kube_field_selector *s, const char *field);
+
+/* --- Quantities, int-or-string ---------------------------------------------------------------- */
+
+/* "100m", "1Gi", "1e3", 0.5: in thousandths (rounded up, saturating); false if
+ * malformed. */
+bool kube_quantity_milli(const value *v, int64_t *milli);
+/* The canonical text, as Kubernetes prints it back ("1000m" -> "1"). */
+bool kube_quantity_canonical(zone *z, const value *v, struct str *out);
+/* maxSurge and the like: a number, or a percentage of `total` rounded up or
+ * down; -1 if malformed. */
+int64_t kube_int_or_percent(const value *v, int64_t total, bool round_up, int64_t absent);
+
+/* --- Objects in and out of the cache -------------------------------------------------------------- */
+
+/* The whole object as a client sees it in the version of `r`: apiVersion, kind,
+ * metadata in full, holes filled.  Call inside a read section; strings of the
+ * result that point into the cache are copied if `copy`. */
+value kube_object(zone *z, const struct cache *c, const struct kube_resource *r,
+		  const struct entry *e, const struct version *v, bool copy);
+/* The same as JSON, straight from the stored parts. `with_type`: print
+ * apiVersion and kind (items of a typed list carry none). */
+void kube_object_json(struct buf *out, const struct cache *c, const struct kube_resource *r,
+		      const struct entry *e, const struct version *v, bool with_type);
+/* One part as a tree (holes filled). */
+value kube_part(zone *z, const struct cache *c, const struct entry *e, const struct version *v,
+		enum part part);
+
+/* An object cut into parts, encoded.  buf_free() each with kube_parts_free(). */
+struct kube_parts {
+	struct buf part[PART_COUNT];
+	uint32_t present; /* mask of non-empty ones */
+};
+void kube_split(zone *z, const value *obj, struct kube_parts *out);
+/* The same, and only what differs from version `old` is encoded: *mask says
+ * which parts changed. */
+void kube_split_changed(zone *z, const struct cache *c, const struct entry *e,
+			const struct version *old, const value *obj, struct kube_parts *out,
+			uint32_t *mask);
+void kube_parts_free(struct kube_parts *p);
+
+/* What the store derives from a new version's parts: hot fields, flags, owner
+ * uids, the node's name.  Parts are stored msgpack; `status_holes` fill the
+ * status.  Malformed parts give WEFT_EINVAL.  The strings and arrays set in
+ * *in live in the zone. */
+int kube_project(zone *z, uint16_t type, const struct str part[PART_COUNT],
+		 const uint32_t *status_holes, uint8_t nholes, struct version_in *in);
+
+/* --- Pods and workloads: rules shared by controllers and API server ------------------------------ */
+
+/* A pod made from a template (spec.template of a workload): metadata and spec
+ * as a controller creates them, defaulted and admitted, with holes, and a
+ * fresh Pending status.  `owner` is the ownerReference to put in. */
+void kube_pod_from_template(zone *z, const value *template, const value *owner, value *pod);
+/* {apiVersion, kind, name, uid, controller: true, blockOwnerDeletion: true} */
+value kube_owner_ref(zone *z, const struct cache *c, const struct entry *e, bool controller);
+/* The ownerReference with controller: true, or NULL. */
+const value *kube_controller_of(const value *metadata);
+/* FNV-1a over the canonical template, in Kubernetes' safe alphabet. */
+struct str kube_template_hash(zone *z, const value *template, int64_t collision_count);
+/* Template equality ignoring the pod-template-hash label. */
+bool kube_templates_equal(zone *z, const value *a, const value *b);
+/* Pod's Ready since at least min_ready_s; *wait_s: seconds until it will be, if
+ * it is only too young. */
+bool kube_pod_available(const struct version *v, uint32_t min_ready_s, uint32_t now_s,
+			uint32_t *wait_s);
+/* Find / set a condition in a list of {type, status, reason, message,
+ * lastTransitionTime, lastUpdateTime?}.  Set keeps lastTransitionTime when
+ * status does not change; returns true if anything changed. */
+value *kube_condition(const value *conditions, const char *type);
+bool kube_condition_set(zone *z, value *conditions, const char *type, const char *status,
+			const char *reason, struct str message, uint32_t now_s, bool update_time);
+bool kube_condition_del(value *conditions, const char *type);
+
+/* --- Tables (kubectl get) --------------------------------------------------------------------------- */
+
+/* meta.k8s.io/v1 Table: column definitions, and one row's cells, as Kubernetes'
+ * printers give them.  Kinds without columns of their own get Name and Created
+ * At ("Age"). */
+value kube_table_columns(zone *z, const struct kube_resource *r);
+value kube_table_cells(zone *z, const struct kube_resource *r, const value *obj, uint32_t now_s);
+
+#endif
