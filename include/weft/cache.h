@@ -249,17 +249,23 @@ static inline struct str entry_name(const struct entry *e)
 
 /* --- Ordered iteration (LIST) ------------------------------------------------ */
 
-/* Objects of a type in key order (namespace, then name; byte-wise), within one
- * namespace or over all.  A read section bounds how long a position lives: to
+/* A place in an ordered index (see shm/ordered.h, whose own it is). */
+#define ORDERED_DEPTH 12
+struct ordered_pos {
+	const void *node[ORDERED_DEPTH]; /* from the top to a leaf */
+	uint16_t at[ORDERED_DEPTH];	 /* slot in each; in the leaf: the next one */
+	int depth;			 /* nodes in use, 0: at the end */
+};
+
+/* Objects of a type in key order (namespace "/" name as one string, byte-wise,
+ * as etcd has them: "a-b/x" before "a/x"), within one namespace or over all.  A read section bounds how long a position lives: to
  * continue in a later section, init again with the last key. */
 struct cache_iter {
 	const struct cache *c;
 	uint16_t type;
 	bool one_ns;
 	struct str ns;
-	const void *leaf[12]; /* implementation's own */
-	uint16_t at[12];
-	int depth;
+	struct ordered_pos pos; /* implementation's own */
 };
 
 /* Start after (after_ns, after_name), or at the beginning when after_name.p is
