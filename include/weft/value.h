@@ -35,6 +35,11 @@ value v_str(struct str s);	/* borrows */
 value v_cstr(const char *s);	/* borrows */
 value v_map(void);		/* empty */
 value v_array(void);		/* empty */
+/* Of n elements or members that are copied (shallow; NULL: to be filled in by
+ * the caller).  Never point via.array.ptr or via.map.ptr at memory of your own:
+ * the slots have a head. */
+value v_array_of(zone *z, const value *el, uint32_t n);
+value v_map_of(zone *z, const msgpack_object_kv *kv, uint32_t n);
 value *v_new(zone *z, value v);
 value v_copy(zone *z, const value *v); /* deep, strings too */
 
@@ -60,18 +65,36 @@ uint32_t v_len(const value *v); /* members or elements, 0 otherwise */
 value *v_at(const value *array, uint32_t i);
 bool v_equal(const value *a, const value *b); /* maps: order does not matter; 1 == 1.0 does not hold */
 
-#define v_each(el, array)                                                    \
-	for (value *el = v_is_array(array) ? (array)->via.array.ptr : NULL,  \
-		   *el##_end = el ? el + (array)->via.array.size : NULL;     \
-	     el < el##_end; el++)
-#define v_each_kv(kv, map)                                                   \
-	for (msgpack_object_kv *kv = v_is_map(map) ? (map)->via.map.ptr : NULL, \
-			       *kv##_end = kv ? kv + (map)->via.map.size : NULL; \
+/* The first element (member) and the end; both NULL if there is none. */
+static inline value *v_elements(const value *v, value **end)
+{
+	value *p = v && v->type == MSGPACK_OBJECT_ARRAY ? v->via.array.ptr : NULL;
+
+	*end = p ? p + v->via.array.size : NULL;
+	return p;
+}
+
+static inline msgpack_object_kv *v_members(const value *v, msgpack_object_kv **end)
+{
+	msgpack_object_kv *p = v && v->type == MSGPACK_OBJECT_MAP ? v->via.map.ptr : NULL;
+
+	*end = p ? p + v->via.map.size : NULL;
+	return p;
+}
+
+/* v_each(el, containers) { ... el ... }: nothing for what is no array (map).
+ * Nothing may be added to or removed from it meanwhile. */
+#define v_each(el, array_)                                                   \
+	for (value *el##_end, *el = v_elements((array_), &el##_end); el < el##_end; el++)
+#define v_each_kv(kv, map_)                                                  \
+	for (msgpack_object_kv *kv##_end, *kv = v_members((map_), &kv##_end); \
 	     kv < kv##_end; kv++)
 
 /* --- Changing --------------------------------------------------------------- */
 
-/* Set or add a member; returns where it lies now.  `key` is borrowed. */
+/* Set or add a member; returns where it lies now: until the next member is
+ * added.  `key` is borrowed.  A shallow copy (value b = *a) shares a's members:
+ * setting and deleting shows in both, adding only in the one added to. */
 value *v_set(zone *z, value *map, const char *key, value v);
 value *v_setn(zone *z, value *map, struct str key, value v);
 /* The member, made an empty map (array) first if it is absent or null. */
@@ -87,7 +110,9 @@ void v_remove(value *array, uint32_t i); /* keeps order */
 #define VALUE_DEPTH_MAX 128
 
 /* WEFT_EINVAL for anything but exactly one well-formed value with string keys,
- * nested at most VALUE_DEPTH_MAX deep.  Strings point into `bytes`. */
+ * nested at most VALUE_DEPTH_MAX deep (the outermost value is at depth 0), and
+ * for msgpack's bin and any extension that is no hole.  Strings point into
+ * `bytes`, and are not checked to be UTF-8. */
 int v_decode(zone *z, struct str bytes, value *out);
 void v_encode(struct buf *out, const value *v);
 
@@ -97,7 +122,7 @@ void v_encode(struct buf *out, const value *v);
  * read.  What is filled in is always a JSON string, or a number for UINT. */
 enum hole_type {
 	HOLE_TIME = 1,	/* payload: u8 i.  holes[i] as RFC 3339 seconds; null if 0 */
-	HOLE_IPV4 = 2,	/* payload: u8 i.  holes[i] as a dotted address */
+	HOLE_IPV4 = 2,	/* payload: u8 i.  holes[i] as a dotted address, its first byte highest */
 	HOLE_UINT = 3,	/* payload: u8 i.  holes[i] as a number */
 	HOLE_NAME = 4,	/* payload: prefix.  prefix + the object's name */
 	HOLE_UID5 = 5,	/* payload: prefix.  prefix + 5 characters made from the uid */
@@ -122,7 +147,8 @@ void v_fill(zone *z, value *v, const struct hole_values *h);
 bool hole_text(const msgpack_object_ext *ext, const struct hole_values *h, struct buf *out,
 	       bool *number);
 /* The 5 characters of HOLE_UID5, also used for generated names: Kubernetes'
- * alphabet "bcdfghjklmnpqrstvwxz2456789". */
+ * alphabet "bcdfghjklmnpqrstvwxz2456789".  They are uid[0..3], a little-endian
+ * number, modulo 27^5 in base 27: a maker of uids can choose them. */
 void uid_suffix5(const uint8_t uid[16], char out[5]);
 void uid_format(const uint8_t uid[16], char out[37]); /* 8-4-4-4-12 */
 bool uid_parse(struct str text, uint8_t uid[16]);
