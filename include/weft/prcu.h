@@ -29,6 +29,8 @@
 #define WEFT_PRCU_H
 
 #include <stdatomic.h>
+#include <urcu/arch.h>
+#include <urcu/compiler.h>
 #include "weft/base.h"
 
 #define PRCU_READERS_MAX 16 /* reading threads in one process */
@@ -49,8 +51,12 @@ struct prcu_gp {
  * by WEFT_NO_MEMBARRIER=1 in the environment (how the slow path is tested). */
 bool prcu_membarrier_available(void);
 
+/* Write the first state of a grace-period word; membarrier if it is available. */
+void prcu_init(struct prcu_gp *gp);
+
 /* Every process that reads must call this once before its first section.
- * Registers for expedited membarriers if gp->membarrier says so. */
+ * Registers for expedited membarriers if gp->membarrier says so; WEFT_ESYS if
+ * the kernel refuses that. */
 int prcu_register_process(const struct prcu_gp *gp, struct err *e);
 
 static inline void prcu_read_lock(struct prcu_reader *r, const struct prcu_gp *gp)
@@ -63,9 +69,9 @@ static inline void prcu_read_lock(struct prcu_reader *r, const struct prcu_gp *g
 			      atomic_load_explicit(&gp->counter, memory_order_relaxed),
 			      memory_order_release);
 	if (likely_true(atomic_load_explicit(&gp->membarrier, memory_order_relaxed)))
-		atomic_signal_fence(memory_order_seq_cst);
+		cmm_barrier();
 	else
-		atomic_thread_fence(memory_order_seq_cst);
+		cmm_smp_mb();
 }
 
 static inline void prcu_read_unlock(struct prcu_reader *r)

@@ -1,0 +1,364 @@
+/* segment.c - POSIX shared memory segments: what segment.h promises. */
+#include "weft/segment.h"
+
+#include <dirent.h>
+#include <elf.h>
+#include <fcntl.h>
+#include <link.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "weft/cache.h"
+
+#define SHM_DIR "/dev/shm"
+
+/* --- Build id ----------------------------------------------------------------- */
+
+uint32_t seg_signature(const uint64_t *words, size_t n)
+{
+	return (uint32_t)XXH3_64bits(words, n * sizeof(*words));
+}
+
+/* The GNU build id among the notes in [p, p + n), folded; 0 if there is none. */
+static uint64_t build_id_in_notes(const char *p, size_t n, size_t align)
+{
+	while (n >= sizeof(ElfW(Nhdr))) {
+		const ElfW(Nhdr) *note = (const void *)p;
+		size_t desc = sizeof(*note) + align_up((size_t)note->n_namesz, align);
+		size_t len = desc + align_up((size_t)note->n_descsz, align);
+
+		if (len > n)
+			return 0;
+		if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 &&
+		    memcmp(p + sizeof(*note), "GNU", 4) == 0)
+			return XXH3_64bits(p + desc, note->n_descsz);
+		p += len;
+		n -= len;
+	}
+	return 0;
+}
+
+/* Looks at the first object only: the executable itself. */
+static int build_id_of_object(struct dl_phdr_info *info, size_t size, void *out)
+{
+	uint64_t *id = out;
+
+	for (int i = 0; i < info->dlpi_phnum && !*id; i++) {
+		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+
+		if (ph->p_type == PT_NOTE)
+			*id = build_id_in_notes((const char *)info->dlpi_addr + ph->p_vaddr,
+						ph->p_memsz, ph->p_align == 8 ? 8 : 4);
+	}
+	return 1;
+}
+
+/* Stands in for a build id: differs whenever a shared structure does. */
+static uint64_t layout_of_everything(void)
+{
+	static const uint64_t words[] = {
+		sizeof(struct seg_header), sizeof(struct prcu_reader), sizeof(struct prcu_gp),
+		sizeof(struct arena_stats), sizeof(struct blob), sizeof(struct version),
+		offsetof(struct version, hot), offsetof(struct version, holes),
+		sizeof(struct hot), sizeof(struct counts), sizeof(struct entry),
+		offsetof(struct entry, counts), offsetof(struct entry, name), sizeof(struct edge),
+		sizeof(struct labelset), sizeof(struct nodeslot), PART_COUNT, ARENA_UNIT,
+	};
+
+	return XXH3_64bits(words, sizeof(words));
+}
+
+uint64_t weft_build_id(void)
+{
+	static _Atomic uint64_t cached;
+	uint64_t id = atomic_load_explicit(&cached, memory_order_relaxed);
+
+	if (id)
+		return id;
+	dl_iterate_phdr(build_id_of_object, &id);
+	if (!id)
+		id = layout_of_everything();
+	/* Threads that race compute the same. */
+	atomic_store_explicit(&cached, id, memory_order_relaxed);
+	return id;
+}
+
+/* --- Creating and growing ------------------------------------------------------- */
+
+static int check_name(const char *name, struct err *e)
+{
+	size_t n = strlen(name);
+
+	if (n < 2 || n >= SEG_NAME_MAX || name[0] != '/' || strchr(name + 1, '/'))
+		return err_set(e, WEFT_EINVAL, "segment '%s': not a segment name", name);
+	return 0;
+}
+
+/* Reserve [from, to) of the file; 0 or an errno value.  The file is as before
+ * on failure. */
+static int reserve(int fd, uint64_t from, uint64_t to)
+{
+	int rc;
+
+	do
+		rc = posix_fallocate(fd, (off_t)from, (off_t)(to - from));
+	while (rc == EINTR);
+	return rc;
+}
+
+static int map(struct seg *s, struct err *e)
+{
+	int prot = s->writable ? PROT_READ | PROT_WRITE : PROT_READ;
+	void *p = mmap(NULL, s->size_max, prot, MAP_SHARED | MAP_NORESERVE, s->fd, 0);
+
+	if (p == MAP_FAILED)
+		return err_errno(e, errno, "segment '%s': map %llu bytes", s->name,
+				 (unsigned long long)s->size_max);
+	s->base = p;
+	return 0;
+}
+
+static void write_header(struct seg *s, enum seg_kind kind, uint32_t layout, uint64_t size)
+{
+	struct seg_header *h = seg_header(s);
+
+	h->kind = kind;
+	h->layout = layout;
+	h->build = weft_build_id();
+	atomic_store_explicit(&h->size, size, memory_order_relaxed);
+	h->size_max = s->size_max;
+	h->creator_pid = getpid();
+	memcpy(h->name, s->name, sizeof(h->name));
+	/* [seg.R1] pairs with [seg.A1]: the header is whole. */
+	atomic_store_explicit(&h->magic, SEG_MAGIC, memory_order_release);
+}
+
+static void seg_init(struct seg *s, const char *name, bool writable)
+{
+	*s = (struct seg){.fd = -1, .writable = writable};
+	memcpy(s->name, name, strlen(name));
+}
+
+int seg_create(struct seg *s, const char *name, enum seg_kind kind, uint32_t layout, uint64_t size,
+	       uint64_t size_max, struct err *e)
+{
+	int rc = check_name(name, e);
+
+	if (rc)
+		return rc;
+	if (size < sizeof(struct seg_header) || size > size_max)
+		return err_set(e, WEFT_EINVAL, "segment '%s': %llu bytes of at most %llu", name,
+			       (unsigned long long)size, (unsigned long long)size_max);
+	seg_init(s, name, true);
+	s->size_max = size_max;
+	s->fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (s->fd < 0)
+		return err_errno(e, errno, "segment '%s': create", name);
+	rc = reserve(s->fd, 0, size);
+	if (rc)
+		rc = err_errno(e, rc, "segment '%s': reserve %llu bytes", name,
+			       (unsigned long long)size);
+	else
+		rc = map(s, e);
+	if (rc) {
+		shm_unlink(name);
+		seg_close(s);
+		return rc;
+	}
+	write_header(s, kind, layout, size);
+	return 0;
+}
+
+int seg_grow(struct seg *s, uint64_t size, struct err *e)
+{
+	struct seg_header *h = seg_header(s);
+	uint64_t old = atomic_load_explicit(&h->size, memory_order_relaxed);
+	int rc;
+
+	weft_assert(s->writable);
+	if (size <= old)
+		return 0;
+	if (size > s->size_max)
+		return err_set(e, WEFT_ENOMEM, "segment '%s': grow to %llu bytes: at most %llu",
+			       s->name, (unsigned long long)size, (unsigned long long)s->size_max);
+	rc = reserve(s->fd, old, size);
+	if (rc) {
+		err_errno(e, rc, "segment '%s': grow to %llu bytes", s->name,
+			  (unsigned long long)size);
+		if (e)
+			e->code = WEFT_ENOMEM;
+		return WEFT_ENOMEM;
+	}
+#ifdef MADV_POPULATE_WRITE
+	/* Page tables at once instead of a fault for each page; where the kernel
+	 * cannot, faults do. */
+	madvise(s->base + old, size - old, MADV_POPULATE_WRITE);
+#endif
+	/* [seg.R2] pairs with [seg.A2]: the memory is there. */
+	atomic_store_explicit(&h->size, size, memory_order_release);
+	return 0;
+}
+
+/* --- Opening --------------------------------------------------------------------- */
+
+/* Whether it is ours alone; *bytes becomes the file's size. */
+static int check_file(const struct seg *s, uint64_t *bytes, struct err *e)
+{
+	struct stat st;
+
+	if (fstat(s->fd, &st) < 0)
+		return err_errno(e, errno, "segment '%s': stat", s->name);
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, WEFT_EFORBIDDEN, "segment '%s': not a regular file", s->name);
+	if (st.st_uid != geteuid())
+		return err_set(e, WEFT_EFORBIDDEN, "segment '%s': belongs to uid %u, not to %u",
+			       s->name, (unsigned)st.st_uid, (unsigned)geteuid());
+	if (st.st_mode & 0177)
+		return err_set(e, WEFT_EFORBIDDEN, "segment '%s': mode %04o, must be 0600", s->name,
+			       (unsigned)(st.st_mode & 07777));
+	*bytes = (uint64_t)st.st_size;
+	return 0;
+}
+
+static int check_identity(const struct seg *s, const struct seg_header *h, enum seg_kind kind,
+			  uint32_t layout, struct err *e)
+{
+	const struct {
+		const char *what;
+		uint64_t is, want;
+	} same[] = {
+		{"kind", h->kind, kind},
+		{"layout", h->layout, layout},
+		{"build", h->build, weft_build_id()},
+	};
+
+	for (size_t i = 0; i < countof(same); i++)
+		if (same[i].is != same[i].want)
+			return err_set(e, WEFT_ELAYOUT,
+				       "segment '%s': made by another version or build: %s is "
+				       "%llx, this one has %llx",
+				       s->name, same[i].what, (unsigned long long)same[i].is,
+				       (unsigned long long)same[i].want);
+	return 0;
+}
+
+static int check_size(const struct seg *s, const struct seg_header *h, struct err *e)
+{
+	/* [seg.A2] pairs with [seg.R2]: the file was that long before. */
+	uint64_t size = atomic_load_explicit(&h->size, memory_order_acquire);
+	uint64_t bytes;
+	int rc = check_file(s, &bytes, e);
+
+	if (rc)
+		return rc;
+	if (size < sizeof(*h) || size > bytes || size > h->size_max)
+		return err_set(e, WEFT_ECORRUPT,
+			       "segment '%s': damaged: has %llu bytes, its header says %llu of at "
+			       "most %llu",
+			       s->name, (unsigned long long)bytes, (unsigned long long)size,
+			       (unsigned long long)h->size_max);
+	return 0;
+}
+
+/* The header is mapped alone first: only it says how much to map. */
+static int check_header(struct seg *s, enum seg_kind kind, uint32_t layout, struct err *e)
+{
+	struct seg_header *h = mmap(NULL, sizeof(*h), PROT_READ, MAP_SHARED, s->fd, 0);
+	uint64_t magic;
+	int rc;
+
+	if (h == MAP_FAILED)
+		return err_errno(e, errno, "segment '%s': map its header", s->name);
+	/* [seg.A1] pairs with [seg.R1]: what follows is whole and constant. */
+	magic = atomic_load_explicit(&h->magic, memory_order_acquire);
+	if (!magic)
+		rc = err_set(e, WEFT_EAGAIN, "segment '%s': not finished yet", s->name);
+	else if (magic != SEG_MAGIC)
+		rc = err_set(e, WEFT_ELAYOUT,
+			     "segment '%s': not a segment of weft: magic is %llx, must be %llx",
+			     s->name, (unsigned long long)magic, (unsigned long long)SEG_MAGIC);
+	else
+		rc = check_identity(s, h, kind, layout, e);
+	if (!rc)
+		rc = check_size(s, h, e);
+	s->size_max = h->size_max;
+	munmap(h, sizeof(*h));
+	return rc;
+}
+
+int seg_open(struct seg *s, const char *name, enum seg_kind kind, uint32_t layout, bool writable,
+	     struct err *e)
+{
+	int rc = check_name(name, e);
+	uint64_t bytes;
+
+	if (rc)
+		return rc;
+	seg_init(s, name, writable);
+	s->fd = shm_open(name, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC, 0);
+	if (s->fd < 0)
+		return err_errno(e, errno, "segment '%s': open", name);
+	rc = check_file(s, &bytes, e);
+	if (!rc && bytes == 0)
+		rc = err_set(e, WEFT_EAGAIN, "segment '%s': not finished yet", name);
+	if (!rc && bytes < sizeof(struct seg_header))
+		rc = err_set(e, WEFT_ECORRUPT, "segment '%s': damaged: has %llu bytes, a header %zu",
+			     name, (unsigned long long)bytes, sizeof(struct seg_header));
+	if (!rc)
+		rc = check_header(s, kind, layout, e);
+	if (!rc)
+		rc = map(s, e);
+	if (rc)
+		seg_close(s);
+	return rc;
+}
+
+/* --- Closing and removing ----------------------------------------------------------- */
+
+void seg_close(struct seg *s)
+{
+	if (s->base)
+		munmap(s->base, s->size_max);
+	if (s->fd >= 0)
+		close(s->fd);
+	s->base = NULL;
+	s->fd = -1;
+}
+
+int seg_unlink(const char *name, struct err *e)
+{
+	if (shm_unlink(name) < 0 && errno != ENOENT)
+		return err_errno(e, errno, "segment '%s': remove", name);
+	return 0;
+}
+
+int seg_unlink_all(const char *prefix, struct err *e)
+{
+	size_t n = strlen(prefix);
+	struct dirent *d;
+	int removed = 0, rc = 0;
+	DIR *dir;
+
+	if (n < 2 || prefix[0] != '/')
+		return err_set(e, WEFT_EINVAL, "segments '%s*': not a prefix of segments", prefix);
+	dir = opendir(SHM_DIR);
+	if (!dir)
+		return err_errno(e, errno, "list %s", SHM_DIR);
+	while ((d = readdir(dir))) {
+		char name[sizeof(d->d_name) + 1];
+
+		snprintf(name, sizeof(name), "/%s", d->d_name);
+		if (strncmp(name, prefix, n) != 0)
+			continue;
+		rc = seg_unlink(name, e);
+		if (rc)
+			break;
+		removed++;
+	}
+	closedir(dir);
+	return rc ? rc : removed;
+}
