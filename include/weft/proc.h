@@ -3,14 +3,28 @@
  * control segment, being a child of the supervisor, talking to the store, and
  * the controllers' work queue.
  *
- * Segments.  "/weft.<cluster>.control" is written by the supervisor.  Each
- * running process has a slot; its proc segment "...proc.<slot>" is written by
- * it, its inbox "...inbox.<slot>" by the store.  The supervisor creates both
- * anew for each incarnation, before it starts the process.
+ * Segments.  "/weft.<cluster>.control" is written by the supervisor, and
+ * "...cache.<generation>" by the store.  Each running process has a slot; its
+ * proc segment "...proc.<slot>.<incarnation>" is written by it, its inbox
+ * "...inbox.<slot>.<incarnation>" by the store.  The supervisor creates both
+ * (and initialises the rings in them) anew for each incarnation, before it
+ * makes the slot SLOT_STARTING and starts the process.
  *
  * Doorbells.  The supervisor makes one eventfd per slot before it forks
  * anybody; every child inherits all of them as descriptors
  * PROC_BELL_FD(slot).  The store's bell is that of its slot (STORE_SLOT).
+ * After each change of the control segment the supervisor raises `changes` and
+ * rings every bell.  Its own bell is PROC_BELL_FD(PROC_SLOTS): a process rings
+ * it when the supervisor should look at its segment (ready, made_generation,
+ * drained, epochs, stalled_slot, hostile_slot).
+ *
+ * Death of the store.  The supervisor sets store_up = 0 and starts a new one,
+ * which makes the next generation of the cache from log and checkpoint.  It
+ * goes on with each process's rings where the old one stopped, but drops
+ * requests of an earlier generation without a reply: their senders have been
+ * told WEFT_ELOST.  When it serves it sets made_generation; the supervisor then
+ * publishes `generation`, store_up = 1, and removes the old generation's name
+ * once everybody has attached to the new one.
  */
 #ifndef WEFT_PROC_H
 #define WEFT_PROC_H
@@ -21,22 +35,25 @@
 
 /* --- Process kinds --------------------------------------------------------------- */
 
-/* X(NAME, "name", default count, ring_out bytes, ring_in (inbox) bytes) in the
- * order of starting.  A kind with count 0 by default is off. */
+/* X(NAME, name, default count, ring_out bytes, ring_in (inbox) bytes, sharded)
+ * in the order of starting.  A kind with count 0 by default is off.  Its main
+ * is `name`_main() (procs/lib/mains.h).  Owners are spread over the processes
+ * of a sharded kind, and its requests carry the epoch of its shard map; the
+ * others' carry 0.  A record takes at most half a ring. */
 #define PROC_KINDS(X)                                                        \
-	X(STORE, "store", 1, 0, 0)                                           \
-	X(CHECKPOINT, "checkpoint", 1, 64 << 10, 64 << 10)                   \
-	X(APISERVER, "apiserver", 1, 8 << 20, 1 << 20)                       \
-	X(NAMESPACE, "namespace", 1, 1 << 20, 256 << 10)                     \
-	X(DEPLOYMENT, "deployment", 1, 4 << 20, 256 << 10)                   \
-	X(REPLICASET, "replicaset", 1, 4 << 20, 1 << 20)                     \
-	X(SCHEDULER, "scheduler", 1, 4 << 20, 4 << 20)                       \
-	X(NODE, "node", 1, 4 << 20, 4 << 20)                                 \
-	X(NODELIFECYCLE, "nodelifecycle", 1, 1 << 20, 1 << 20)               \
-	X(GC, "gc", 1, 4 << 20, 4 << 20)
+	X(STORE, store, 1, 64 << 10, 64 << 10, false)                        \
+	X(CHECKPOINT, checkpoint, 1, 64 << 10, 64 << 10, false)              \
+	X(APISERVER, apiserver, 1, 4 << 20, 256 << 10, false)                \
+	X(NAMESPACE, namespace, 1, 256 << 10, 256 << 10, true)               \
+	X(DEPLOYMENT, deployment, 1, 2 << 20, 256 << 10, true)               \
+	X(REPLICASET, replicaset, 1, 2 << 20, 512 << 10, true)               \
+	X(SCHEDULER, scheduler, 1, 1 << 20, 1 << 20, true)                   \
+	X(NODE, node, 1, 1 << 20, 1 << 20, true)                             \
+	X(NODELIFECYCLE, nodelifecycle, 1, 512 << 10, 512 << 10, true)       \
+	X(GC, gc, 1, 1 << 20, 1 << 20, true)
 
 enum proc_kind {
-#define X(N, n, c, o, i) PROC_##N,
+#define X(N, n, c, o, i, s) PROC_##N,
 	PROC_KINDS(X)
 #undef X
 	PROC_KIND_COUNT
@@ -46,14 +63,16 @@ struct proc_kind_info {
 	const char *name;
 	uint32_t default_count;
 	uint32_t ring_out, ring_in;
-	int (*main)(void); /* after the process title is set */
+	bool sharded;
+	int (*main)(void); /* after the process title is set; NULL: not built in */
 };
-const struct proc_kind_info *proc_kind_info(enum proc_kind k);
+const struct proc_kind_info *proc_kind_info(enum proc_kind k); /* static, never NULL */
 int proc_kind_by_name(struct str name); /* -1: none */
 
 #define PROC_SLOTS 128
 #define STORE_SLOT 0
 #define PROC_BELL_FD(slot) (100 + (slot))
+#define SUPERVISOR_BELL_FD PROC_BELL_FD(PROC_SLOTS)
 
 /* --- Control segment (written by the supervisor) ------------------------------------ */
 
@@ -65,8 +84,8 @@ enum slot_state {
 	SLOT_STOPPING, /* told to stop */
 };
 
-/* Fields other than `state` are constant while state is not SLOT_FREE; state is
- * stored last, with release ([control.R1]/[control.A1]). */
+/* Fields other than `state`, `pid` and `restarts` change only while the state is
+ * SLOT_FREE or SLOT_DEAD; state is stored last, with release ([control.R1]/[control.A1]). */
 struct slot {
 	_Atomic uint32_t state;
 	uint32_t kind;
@@ -80,11 +99,23 @@ struct slot {
 };
 
 /* Owners are spread over a kind's shards by hash of uid.  A change is a new
- * epoch with a new count. `epoch` is stored last ([control.R2]/[control.A2]). */
+ * epoch with a new count, in two steps, so that nobody acts under the new map
+ * while something accepted under the old one is not yet visible:
+ *   1. The supervisor stores `next`.  The store from then on routes by it and
+ *      refuses requests of any other epoch (WEFT_EFENCED); when everything
+ *      that it accepted before is published, it says so in its
+ *      proc_segment.epochs[kind].
+ *   2. The supervisor stores `now`.  Processes use only that one; on a change
+ *      they rebuild their queues.
+ * Each word is (epoch << 32 | count), so both are read at once; epochs start
+ * at 1 ([control.R2]/[control.A2]). */
 struct shard_map {
-	_Atomic uint32_t epoch; /* starts at 1 */
-	_Atomic uint32_t count;
+	_Atomic uint64_t now;
+	_Atomic uint64_t next;
 };
+#define SHARD_EPOCH(word) ((uint32_t)((word) >> 32))
+#define SHARD_COUNT(word) ((uint32_t)(word))
+#define SHARD_WORD(epoch, count) ((uint64_t)(epoch) << 32 | (uint32_t)(count))
 
 struct control {
 	struct seg_header header;
@@ -134,7 +165,7 @@ struct proc_counters {
 /* Written by its process only. */
 struct proc_segment {
 	struct seg_header header;
-	_Atomic int64_t heartbeat_ns;	/* monotonic; at least every second */
+	_Atomic int64_t heartbeat_ns;	/* proc_mono_ns(); at least every second */
 	_Atomic uint32_t ready;		/* 1: serving ([proc.R1]/[proc.A1]) */
 	_Atomic uint32_t generation;	/* of the cache that it has attached */
 	_Atomic uint32_t listen_port;	/* apiserver */
@@ -143,6 +174,9 @@ struct proc_segment {
 	_Atomic uint32_t made_generation;
 	_Atomic uint32_t stalled_slot;
 	_Atomic uint32_t hostile_slot;
+	/* Store only: the epoch of each kind's shard map that is in force, see
+	 * struct shard_map. */
+	_Atomic uint32_t epochs[PROC_KIND_COUNT];
 	struct proc_counters counters;
 	struct ring_in inbox;		/* our end of the inbox ring */
 	struct prcu_reader readers[PRCU_READERS_MAX];
@@ -153,9 +187,32 @@ struct proc_segment {
 struct inbox_segment {
 	struct seg_header header;
 	struct ring_in requests;	/* the store's end of the process's ring */
-	_Atomic uint32_t drained;	/* incarnation whose ring was applied to the end */
+	/* The process's incarnation, once it is SLOT_DEAD, its ring was read to
+	 * the end, and everything in it is published or refused. */
+	_Atomic uint32_t drained;
 	struct ring_out out;		/* replies and work; last */
 };
+
+/* --- Segments: names, layouts, sizes ---------------------------------------------------- */
+
+/* "/weft.<16 hex of cluster>." and what follows; `out` holds SEG_NAME_MAX bytes. */
+void proc_name_prefix(char *out, uint64_t cluster);
+void proc_name_control(char *out, uint64_t cluster);
+void proc_name_cache(char *out, uint64_t cluster, uint32_t generation);
+void proc_name_proc(char *out, uint64_t cluster, uint32_t slot, uint32_t incarnation);
+void proc_name_inbox(char *out, uint64_t cluster, uint32_t slot, uint32_t incarnation);
+
+/* Layout signatures, for seg_create() and seg_open(). */
+uint32_t proc_layout_control(void);
+uint32_t proc_layout_proc(void);
+uint32_t proc_layout_inbox(void);
+
+/* Bytes of a proc or inbox segment whose ring has `ring` data bytes. */
+size_t proc_segment_bytes(uint32_t ring);
+size_t inbox_segment_bytes(uint32_t ring);
+
+/* CLOCK_MONOTONIC in ns, whatever the virtual clock says: for heartbeats. */
+int64_t proc_mono_ns(void);
 
 /* --- Routing ------------------------------------------------------------------------------ */
 
@@ -168,6 +225,8 @@ enum route_how {
 	ROUTE_NODE_SELF,   /* Node objects and Leases: to the shard of their name */
 	ROUTE_ALL,	   /* the object itself, to all shards */
 	ROUTE_DELETING,	   /* the object itself if it has a deletionTimestamp or is gone */
+	ROUTE_RELABELLED,  /* the object itself, to the shard of its controller (of type `owner`),
+			    * when its labels changed */
 	ROUTE_OWNED,	   /* the object itself if it has ownerReferences, or dependents and is going or gone */
 };
 
@@ -176,7 +235,7 @@ struct route {
 	uint8_t kind; /* enum proc_kind */
 	uint8_t how;
 	uint16_t type;	/* 0: every type */
-	uint16_t owner; /* ROUTE_CONTROLLER */
+	uint16_t owner; /* ROUTE_CONTROLLER, ROUTE_RELABELLED */
 };
 extern const struct route proc_routes[];
 extern const uint32_t proc_route_count;
@@ -191,17 +250,26 @@ struct proc; /* this process */
 
 /* Attach to everything: control, own segment, inbox, bells; wait up to 10 s for
  * a cache generation.  Slot and cluster come from the environment
- * (WEFT_SLOT, WEFT_CLUSTER).  Installs SIGTERM/SIGINT as "stop", asks the
- * kernel to end us with the supervisor.  Exits with a message on failure. */
+ * (WEFT_SLOT, WEFT_CLUSTER).  Installs SIGTERM as "stop" (SIGINT is ignored:
+ * Ctrl-C at a terminal is the supervisor's to handle), asks the kernel to end us
+ * with the supervisor.  Exits with a message on failure.  The store gets no
+ * inbox and no cache, and runs its own loop: see proc_beat(). */
 struct proc *proc_start(enum proc_kind kind);
 
-struct cache *proc_cache(struct proc *p);	/* current generation; changes, see on_generation */
-struct cache *proc_thread_cache(struct proc *p); /* a handle for one more reading thread */
+struct cache *proc_cache(struct proc *p); /* current generation; replaced when that changes */
+/* A handle for the calling thread, which is not the one that runs the loop, on
+ * the generation of now.  When on_resync says that the generation changed, the
+ * thread detaches it (cache_detach) and asks again; it keeps its reader word. */
+struct cache *proc_thread_cache(struct proc *p);
+/* Our segment: for what only one kind writes (listen_port, made_generation...). */
+struct proc_segment *proc_own(struct proc *p);
 const struct control *proc_control(const struct proc *p);
 struct proc_counters *proc_counters(struct proc *p);
 uint32_t proc_slot(const struct proc *p);
 uint32_t proc_shard(const struct proc *p);
 uint32_t proc_shards(const struct proc *p);	/* of our kind, now */
+uint32_t proc_epoch(const struct proc *p);	/* of our kind's shard map, now */
+uint32_t proc_generation(const struct proc *p);
 /* Configuration as a value, e.g. v_path(proc_config(p), "nodes.count"). */
 const void *proc_config(const struct proc *p);	/* const value * (value.h) */
 /* True if `uid` (or the node name) is ours under the current map. */
@@ -212,12 +280,13 @@ typedef void (*reply_cb)(void *arg, const struct msg_reply *reply);
 
 /* Send a request; seq, generation and epoch are filled in here.  `cb` is called
  * once from the loop: with the store's reply, or with status WEFT_ELOST when
- * the store died before it answered.  WEFT_EAGAIN when the ring is full (try
- * again after proc_can_send()), WEFT_ETOOBIG.  Records become visible at the
- * end of the loop's turn, or at proc_flush(). */
+ * the store died before it answered.  WEFT_EAGAIN when the ring is full or the
+ * store is away (try again when proc_can_send() says so), WEFT_ETOOBIG.  `cb`
+ * may be NULL.  Records become visible at the end of the loop's turn, or at
+ * proc_flush(). */
 int proc_send(struct proc *p, struct msg *m, reply_cb cb, void *arg);
 void proc_flush(struct proc *p);
-/* At least `bytes` are free in the ring to the store. */
+/* At least `bytes` are free in the ring to the store, and the store answers. */
 bool proc_can_send(const struct proc *p, size_t bytes);
 uint32_t proc_in_flight(const struct proc *p);
 
@@ -244,6 +313,11 @@ void proc_unwatch_fd(struct proc *p, int fd);
 int proc_run(struct proc *p, const struct proc_handlers *h);
 void proc_ready(struct proc *p); /* earlier than proc_run, where that matters */
 bool proc_stopping(const struct proc *p);
+/* For a loop of one's own (the store): keep the heartbeat and the CPU counter;
+ * call it at least every second, it costs one clock reading. */
+void proc_beat(struct proc *p);
+/* Ring the supervisor's bell, see the top of this file. */
+void proc_tell_supervisor(void);
 
 /* --- Controllers ------------------------------------------------------------------------------ */
 
@@ -260,7 +334,8 @@ struct controller;
 
 struct controller_ops {
 	enum proc_kind kind;
-	uint16_t type; /* of the objects that are reconciled */
+	const char *component; /* of its Events: "replicaset-controller" */
+	uint16_t type; /* of the objects that are reconciled; 0: of every type */
 	/* Called in a read section, with a live object (or, if wants_gone, also
 	 * with one that has just gone). */
 	void (*reconcile)(struct controller *ctl, const struct entry *e, const struct version *v);
@@ -285,6 +360,10 @@ void *ctl_object_state(struct controller *ctl); /* of the object being reconcile
 void *ctl_zone(struct controller *ctl);
 uint32_t ctl_now_s(struct controller *ctl); /* wall clock */
 
+/* How often the queue was rebuilt from the cache: object state that stands for
+ * events seen since the last rebuild is void when this has risen. */
+uint64_t ctl_resyncs(struct controller *ctl);
+
 void ctl_enqueue(struct controller *ctl, const struct entry *e);
 /* Look at the current object again after `ms` at the latest. */
 void ctl_after(struct controller *ctl, uint64_t ms);
@@ -293,13 +372,20 @@ void ctl_after(struct controller *ctl, uint64_t ms);
  * ring is full they return WEFT_EAGAIN and the object comes back.  `cb` may be
  * NULL; it runs before the object is queued again. */
 int ctl_send(struct controller *ctl, struct msg *m, reply_cb cb, void *arg);
-/* An Event about `about`, as Kubernetes' recorder makes them: same reason and
- * message are counted up in one Event.  type: "Normal", "Warning". */
+/* An Event about `about`, as Kubernetes' recorder makes them: the same reason
+ * and message are counted up in one Event, many like ones are combined, and a
+ * burst is cut off (client-go's limits, and the process's own, events.perSecond).
+ * type: "Normal", "Warning".  In a read section. */
 void ctl_event(struct controller *ctl, const struct entry *about, const char *type,
 	       const char *reason, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
-/* The same for processes that are not controllers; `component` as in
- * source.component ("default-scheduler", "kubelet" with a host). */
-void proc_event(struct proc *p, struct cache *c, const struct entry *about, const char *component,
-		struct str host, const char *type, const char *reason, struct str message);
+
+/* The same for processes that are not controllers. */
+struct event_source {
+	const char *component;	/* "default-scheduler", "kubelet" */
+	struct str host;	/* the kubelet's node; empty: none */
+	struct str field_path;	/* of involvedObject: "spec.containers{nginx}"; may be empty */
+};
+void proc_event(struct proc *p, const struct entry *about, const struct event_source *source,
+		const char *type, const char *reason, struct str message);
 
 #endif
