@@ -7,17 +7,22 @@
  *   struct ring_in    in the consumer's segment: tail, and "I sleep"
  *
  * A record is a 32-bit length and that many bytes, padded to 8.  It becomes
- * visible by one release store of `head` after it is whole ([ring.R1] /
- * [ring.A1]); space becomes free by one release store of `tail` ([ring.R2] /
- * [ring.A2]).  head and tail are free-running byte counts.  Several records
- * may be published by one store (ring_reserve ... ring_commit).
+ * visible by one release store of `head` after it is whole; space becomes free
+ * by one release store of `tail`.  head and tail are free-running byte counts.
+ * Several records may be published by one store (ring_reserve ... ring_commit).
+ * A record is never cut in two: one that does not fit before the end of data
+ * starts at its beginning, and the length 0xffffffff stands in its place.
  *
  * Sleeping: the consumer stores asleep = 1, fences, looks at head once more,
  * and only then waits on its eventfd; the producer publishes, fences, and
  * writes the eventfd only if asleep is 1.  A busy ring makes no system call.
+ * Orders, all in ipc/ring.c: R1/A1 head, R2/A2 tail, R3/A3 the two fences,
+ * R4/A4 overflow.
  *
  * The consumer trusts nothing: a length that is 0, too large or runs past head
- * makes ring_peek() return WEFT_ECORRUPT, and the ring is then drained whole.
+ * makes ring_peek() count it and return WEFT_ECORRUPT; the ring has then been
+ * drained whole.  A producer may still write to a record that was peeked:
+ * what has to stay as it was checked is copied before it is checked.
  */
 #ifndef WEFT_RING_H
 #define WEFT_RING_H
@@ -30,7 +35,7 @@ struct ring_out {
 	_Atomic uint64_t head;	  /* bytes ever published */
 	_Atomic uint64_t records; /* ever published */
 	_Atomic uint64_t full;	  /* times a record did not fit */
-	_Atomic uint32_t overflow; /* a record was dropped: the consumer must resync; see ring_mark_overflow */
+	_Atomic uint32_t overflow; /* times the consumer has to resync; see ring_mark_overflow */
 	uint32_t size;		  /* of data, a power of two; constant */
 	char data[] cache_aligned;
 } cache_aligned;
@@ -51,25 +56,29 @@ struct ring {
 	int bell;		/* eventfd of the consumer */
 	uint64_t pos;		/* producer: reserved up to; consumer: read up to */
 	uint64_t cached;	/* the other side's last seen position */
+	uint64_t mark;		/* producer: start of the record reserved last; consumer: end of the one peeked */
+	uint32_t pending;	/* producer: records reserved and not yet committed */
 	uint32_t size;		/* private copy: the shared one is not trusted */
 };
 
 /* Bytes of a ring_out with `size` data bytes. */
 size_t ring_bytes(uint32_t size);
-/* Producer, before the ring is known to anyone. */
+/* Producer, before the ring is known to anyone.  `size` of 64 at least. */
 void ring_init(struct ring_out *out, uint32_t size);
-/* Handles.  The consumer gives the size that it expects: WEFT_ECORRUPT if the
- * ring says otherwise. */
+/* Handles; each begins where its end stands.  The consumer gives the size that
+ * it expects: WEFT_ECORRUPT if the ring says otherwise.  `bell` may be -1. */
 void ring_producer(struct ring *r, struct ring_out *out, const struct ring_in *in, int bell);
 int ring_consumer(struct ring *r, const struct ring_out *out, struct ring_in *in, uint32_t size,
 		  int bell);
 
 /* --- Producer ---------------------------------------------------------------- */
 
-/* Room for one record of `n` bytes; NULL when the ring is full (counted) or n
- * is larger than half the ring.  Not visible until ring_commit(). */
+/* Room for one record of `n` > 0 bytes; NULL when the ring is full (counted) or
+ * the record is larger than half the ring.  4-byte aligned.  Not visible until
+ * ring_commit(). */
 void *ring_reserve(struct ring *r, uint32_t n);
-/* Give back the unused end of the record reserved last. */
+/* Make the record reserved last `n` bytes long, no longer than it was; 0 takes
+ * it back. */
 void ring_trim(struct ring *r, uint32_t n);
 /* Make everything reserved visible. */
 void ring_commit(struct ring *r);
@@ -77,7 +86,8 @@ void ring_commit(struct ring *r);
 void ring_ring(struct ring *r);
 /* reserve + copy + commit; WEFT_EFULL, WEFT_ETOOBIG. */
 int ring_put(struct ring *r, struct str bytes);
-/* What was dropped must be found again by looking: raises out->overflow. */
+/* What was dropped must be found again by looking: raises out->overflow.  The
+ * consumer learns it at once with ring_ring(). */
 void ring_mark_overflow(struct ring *r);
 /* Bytes published but not yet consumed. */
 uint64_t ring_used(const struct ring *r);
@@ -93,7 +103,7 @@ void ring_next(struct ring *r);
 void ring_release(struct ring *r);
 /* Drop everything published so far (a damaged or orphaned ring). */
 void ring_drop(struct ring *r);
-/* True once for each ring_mark_overflow(). */
+/* True once after any number of ring_mark_overflow(). */
 bool ring_overflowed(struct ring *r);
 
 /* Announce sleep; false (and awake again) if there is something to read.
@@ -101,7 +111,8 @@ bool ring_overflowed(struct ring *r);
 bool ring_sleep(struct ring *r);
 void ring_awake(struct ring *r);
 
-/* An eventfd, non-blocking, close-on-exec off (children inherit it). */
+/* An eventfd, non-blocking, close-on-exec off (children inherit it); a negative
+ * code on error. */
 int bell_create(struct err *e);
 void bell_clear(int bell);
 
