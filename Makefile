@@ -26,9 +26,7 @@ all: $(B)/weft
 
 include $(wildcard procs/kube/gen/gen.mk)
 
-$(LIB_OBJ) $(B)/procs/main.o: | $(GENERATED)
-
-$(B)/%.o: %.c
+$(B)/%.o: %.c | $(GENERATED)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 

@@ -1,0 +1,19 @@
+# The schema as C: kube_types.h for all, kube_tables.c into the library.
+
+KUBE_SCHEMA := procs/kube/schema/types.txt procs/kube/schema/resources.tsv
+KUBEGEN     := $(B)/gen/kubegen
+GENERATED   += $(B)/gen/kube_types.h
+LIB_OBJ     += $(B)/gen/kube_tables.o
+
+$(KUBEGEN): $(wildcard procs/kube/gen/*.c procs/kube/gen/*.h) include/weft/schema.h
+	@mkdir -p $(@D)
+	$(CC) $(CSTD) $(WARN) -O1 -g -Iinclude -I. -D_GNU_SOURCE -o $@ $(filter %.c,$^)
+
+$(B)/gen/kube_types.h: $(KUBEGEN) $(KUBE_SCHEMA)
+	$(KUBEGEN) types $(KUBE_SCHEMA) >$@.tmp && mv $@.tmp $@
+
+$(B)/gen/kube_tables.c: $(KUBEGEN) $(KUBE_SCHEMA)
+	$(KUBEGEN) tables $(KUBE_SCHEMA) >$@.tmp && mv $@.tmp $@
+
+$(B)/gen/kube_tables.o: $(B)/gen/kube_tables.c $(B)/gen/kube_types.h
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<

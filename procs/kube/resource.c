@@ -1,0 +1,86 @@
+/* resource.c - finding resources and types in the generated tables. */
+#include "procs/kube/tables.h"
+
+const struct kube_resource *kube_resources(uint32_t *n)
+{
+	*n = kube_nresources;
+	return kube_resource_table;
+}
+
+/* The table's order: group, version, resource. */
+static int compare(const struct kube_resource *r, struct str group, struct str version,
+		   struct str resource)
+{
+	int c = str_cmp(str_of(r->group), group);
+
+	if (!c)
+		c = str_cmp(str_of(r->version), version);
+	return c ? c : str_cmp(str_of(r->resource), resource);
+}
+
+const struct kube_resource *kube_resource(struct str group, struct str version, struct str resource)
+{
+	uint32_t low = 0, high = kube_nresources;
+
+	while (low < high) {
+		uint32_t mid = (low + high) / 2;
+		int c = compare(&kube_resource_table[mid], group, version, resource);
+
+		if (!c)
+			return &kube_resource_table[mid];
+		if (c < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return NULL;
+}
+
+const struct kube_resource *kube_by_kind(struct str group, struct str version, struct str kind)
+{
+	for (uint32_t i = 0; i < kube_nresources; i++) {
+		const struct kube_resource *r = &kube_resource_table[i];
+
+		if (str_eq(str_of(r->kind), kind) && str_eq(str_of(r->group), group) &&
+		    str_eq(str_of(r->version), version))
+			return r;
+	}
+	return NULL;
+}
+
+const struct kube_resource *kube_by_type(uint16_t type)
+{
+	return type < TYPE_MAX ? kube_type_table[type] : NULL;
+}
+
+const struct kube_subresource *kube_subresource(const struct kube_resource *r, struct str name)
+{
+	for (uint32_t i = 0; i < r->nsubs; i++)
+		if (str_eq(str_of(r->subs[i].name), name))
+			return &r->subs[i];
+	return NULL;
+}
+
+bool kube_type_in_memory(uint16_t type)
+{
+	return type == TYPE_LEASE || type == TYPE_EVENT;
+}
+
+const struct kube_schema *kube_schema_named(struct str name)
+{
+	uint32_t low = 0, high;
+	const struct kube_schema *types = kube_schemas(&high);
+
+	while (low < high) {
+		uint32_t mid = (low + high) / 2;
+		int c = str_cmp(str_of(types[mid].name), name);
+
+		if (!c)
+			return &types[mid];
+		if (c < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return NULL;
+}
