@@ -1,5 +1,5 @@
 /* aggregate.c - counts of dependents by state, kept with each write. */
-#include "cache_priv.h"
+#include "shm/cache_priv.h"
 
 /* The counters in the order of `struct counts`, which is that of the bits. */
 enum {

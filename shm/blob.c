@@ -1,5 +1,5 @@
 /* blob.c - interned, reference-counted bytes. */
-#include "cache_priv.h"
+#include "shm/cache_priv.h"
 
 static uint64_t blob_hash_of(const char *base, uint32_t ref)
 {

@@ -9,8 +9,8 @@
 #ifndef WEFT_SHM_CACHE_LAYOUT_H
 #define WEFT_SHM_CACHE_LAYOUT_H
 
-#include "hash.h"
-#include "ordered.h"
+#include "shm/hash.h"
+#include "shm/ordered.h"
 #include "weft/cache.h"
 
 /* Types are small numbers; custom resources get the ones above the built-in. */
@@ -32,7 +32,7 @@ struct space {
 };
 
 struct type_head {
-	struct ordered objects;	/* by (namespace, name, created_rv) */
+	struct ordered_root objects; /* by namespace/name, then created_rv */
 	_Atomic uint64_t count; /* moving; live objects */
 };
 
@@ -49,10 +49,10 @@ struct cache_header {
 	_Atomic uint64_t oldest;	   /* [cache.R3] */
 
 	struct arena_stats stats cache_aligned; /* moving */
-	struct hash by_key cache_aligned;	/* entries by (type, ns, name) */
-	struct hash by_uid cache_aligned;	/* entries by uid */
-	struct hash by_node cache_aligned;	/* node slots by name */
-	struct hash by_space cache_aligned;	/* spaces by (type, ns) */
+	struct hash_table by_key;		/* moving; entries by (type, ns, name) */
+	struct hash_table by_uid;		/* moving; entries by uid */
+	struct hash_table by_node;		/* moving; node slots by name */
+	struct hash_table by_space;		/* moving; spaces by (type, ns) */
 
 	struct type_head types[CACHE_TYPES_MAX];
 	_Atomic uint32_t chunk[JOURNAL_CHUNKS]; /* moving; uint32_t version_ref[] [cache.R4] */
@@ -69,17 +69,12 @@ struct cache {
 
 uint32_t cache_layout_signature(void);
 
-/* What an ordered index compares by. */
-struct entry_key {
-	uint16_t type;
-	struct str ns, name;
-	uint64_t created_rv; /* UINT64_MAX: after all of this name */
-};
+/* --- Keys of the hash indexes ------------------------------------------------ */
 
-uint64_t cache_hash_key(uint16_t type, struct str ns, struct str name);
-uint64_t cache_hash_uid(const uint8_t uid[16]);
-uint64_t cache_hash_bytes(struct str bytes);
-uint64_t cache_hash_space(uint16_t type, struct str ns);
+uint32_t cache_hash_uid(const uint8_t uid[16]);
+uint32_t cache_hash_name(struct str name); /* node slots */
+uint32_t cache_hash_space(uint16_t type, struct str ns);
+uint32_t cache_hash_key(uint16_t type, struct str ns, struct str name);
 
 static inline const struct blob *blob_at(const char *base, uint32_t ref)
 {
@@ -94,6 +89,26 @@ static inline struct str blob_str(const char *base, uint32_t ref)
 		return (struct str){"", 0};
 	b = blob_at(base, ref);
 	return (struct str){b->bytes, b->n};
+}
+
+struct space_key {
+	uint16_t type;
+	struct str ns;
+};
+
+static inline bool match_space(const char *base, uint32_t ref, const void *key)
+{
+	const struct space *s = ref_ptr(base, ref);
+	const struct space_key *k = key;
+
+	return s->type == k->type && str_eq(blob_str(base, s->ns.u), k->ns);
+}
+
+static inline bool match_node(const char *base, uint32_t ref, const void *key)
+{
+	const struct nodeslot *n = ref_ptr(base, ref);
+
+	return str_eq(blob_str(base, n->name.u), *(const struct str *)key);
 }
 
 #endif

@@ -9,8 +9,8 @@
 #ifndef WEFT_SHM_CACHE_PRIV_H
 #define WEFT_SHM_CACHE_PRIV_H
 
-#include "cache_layout.h"
-#include "chain.h"
+#include "shm/cache_layout.h"
+#include "shm/chain.h"
 #include "weft/cache_write.h"
 
 /* What waits until no reader can hold it. */
@@ -67,6 +67,8 @@ struct cache_writer {
 	struct seg seg;
 	struct cache_options opt;
 
+	struct hash by_key, by_uid, by_node, by_space;
+	struct ordered ordered;
 	struct chain_table blobs;
 	struct chain_table labelsets;
 	struct retire_queue retire;
@@ -78,7 +80,8 @@ struct cache_writer {
 	uint64_t next_chunk;
 	uint64_t objects;    /* live, published, all types */
 	uint64_t unpublished; /* versions prepared */
-	uint64_t dissolving; /* head of the owners being dissolved: entry_ref, chained by sib_next */
+	uint32_t dissolving;  /* owners that are gone but still have dependents: entry_ref,
+			       * chained by sib_prev */
 
 	struct unresolved *unresolved;
 	size_t nunresolved, unresolved_cap;
@@ -158,6 +161,7 @@ void nodeslot_unlink(struct cache_writer *w, struct entry *e, const struct versi
 
 /* --- links.c ---------------------------------------------------------------- */
 
+int links_init(struct cache_writer *w);
 /* Resolve the owners that `in` names for `v`; WEFT_ENOMEM. */
 int links_prepare(struct cache_writer *w, struct entry *e, struct version *v,
 		  const struct version_in *in);
@@ -171,9 +175,9 @@ void links_unlink(struct cache_writer *w, struct entry *e);
 /* Let go of up to `max` dependents of owners that are gone.  An owner without
  * dependents left is retired. */
 void links_dissolve(struct cache_writer *w, uint32_t max);
-/* Note or resolve the owners of a restored object. */
+/* Note the owners of a restored object, for links_restore_done(); WEFT_ENOMEM. */
 int links_restore(struct cache_writer *w, struct entry *e, const struct version_in *in);
-void links_restore_done(struct cache_writer *w);
+int links_restore_done(struct cache_writer *w);
 
 /* --- aggregate.c ------------------------------------------------------------- */
 

@@ -1,5 +1,5 @@
 /* chain.c - linear hashing with embedded links, for one process alone. */
-#include "chain.h"
+#include "shm/chain.h"
 
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
 /* journal.c - version references by resourceVersion, in chunks. */
-#include "cache_priv.h"
+#include "shm/cache_priv.h"
 
 static _Atomic uint32_t *chunk_slot(const struct cache_writer *w, uint64_t number)
 {

@@ -1,7 +1,7 @@
 /* retire.c - the queue of what readers may still hold. */
 #include <stdlib.h>
 
-#include "cache_priv.h"
+#include "shm/cache_priv.h"
 
 #define RETIRE_FIRST 1024u
 #define FREE_AHEAD   8 /* blocks prefetched ahead: freeing writes into each */

@@ -126,11 +126,12 @@ struct counts {
 	_Atomic uint32_t total;	   /* live dependents, terminating ones included */
 	_Atomic uint32_t active;   /* pods: not Succeeded, not Failed, not terminating */
 	_Atomic uint32_t ready;	   /* pods: active and Ready */
-	_Atomic uint32_t terminating;
+	_Atomic uint32_t terminating; /* deletion time set; pods: not Succeeded, not Failed */
 	_Atomic uint32_t pending;  /* pods: active and Pending */
 	_Atomic uint32_t succeeded;
 	_Atomic uint32_t failed;
 	_Atomic uint32_t scheduled; /* pods: active with a node */
+	_Atomic uint32_t left;	/* how often a dependent went to another owner [cache.R8] */
 };
 
 /* An object's identity.  Constant while reachable, except the fields marked
@@ -155,6 +156,7 @@ struct entry {
 	_Atomic uint32_t set_next; /* moving; next object of the same label set */
 	uint32_t set_prev;
 	_Atomic uint32_t counts;  /* moving; struct counts, 0 until first needed */
+	uint32_t own_edges;	  /* store's own; edges to owners that do not control it */
 	char name[];		  /* name_len bytes and a NUL */
 };
 
@@ -162,7 +164,8 @@ struct entry {
 struct edge {
 	entry_ref dependent;
 	_Atomic uint32_t next;
-	uint32_t prev;
+	uint32_t prev;	   /* store's own */
+	uint32_t dep_next; /* store's own; next edge of the same dependent */
 	entry_ref owner;
 };
 
@@ -175,10 +178,12 @@ struct labelset {
 	string_ref ns;
 	_Atomic uint32_t first; /* moving; entry_ref */
 	_Atomic uint32_t count; /* moving; live objects */
+	_Atomic uint32_t left;	/* moving; how often a member went to another set [cache.R7] */
 	_Atomic uint32_t next;	/* moving; next label set of this (type, ns) */
-	uint32_t prev;
+	uint32_t prev;		/* store's own */
 	uint32_t refcount; /* store's own */
 	uint32_t hash_next;
+	uint32_t space; /* store's own: what `next` belongs to */
 };
 
 /* The pods that name a node, whether or not a Node object exists. */
@@ -187,8 +192,7 @@ struct nodeslot {
 	_Atomic uint32_t first; /* moving; entry_ref of a pod */
 	_Atomic uint32_t count; /* moving; pods that are not Succeeded/Failed */
 	_Atomic uint32_t node;	/* moving; entry_ref of the Node object, or 0 */
-	uint32_t refcount;
-	uint32_t hash_next;
+	uint32_t refcount;	/* store's own */
 };
 
 /* --- A process's view -------------------------------------------------------- */

@@ -29,10 +29,13 @@ struct cache_options {
 	uint32_t journal_min; /* records always kept; default 65,536 */
 	uint32_t journal_max; /* default 1,048,576; between them the window
 			       * follows the number of objects */
+	uint16_t pod_type;    /* whose `hot` has a node and a phase: required */
+	uint16_t node_type;   /* whose `hot.node` is the object itself: required */
 };
 
 /* Create generation `generation` under segment name `name`; the first write
- * will get resourceVersion rv_start + 1. */
+ * will get resourceVersion rv_start + 1.  Fields of `opt` that are 0 take their
+ * default.  Errors as seg_create(); WEFT_EINVAL for options without sense. */
 int cw_create(struct cache_writer **out, const char *name, uint32_t generation,
 	      const uint8_t cluster_id[16], uint64_t rv_start, const struct cache_options *opt,
 	      struct err *e);
@@ -103,12 +106,13 @@ void cw_commit_rv(struct cache_writer *w, uint64_t rv);
 void cw_abort(struct cache_writer *w, struct version *v);
 
 /* Recovery: put an object in as it was, published at once, outside the journal
- * (created_rv and rv as given).  Owners that do not exist yet are linked by
- * cw_restore_done(). */
+ * (created_rv and rv as given, `mask` ignored: all parts are taken).  Errors as
+ * cw_prepare_create().  Owners are linked by cw_restore_done(), once, when all
+ * objects are there; WEFT_ENOMEM if that needs more memory than there is. */
 int cw_restore(struct cache_writer *w, uint16_t type, struct str ns, struct str name,
 	       const uint8_t uid[16], uint32_t created_s, uint64_t created_rv, uint64_t rv,
 	       const struct version_in *in, struct entry **out);
-void cw_restore_done(struct cache_writer *w);
+int cw_restore_done(struct cache_writer *w);
 
 /* The store's own look at what is prepared but not yet published. */
 struct entry *cw_find(struct cache_writer *w, uint16_t type, struct str ns, struct str name);

@@ -1,0 +1,264 @@
+/* cache_write.c - the writer: opening, publishing, aborting, restoring. */
+#include <stdlib.h>
+
+#include "shm/cache_priv.h"
+
+/* --- Opening -------------------------------------------------------------------- */
+
+#define SIZE_MAX_DEFAULT    (UINT64_C(16) << 30)
+#define SIZE_FIRST_DEFAULT  (UINT64_C(2) << 20)
+#define JOURNAL_MIN_DEFAULT 65536u
+#define JOURNAL_MAX_DEFAULT 1048576u
+
+static int take_options(struct cache_writer *w, const struct cache_options *opt, struct err *e)
+{
+	struct cache_options *o = &w->opt;
+
+	if (opt)
+		*o = *opt;
+	if (!o->size_max)
+		o->size_max = SIZE_MAX_DEFAULT;
+	if (!o->size_first)
+		o->size_first = SIZE_FIRST_DEFAULT;
+	if (o->size_first < sizeof(struct cache_header))
+		o->size_first = align_up(sizeof(struct cache_header), (size_t)4096);
+	if (!o->journal_max)
+		o->journal_max = JOURNAL_MAX_DEFAULT;
+	if (!o->journal_min)
+		o->journal_min =
+			o->journal_max < JOURNAL_MIN_DEFAULT ? o->journal_max : JOURNAL_MIN_DEFAULT;
+	if (o->journal_min > o->journal_max ||
+	    o->journal_max > (uint64_t)JOURNAL_CHUNK * JOURNAL_CHUNKS / 2)
+		return err_set(e, WEFT_EINVAL, "journal of %u to %u records", o->journal_min,
+			       o->journal_max);
+	if (!o->pod_type || !o->node_type || o->pod_type == o->node_type)
+		return err_set(e, WEFT_EINVAL, "pod_type %u and node_type %u", o->pod_type,
+			       o->node_type);
+	return WEFT_OK;
+}
+
+static void init_header(struct cache_writer *w, uint32_t generation, const uint8_t cluster_id[16],
+			uint64_t rv_start)
+{
+	struct cache_header *h = w->h;
+
+	memcpy(h->cluster_id, cluster_id, sizeof(h->cluster_id));
+	h->generation = generation;
+	h->pod_type = w->opt.pod_type;
+	h->node_type = w->opt.node_type;
+	atomic_init(&h->gp.counter, 1);
+	atomic_init(&h->gp.membarrier, prcu_membarrier_available());
+	atomic_init(&h->rv, rv_start);
+	atomic_init(&h->oldest, rv_start + 1);
+	w->cut = rv_start + 1;
+	w->first_chunk = w->next_chunk = w->cut / JOURNAL_CHUNK;
+}
+
+static void retire_index(void *ctx, uint32_t ref, size_t n)
+{
+	retire(ctx, ref, n, ARENA_INDEX);
+}
+
+static int init_indexes(struct cache_writer *w)
+{
+	struct index_memory m = {w->arena, w->base, retire_index, w};
+	struct cache_header *h = w->h;
+
+	ordered_init(&w->ordered, &m);
+	if (retire_init(w) || links_init(w) || blob_init(w) || labelset_init(w) ||
+	    hash_init(&w->by_key, &h->by_key, &m) || hash_init(&w->by_uid, &h->by_uid, &m) ||
+	    hash_init(&w->by_node, &h->by_node, &m) || hash_init(&w->by_space, &h->by_space, &m))
+		return WEFT_ENOMEM;
+	return WEFT_OK;
+}
+
+int cw_create(struct cache_writer **out, const char *name, uint32_t generation,
+	      const uint8_t cluster_id[16], uint64_t rv_start, const struct cache_options *opt,
+	      struct err *e)
+{
+	struct cache_writer *w = calloc(1, sizeof(*w));
+	int err;
+
+	if (!w)
+		return err_set(e, WEFT_ENOMEM, "cache writer");
+	w->seg.fd = -1;
+	err = take_options(w, opt, e);
+	if (err)
+		goto fail;
+	err = seg_create(&w->seg, name, SEG_CACHE, cache_layout_signature(), w->opt.size_first,
+			 w->opt.size_max, e);
+	if (err)
+		goto fail;
+	w->base = w->seg.base;
+	w->h = (struct cache_header *)w->base;
+	w->c = (struct cache){.base = w->base, .h = w->h};
+	init_header(w, generation, cluster_id, rv_start);
+	err = arena_open(&w->arena, &w->seg, align_up(sizeof(*w->h), (size_t)4096), &w->h->stats,
+			 e);
+	if (err)
+		goto fail;
+	err = init_indexes(w);
+	if (err) {
+		err_set(e, err, "indexes of cache '%s'", name);
+		goto fail;
+	}
+	*out = w;
+	return WEFT_OK;
+fail:
+	if (w->base)
+		seg_unlink(name, NULL);
+	cw_close(w);
+	return err;
+}
+
+void cw_close(struct cache_writer *w)
+{
+	if (!w)
+		return;
+	chain_free(&w->blobs);
+	chain_free(&w->labelsets);
+	free(w->retire.item);
+	free(w->links.item);
+	free(w->unresolved);
+	free(w->readers);
+	if (w->arena)
+		arena_close(w->arena);
+	if (w->base)
+		seg_close(&w->seg);
+	free(w);
+}
+
+const struct cache *cw_cache(const struct cache_writer *w)
+{
+	return &w->c;
+}
+
+struct arena *cw_arena(struct cache_writer *w)
+{
+	return w->arena;
+}
+
+void cw_expect(struct cache_writer *w, uint16_t type, uint64_t n)
+{
+	hash_expect(&w->by_key, n);
+	hash_expect(&w->by_uid, n);
+}
+
+/* --- Publishing and aborting ------------------------------------------------------- */
+
+static void count_object(struct cache_writer *w, const struct entry *e, const struct version *old,
+			 const struct version *v)
+{
+	_Atomic uint64_t *count = &w->h->types[e->type].count;
+
+	/* Relaxed: nothing is reached through the number. */
+	if (!old) {
+		prcu_set_relaxed(count, prcu_own(count) + 1);
+		w->objects++;
+	} else if (v->flags & VERSION_TOMBSTONE) {
+		prcu_set_relaxed(count, prcu_own(count) - 1);
+		w->objects--;
+	}
+}
+
+/* Let `v` be the newest state of its entry, in every list and count. */
+static void show(struct cache_writer *w, struct entry *e, const struct version *old,
+		 struct version *v)
+{
+	prcu_assign(&e->newest, ref_of(w->base, v)); /* [cache.R1] */
+	labelset_publish(w, e, old, v);
+	nodeslot_publish(w, e, old, v);
+	links_publish(w, e, old, v);
+	count_object(w, e, old, v);
+}
+
+void cw_publish(struct cache_writer *w, struct version *v)
+{
+	struct entry *e = entry_at(w, v->entry.u);
+	uint32_t ref = ref_of(w->base, v);
+
+	weft_debug_assert(prcu_own(&v->prev) == prcu_own(&e->newest));
+	journal_put(w, v->rv, ref);
+	show(w, e, newest_of(w, e), v);
+	if (e->pending == ref)
+		e->pending = 0;
+	w->unpublished--;
+}
+
+void cw_commit_rv(struct cache_writer *w, uint64_t rv)
+{
+	weft_debug_assert(rv >= prcu_own(&w->h->rv));
+	prcu_assign(&w->h->rv, rv); /* [cache.R2] */
+}
+
+void cw_abort(struct cache_writer *w, struct version *v)
+{
+	struct entry *e = entry_at(w, v->entry.u);
+	uint32_t prev = prcu_own(&v->prev);
+	bool first = v->flags & VERSION_FIRST;
+
+	weft_assert(e->pending == ref_of(w->base, v));
+	links_abort(w, v);
+	e->pending = prev == prcu_own(&e->newest) ? 0 : prev;
+	version_free(w, v);
+	if (first)
+		entry_discard(w, e);
+	w->unpublished--;
+}
+
+/* --- Restoring ------------------------------------------------------------------------ */
+
+int cw_restore(struct cache_writer *w, uint16_t type, struct str ns, struct str name,
+	       const uint8_t uid[16], uint32_t created_s, uint64_t created_rv, uint64_t rv,
+	       const struct version_in *in, struct entry **out)
+{
+	struct version_in all = *in;
+	struct version *v;
+	struct entry *e;
+	int err;
+
+	all.mask = (1u << PART_COUNT) - 1;
+	err = entry_new(w, type, ns, name, uid, created_s, created_rv, &e);
+	if (err)
+		return err;
+	err = version_new(w, e, NULL, rv, &all, &v);
+	if (err)
+		goto no_version;
+	err = links_restore(w, e, &all);
+	if (err)
+		goto no_links;
+	/* An object restored in a later state was not created by this version. */
+	if (rv != created_rv)
+		v->flags &= (uint8_t)~VERSION_FIRST;
+	show(w, e, NULL, v);
+	*out = e;
+	return WEFT_OK;
+
+no_links:
+	version_free(w, v);
+no_version:
+	entry_discard(w, e);
+	return err;
+}
+
+int cw_restore_done(struct cache_writer *w)
+{
+	return links_restore_done(w);
+}
+
+/* --- Readers --------------------------------------------------------------------------- */
+
+void cw_set_readers(struct cache_writer *w, struct prcu_reader *const *readers, size_t n)
+{
+	struct prcu_reader **copy = NULL;
+
+	if (n) {
+		copy = malloc(n * sizeof(*copy));
+		if (!copy)
+			weft_fatal("no memory for %zu reader words", n);
+		memcpy(copy, readers, n * sizeof(*copy));
+	}
+	free(w->readers);
+	w->readers = copy;
+	w->nreaders = n;
+}

@@ -1,0 +1,122 @@
+/* nodeslot.c - pods by the name of their node. */
+#include "shm/cache_priv.h"
+
+static const struct list_fields on_node = LIST_FIELDS(struct entry, node_next, node_prev);
+
+static struct nodeslot *slot_at(const struct cache_writer *w, uint32_t ref)
+{
+	return ref_ptr(w->base, ref);
+}
+
+static uint32_t slot_new(struct cache_writer *w, uint32_t hash, struct str name)
+{
+	uint32_t interned = cw_blob(w, name).u, ref;
+	struct nodeslot *s;
+
+	if (!interned)
+		return 0;
+	ref = arena_alloc(w->arena, sizeof(*s), ARENA_INDEX);
+	if (!ref)
+		goto drop_name;
+	s = slot_at(w, ref);
+	memset(s, 0, sizeof(*s));
+	s->name.u = interned;
+	if (!hash_insert(&w->by_node, hash, ref))
+		return ref;
+	arena_free(w->arena, ref, sizeof(*s), ARENA_INDEX);
+drop_name:
+	blob_drop(w, interned);
+	return 0;
+}
+
+uint32_t nodeslot_get(struct cache_writer *w, struct str name)
+{
+	uint32_t hash = cache_hash_name(name);
+	uint32_t ref = hash_find(w->base, &w->h->by_node, hash, match_node, &name);
+
+	if (!ref)
+		ref = slot_new(w, hash, name);
+	nodeslot_hold(w, ref);
+	return ref;
+}
+
+void nodeslot_hold(struct cache_writer *w, uint32_t ref)
+{
+	if (ref)
+		slot_at(w, ref)->refcount++;
+}
+
+/* Pods and the Node object hold the slot by their versions. */
+void nodeslot_drop(struct cache_writer *w, uint32_t ref)
+{
+	struct nodeslot *s;
+	bool removed;
+
+	if (!ref)
+		return;
+	s = slot_at(w, ref);
+	if (--s->refcount)
+		return;
+	removed = hash_remove(&w->by_node, cache_hash_name(blob_str(w->base, s->name.u)), ref);
+	weft_assert(removed);
+	blob_drop(w, s->name.u);
+	retire(w, ref, sizeof(*s), ARENA_INDEX);
+}
+
+/* --- Membership ---------------------------------------------------------------- */
+
+static bool counts_on_node(const struct version *v)
+{
+	return is_live(v) && v->hot.node.u && v->hot.phase != POD_SUCCEEDED &&
+	       v->hot.phase != POD_FAILED;
+}
+
+static void count_pod(struct nodeslot *s, uint32_t by)
+{
+	/* Relaxed: a number for estimates, nothing is reached through it. */
+	prcu_set_relaxed(&s->count, prcu_own(&s->count) + by);
+}
+
+static void pod_publish(struct cache_writer *w, struct entry *e, const struct version *old,
+			const struct version *v)
+{
+	uint32_t from = old ? old->hot.node.u : 0, to = v->hot.node.u;
+
+	if (counts_on_node(old))
+		count_pod(slot_at(w, from), UINT32_MAX);
+	if (counts_on_node(v))
+		count_pod(slot_at(w, to), 1);
+	if (from == to)
+		return;
+	if (from)
+		list_remove(w->base, &slot_at(w, from)->first, ref_of(w->base, e), on_node);
+	if (to)
+		list_push(w->base, &slot_at(w, to)->first, ref_of(w->base, e), on_node);
+}
+
+static void node_publish(struct cache_writer *w, struct entry *e, const struct version *v)
+{
+	struct nodeslot *s;
+
+	if (!v->hot.node.u)
+		return;
+	s = slot_at(w, v->hot.node.u);
+	prcu_assign(&s->node, is_live(v) ? ref_of(w->base, e) : 0);
+}
+
+void nodeslot_publish(struct cache_writer *w, struct entry *e, const struct version *old,
+		      const struct version *v)
+{
+	if (e->type == w->h->pod_type)
+		pod_publish(w, e, old, v);
+	else if (e->type == w->h->node_type)
+		node_publish(w, e, v);
+}
+
+void nodeslot_unlink(struct cache_writer *w, struct entry *e, const struct version *tombstone)
+{
+	uint32_t slot = tombstone->hot.node.u;
+
+	if (slot && e->type == w->h->pod_type)
+		list_remove(w->base, &slot_at(w, slot)->first, ref_of(w->base, e), on_node);
+}

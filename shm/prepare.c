@@ -1,0 +1,385 @@
+/* prepare.c - building entries and versions that nobody sees yet. */
+#include "shm/cache_priv.h"
+
+/* --- Finding, pending included ------------------------------------------------ */
+
+struct key {
+	uint16_t type;
+	struct str ns, name;
+};
+
+static inline bool head_is_live(const char *base, const struct entry *e)
+{
+	uint32_t ref = e->pending ? e->pending : prcu_own(&e->newest);
+
+	return ref && is_live(ref_ptr(base, ref));
+}
+
+static inline bool match_key(const char *base, uint32_t ref, const void *key)
+{
+	const struct entry *e = ref_ptr(base, ref);
+	const struct key *k = key;
+
+	return e->name_len == k->name.n && memcmp(e->name, k->name.p, k->name.n) == 0 &&
+	       e->type == k->type && str_eq(blob_str(base, e->ns.u), k->ns) &&
+	       head_is_live(base, e);
+}
+
+static inline bool match_uid(const char *base, uint32_t ref, const void *key)
+{
+	const struct entry *e = ref_ptr(base, ref);
+
+	return memcmp(e->uid, key, sizeof(e->uid)) == 0 && head_is_live(base, e);
+}
+
+static uint32_t find_key(const struct cache_writer *w, uint32_t hash, const struct key *key)
+{
+	return hash_find(w->base, &w->h->by_key, hash, match_key, key);
+}
+
+struct entry *cw_find(struct cache_writer *w, uint16_t type, struct str ns, struct str name)
+{
+	struct key key = {type, ns, name};
+	uint32_t ref = find_key(w, cache_hash_key(type, ns, name), &key);
+
+	return ref ? entry_at(w, ref) : NULL;
+}
+
+struct entry *cw_find_uid(struct cache_writer *w, const uint8_t uid[16])
+{
+	uint32_t ref =
+		hash_find(w->base, &w->h->by_uid, cache_hash_uid(uid), match_uid, uid);
+
+	return ref ? entry_at(w, ref) : NULL;
+}
+
+const struct version *cw_newest(struct cache_writer *w, const struct entry *e)
+{
+	const struct version *v = head_of(w, e);
+
+	return is_live(v) ? v : NULL;
+}
+
+/* --- Entries ---------------------------------------------------------------------- */
+
+static void remove_from(struct hash *h, uint32_t hash, uint32_t ref)
+{
+	bool removed = hash_remove(h, hash, ref);
+
+	weft_assert(removed);
+}
+
+static uint32_t key_hash(const struct cache_writer *w, const struct entry *e)
+{
+	return cache_hash_key(e->type, blob_str(w->base, e->ns.u), entry_name(e));
+}
+
+static int entry_index(struct cache_writer *w, struct entry *e, uint32_t hash)
+{
+	uint32_t ref = ref_of(w->base, e);
+
+	if (hash_insert(&w->by_key, hash, ref))
+		return WEFT_ENOMEM;
+	if (hash_insert(&w->by_uid, cache_hash_uid(e->uid), ref))
+		goto no_uid;
+	if (ordered_insert(&w->ordered, &w->h->types[e->type].objects, ref))
+		goto no_order;
+	return WEFT_OK;
+
+no_order:
+	remove_from(&w->by_uid, cache_hash_uid(e->uid), ref);
+no_uid:
+	remove_from(&w->by_key, hash, ref);
+	return WEFT_ENOMEM;
+}
+
+void entry_unindex(struct cache_writer *w, struct entry *e)
+{
+	uint32_t ref = ref_of(w->base, e);
+	bool removed;
+
+	remove_from(&w->by_key, key_hash(w, e), ref);
+	remove_from(&w->by_uid, cache_hash_uid(e->uid), ref);
+	removed = ordered_remove(&w->ordered, &w->h->types[e->type].objects, ref);
+	weft_assert(removed);
+}
+
+void entry_discard(struct cache_writer *w, struct entry *e)
+{
+	entry_unindex(w, e);
+	retire_entry(w, e);
+}
+
+static uint32_t entry_alloc(struct cache_writer *w, uint16_t type, uint32_t ns, struct str name,
+			    const uint8_t uid[16], uint32_t created_s, uint64_t created_rv)
+{
+	size_t size = offsetof(struct entry, name) + name.n + 1;
+	uint32_t ref = arena_alloc(w->arena, size, ARENA_ENTRY);
+	struct entry *e;
+
+	if (!ref)
+		return 0;
+	e = entry_at(w, ref);
+	memset(e, 0, offsetof(struct entry, name));
+	memcpy(e->uid, uid, sizeof(e->uid));
+	e->created_rv = created_rv;
+	e->created_s = created_s;
+	e->type = type;
+	e->name_len = (uint8_t)name.n;
+	e->ns.u = ns;
+	memcpy(e->name, name.p, name.n);
+	e->name[name.n] = '\0';
+	return ref;
+}
+
+int entry_new(struct cache_writer *w, uint16_t type, struct str ns, struct str name,
+	      const uint8_t uid[16], uint32_t created_s, uint64_t created_rv, struct entry **out)
+{
+	struct key key = {type, ns, name};
+	uint32_t hash, interned = 0, ref;
+
+	if (name.n == 0 || name.n > 253 || type >= CACHE_TYPES_MAX)
+		return WEFT_EINVAL;
+	hash = cache_hash_key(type, ns, name);
+	if (find_key(w, hash, &key))
+		return WEFT_EEXIST;
+	if (ns.n) {
+		interned = cw_blob(w, ns).u;
+		if (!interned)
+			return WEFT_ENOMEM;
+	}
+	ref = entry_alloc(w, type, interned, name, uid, created_s, created_rv);
+	if (!ref) {
+		blob_drop(w, interned);
+		return WEFT_ENOMEM;
+	}
+	if (entry_index(w, entry_at(w, ref), hash)) {
+		retire_entry(w, entry_at(w, ref)); /* readers may have met it */
+		return WEFT_ENOMEM;
+	}
+	*out = entry_at(w, ref);
+	return WEFT_OK;
+}
+
+/* --- Versions ----------------------------------------------------------------------- */
+
+void version_drop_refs(struct cache_writer *w, const struct version *v)
+{
+	for (int p = 0; p < PART_COUNT; p++)
+		if (p != PART_LABELS)
+			blob_drop(w, v->part[p]);
+	if (v->part[PART_LABELS])
+		labelset_drop(w, v->part[PART_LABELS]);
+	nodeslot_drop(w, v->hot.node.u);
+}
+
+static void version_hold_refs(struct cache_writer *w, const struct version *v)
+{
+	for (int p = 0; p < PART_COUNT; p++)
+		if (p != PART_LABELS)
+			blob_hold(w, v->part[p]);
+	labelset_hold(w, v->part[PART_LABELS]);
+	nodeslot_hold(w, v->hot.node.u);
+}
+
+static uint32_t version_alloc(struct cache_writer *w, uint8_t nholes)
+{
+	return arena_alloc(w->arena, sizeof(struct version) + nholes * sizeof(uint32_t),
+			   ARENA_VERSION);
+}
+
+/* A part as `in` has it, held for the version; false: no memory. */
+static bool take_part(struct cache_writer *w, const struct version_in *in, int p, uint32_t *out)
+{
+	*out = in->part_ref[p].u;
+	if (*out) {
+		blob_hold(w, *out);
+		return true;
+	}
+	if (in->part[p].n == 0)
+		return true;
+	*out = cw_blob(w, in->part[p]).u;
+	return *out != 0;
+}
+
+static bool take_labels(struct cache_writer *w, const struct entry *e, const struct version_in *in,
+			const struct version *prev, uint32_t *out)
+{
+	uint32_t labels = 0;
+
+	if (prev && !(in->mask & 1u << PART_LABELS)) {
+		*out = prev->part[PART_LABELS];
+		labelset_hold(w, *out);
+		return true;
+	}
+	if (in->mask & 1u << PART_LABELS && !take_part(w, in, PART_LABELS, &labels))
+		return false;
+	*out = labelset_get(w, e->type, e->ns.u, labels);
+	blob_drop(w, labels);
+	return *out != 0;
+}
+
+static bool take_node(struct cache_writer *w, const struct version_in *in,
+		      const struct version *prev, uint32_t *out)
+{
+	uint32_t before = prev ? prev->hot.node.u : 0;
+
+	*out = 0;
+	if (in->node.n == 0)
+		return true;
+	if (before && match_node(w->base, before, &in->node)) {
+		*out = before;
+		nodeslot_hold(w, before);
+		return true;
+	}
+	*out = nodeslot_get(w, in->node);
+	return *out != 0;
+}
+
+/* Fill in all that is counted; on false v refers to what was taken so far. */
+static bool take_refs(struct cache_writer *w, const struct entry *e, const struct version_in *in,
+		      const struct version *prev, struct version *v)
+{
+	for (int p = 0; p < PART_COUNT; p++) {
+		if (p == PART_LABELS)
+			continue;
+		if (in->mask & 1u << p) {
+			if (!take_part(w, in, p, &v->part[p]))
+				return false;
+		} else if (prev) {
+			v->part[p] = prev->part[p];
+			blob_hold(w, v->part[p]);
+		}
+	}
+	return take_labels(w, e, in, prev, &v->part[PART_LABELS]) &&
+	       take_node(w, in, prev, &v->hot.node.u);
+}
+
+void version_free(struct cache_writer *w, struct version *v)
+{
+	version_drop_refs(w, v);
+	arena_free(w->arena, ref_of(w->base, v), version_size(v), ARENA_VERSION);
+}
+
+int version_new(struct cache_writer *w, struct entry *e, const struct version *prev, uint64_t rv,
+		const struct version_in *in, struct version **out)
+{
+	bool own_holes = !prev || in->mask & 1u << PART_STATUS;
+	const uint32_t *holes = own_holes ? in->holes : prev->holes;
+	uint8_t nholes = own_holes ? in->nholes : prev->nholes;
+	uint32_t ref = version_alloc(w, nholes);
+	struct version *v;
+
+	if (!ref)
+		return WEFT_ENOMEM;
+	v = version_at(w, ref);
+	*v = (struct version){
+		.rv = rv,
+		.cause = in->cause,
+		.entry = {ref_of(w->base, e)},
+		.generation = in->generation,
+		.deletion_s = in->deletion_s,
+		.grace_s = in->grace_s,
+		.hot = in->hot,
+		.flags = in->flags & (VERSION_FINALIZERS | VERSION_OWNED | VERSION_MEMORY),
+		.nholes = nholes,
+		.writer_kind = in->writer_kind,
+	};
+	v->hot.node.u = 0;
+	if (nholes)
+		memcpy(v->holes, holes, nholes * sizeof(*holes));
+	if (prev)
+		prcu_set_relaxed(&v->prev, ref_of(w->base, prev)); /* not visible yet */
+	else
+		v->flags |= VERSION_FIRST;
+	if (!take_refs(w, e, in, prev, v)) {
+		version_free(w, v);
+		return WEFT_ENOMEM;
+	}
+	*out = v;
+	return WEFT_OK;
+}
+
+/* --- The three kinds of write ---------------------------------------------------------- */
+
+static void make_pending(struct cache_writer *w, struct entry *e, struct version *v)
+{
+	e->pending = ref_of(w->base, v);
+	w->unpublished++;
+}
+
+int cw_prepare_create(struct cache_writer *w, uint16_t type, struct str ns, struct str name,
+		      const uint8_t uid[16], uint32_t created_s, uint64_t rv,
+		      const struct version_in *in, struct version **out)
+{
+	struct entry *e;
+	struct version *v;
+	int err;
+
+	if (journal_reserve(w, rv))
+		return WEFT_ENOMEM;
+	err = entry_new(w, type, ns, name, uid, created_s, rv, &e);
+	if (err)
+		return err;
+	err = version_new(w, e, NULL, rv, in, &v);
+	if (err)
+		goto no_version;
+	err = links_prepare(w, e, v, in);
+	if (err)
+		goto no_links;
+	make_pending(w, e, v);
+	*out = v;
+	return WEFT_OK;
+
+no_links:
+	version_free(w, v);
+no_version:
+	entry_discard(w, e);
+	return err;
+}
+
+int cw_prepare_update(struct cache_writer *w, struct entry *e, uint64_t rv,
+		      const struct version_in *in, struct version **out)
+{
+	const struct version *prev = cw_newest(w, e);
+	struct version *v;
+
+	if (!prev)
+		return WEFT_ENOENT;
+	if (journal_reserve(w, rv) || version_new(w, e, prev, rv, in, &v))
+		return WEFT_ENOMEM;
+	if (links_prepare(w, e, v, in)) {
+		version_free(w, v);
+		return WEFT_ENOMEM;
+	}
+	make_pending(w, e, v);
+	*out = v;
+	return WEFT_OK;
+}
+
+int cw_prepare_delete(struct cache_writer *w, struct entry *e, uint64_t rv, uint64_t cause,
+		      uint16_t writer_kind, struct version **out)
+{
+	const struct version *prev = cw_newest(w, e);
+	struct version *v;
+	uint32_t ref;
+
+	if (!prev)
+		return WEFT_ENOENT;
+	if (journal_reserve(w, rv))
+		return WEFT_ENOMEM;
+	ref = version_alloc(w, prev->nholes);
+	if (!ref)
+		return WEFT_ENOMEM;
+	v = version_at(w, ref);
+	memcpy(v, prev, version_size(prev));
+	v->rv = rv;
+	v->cause = cause;
+	v->writer_kind = writer_kind;
+	v->flags = (uint8_t)((prev->flags & ~VERSION_FIRST) | VERSION_TOMBSTONE);
+	prcu_set_relaxed(&v->prev, ref_of(w->base, prev)); /* not visible yet */
+	version_hold_refs(w, v);
+	make_pending(w, e, v);
+	*out = v;
+	return WEFT_OK;
+}

@@ -1,0 +1,127 @@
+/*
+ * reclaim.c - giving memory back.
+ *
+ * A journal record r of version V goes through three steps, a grace period
+ * between each:
+ *   passed   the journal's oldest moves beyond r: no new reader asks for what
+ *            was before V;
+ *   cut      V.prev becomes 0 and the old version is retired; if V is a
+ *            tombstone, its entry leaves every index and list and both are
+ *            retired: no new reader meets them;
+ *   freed    the memory is used again.
+ * The first grace period is why a snapshot that a reader has begun inside one
+ * section stays whole until the section ends, however fast the window moves.
+ */
+#include "shm/cache_priv.h"
+
+#define CUT_AHEAD 8 /* records prefetched ahead while cutting */
+
+/* --- Cutting --------------------------------------------------------------------- */
+
+static void cut_record(struct cache_writer *w, struct version *v)
+{
+	uint32_t prev = prcu_own(&v->prev);
+
+	if (prev) {
+		prcu_assign(&v->prev, 0);
+		retire_version(w, version_at(w, prev));
+	}
+	if (v->flags & VERSION_TOMBSTONE) {
+		struct entry *e = entry_at(w, v->entry.u);
+
+		entry_unindex(w, e);
+		labelset_unlink(w, e, v);
+		nodeslot_unlink(w, e, v);
+		links_unlink(w, e);
+		retire_version(w, v);
+	}
+}
+
+static void prefetch_record(const struct cache_writer *w, uint64_t rv, uint64_t end)
+{
+	if (rv + 2 * CUT_AHEAD < end)
+		__builtin_prefetch(version_at(w, journal_get(w, rv + 2 * CUT_AHEAD)), 1);
+	if (rv + CUT_AHEAD < end) {
+		uint32_t prev = prcu_own(&version_at(w, journal_get(w, rv + CUT_AHEAD))->prev);
+
+		if (prev)
+			__builtin_prefetch(version_at(w, prev));
+	}
+}
+
+static void cut_until(struct cache_writer *w, uint64_t end)
+{
+	for (; w->cut < end; w->cut++) {
+		prefetch_record(w, w->cut, end);
+		cut_record(w, version_at(w, journal_get(w, w->cut)));
+	}
+	journal_trim(w);
+}
+
+/* --- Grace periods ------------------------------------------------------------------ */
+
+/* Records that the window no longer needs. */
+static void pass_records(struct cache_writer *w, uint32_t max)
+{
+	uint64_t oldest = prcu_own(&w->h->oldest), rv = prcu_own(&w->h->rv);
+	uint64_t window = journal_window(w), to;
+
+	if (rv + 1 - oldest <= window)
+		return;
+	to = rv + 1 - window;
+	if (to - oldest > max)
+		to = oldest + max;
+	prcu_assign(&w->h->oldest, to); /* [cache.R3] */
+}
+
+static void start_grace(struct cache_writer *w)
+{
+	struct grace *g = &w->grace;
+
+	g->retired_tail = w->retire.tail;
+	g->oldest = prcu_own(&w->h->oldest);
+	if (g->retired_tail == w->retire.head && g->oldest == w->cut)
+		return;
+	g->target = prcu_start(&w->h->gp);
+	g->start_ns = clock_mono_ns();
+	g->blocked = false;
+	g->running = true;
+}
+
+static size_t finish_grace(struct cache_writer *w)
+{
+	struct grace *g = &w->grace;
+	size_t freed;
+
+	g->running = false;
+	freed = retire_free(w, g->retired_tail);
+	cut_until(w, g->oldest);
+	return freed;
+}
+
+size_t cw_reclaim(struct cache_writer *w, uint32_t max)
+{
+	struct grace *g = &w->grace;
+	size_t freed = 0;
+
+	if (g->running) {
+		g->blocked = !prcu_poll(&w->h->gp, w->readers, w->nreaders, g->target,
+					&g->blocker);
+		if (g->blocked)
+			return 0;
+		freed = finish_grace(w);
+	}
+	links_dissolve(w, max);
+	pass_records(w, max);
+	start_grace(w);
+	return freed;
+}
+
+bool cw_blocker(const struct cache_writer *w, size_t *reader, int64_t *since_ns)
+{
+	if (!w->grace.running || !w->grace.blocked)
+		return false;
+	*reader = w->grace.blocker;
+	*since_ns = w->grace.start_ns;
+	return true;
+}
