@@ -13,7 +13,7 @@ enum {
 	IN_SCHEDULED = 128,
 };
 #define AT(field, bit) \
-	static_assert(offsetof(struct counts, field) == \
+	_Static_assert(offsetof(struct counts, field) == \
 			      offsetof(struct counts, total) + __builtin_ctz(bit) * 4, \
 		      "counters lie in the order of their bits")
 AT(active, IN_ACTIVE);

@@ -69,6 +69,8 @@ struct cache {
 
 uint32_t cache_layout_signature(void);
 
+uint64_t cache_hash_bytes(struct str bytes); /* blobs */
+
 /* --- Keys of the hash indexes ------------------------------------------------ */
 
 uint32_t cache_hash_uid(const uint8_t uid[16]);

@@ -18,7 +18,7 @@ struct retired {
 	uint32_t ref;
 	uint32_t size_use; /* size << 3 | enum arena_use */
 };
-static_assert(ARENA_USE_COUNT <= 8, "the use fits in three bits");
+_Static_assert(ARENA_USE_COUNT <= 8, "the use fits in three bits");
 
 /* A queue in private memory; positions run free and are masked on use. */
 struct retire_queue {

@@ -25,7 +25,7 @@ int journal_reserve(struct cache_writer *w, uint64_t rv)
 	ref = arena_alloc(w->arena, JOURNAL_CHUNK * sizeof(uint32_t), ARENA_JOURNAL);
 	if (!ref)
 		return WEFT_ENOMEM;
-	prcu_assign(chunk_slot(w, number), ref);
+	prcu_assign(chunk_slot(w, number), ref); /* [cache.R4] */
 	w->next_chunk = number + 1;
 	return WEFT_OK;
 }

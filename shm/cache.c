@@ -1,0 +1,493 @@
+/* cache.c - readers: everything here is lock-free and writes nothing shared. */
+#include <stdlib.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "shm/cache_layout.h"
+
+/* --- Hashes of keys ---------------------------------------------------------------- */
+
+uint64_t cache_hash_bytes(struct str bytes)
+{
+	return XXH3_64bits(bytes.p, bytes.n);
+}
+
+uint32_t cache_hash_uid(const uint8_t uid[16])
+{
+	return (uint32_t)XXH3_64bits(uid, 16);
+}
+
+uint32_t cache_hash_name(struct str name)
+{
+	return (uint32_t)XXH3_64bits(name.p, name.n);
+}
+
+static uint64_t hash_scope(uint16_t type, struct str ns)
+{
+	return XXH3_64bits_withSeed(ns.n ? ns.p : "", ns.n, type);
+}
+
+uint32_t cache_hash_space(uint16_t type, struct str ns)
+{
+	return (uint32_t)hash_scope(type, ns);
+}
+
+uint32_t cache_hash_key(uint16_t type, struct str ns, struct str name)
+{
+	return (uint32_t)XXH3_64bits_withSeed(name.p, name.n, hash_scope(type, ns));
+}
+
+/* --- Attaching ---------------------------------------------------------------------- */
+
+uint32_t cache_layout_signature(void)
+{
+	static const uint64_t words[] = {
+		sizeof(struct cache_header),
+		offsetof(struct cache_header, gp),
+		offsetof(struct cache_header, rv),
+		offsetof(struct cache_header, stats),
+		offsetof(struct cache_header, by_key),
+		offsetof(struct cache_header, types),
+		offsetof(struct cache_header, chunk),
+		CACHE_TYPES_MAX,
+		JOURNAL_CHUNK,
+		JOURNAL_CHUNKS,
+		ARENA_UNIT,
+		ARENA_USE_COUNT,
+		PART_COUNT,
+		HASH_SLOTS,
+		HASH_CHUNK,
+		ORDERED_FANOUT,
+		sizeof(struct entry),
+		offsetof(struct entry, newest),
+		offsetof(struct entry, owner),
+		offsetof(struct entry, counts),
+		offsetof(struct entry, name),
+		sizeof(struct version),
+		offsetof(struct version, part),
+		offsetof(struct version, hot),
+		sizeof(struct hot),
+		offsetof(struct blob, bytes),
+		sizeof(struct edge),
+		sizeof(struct labelset),
+		sizeof(struct nodeslot),
+		sizeof(struct space),
+		sizeof(struct counts),
+	};
+
+	return seg_signature(words, countof(words));
+}
+
+int cache_attach(struct cache **out, const char *name, struct prcu_reader *reader, struct err *e)
+{
+	struct cache *c = calloc(1, sizeof(*c));
+	int err;
+
+	if (!c)
+		return err_set(e, WEFT_ENOMEM, "cache handle");
+	err = seg_open(&c->seg, name, SEG_CACHE, cache_layout_signature(), false, e);
+	if (err)
+		goto fail;
+	c->attached = true;
+	c->base = c->seg.base;
+	c->h = (struct cache_header *)c->base;
+	c->reader = reader;
+	err = prcu_register_process(&c->h->gp, e);
+	if (err)
+		goto fail;
+	*out = c;
+	return WEFT_OK;
+fail:
+	cache_detach(c);
+	return err;
+}
+
+int cache_thread(struct cache **out, const struct cache *of, struct prcu_reader *reader)
+{
+	struct cache *c = malloc(sizeof(*c));
+
+	if (!c)
+		return WEFT_ENOMEM;
+	*c = (struct cache){.base = of->base, .h = of->h, .reader = reader};
+	*out = c;
+	return WEFT_OK;
+}
+
+void cache_detach(struct cache *c)
+{
+	if (!c)
+		return;
+	if (c->attached)
+		seg_close(&c->seg);
+	free(c);
+}
+
+void cache_lock(struct cache *c)
+{
+	if (c->reader)
+		prcu_read_lock(c->reader, &c->h->gp);
+}
+
+void cache_unlock(struct cache *c)
+{
+	if (c->reader)
+		prcu_read_unlock(c->reader);
+}
+
+uint64_t cache_rv(const struct cache *c)
+{
+	/* [cache.A2] pairs with [cache.R2]: all writes up to it are visible. */
+	return prcu_dereference(&c->h->rv);
+}
+
+uint64_t cache_oldest(const struct cache *c)
+{
+	/* [cache.A3] pairs with [cache.R3]. */
+	return prcu_dereference(&c->h->oldest);
+}
+
+uint32_t cache_generation(const struct cache *c)
+{
+	return c->h->generation;
+}
+
+const uint8_t *cache_cluster_id(const struct cache *c)
+{
+	return c->h->cluster_id;
+}
+
+const struct arena_stats *cache_arena_stats(const struct cache *c)
+{
+	return &c->h->stats;
+}
+
+/* --- References ----------------------------------------------------------------------- */
+
+const struct entry *cache_entry(const struct cache *c, entry_ref r)
+{
+	return ref_ptr(c->base, r.u);
+}
+
+const struct version *cache_version(const struct cache *c, version_ref r)
+{
+	return ref_ptr(c->base, r.u);
+}
+
+entry_ref cache_entry_ref(const struct cache *c, const struct entry *e)
+{
+	return (entry_ref){ref_of(c->base, e)};
+}
+
+version_ref cache_version_ref(const struct cache *c, const struct version *v)
+{
+	return (version_ref){ref_of(c->base, v)};
+}
+
+static const struct entry *entry_or_null(const struct cache *c, uint32_t ref)
+{
+	return ref ? ref_ptr(c->base, ref) : NULL;
+}
+
+/* An entry in use is the one that the uid index leads to from its own uid: a
+ * reference to anything else, however it looks, is not found there. */
+static inline bool match_itself(const char *base, uint32_t ref, const void *key)
+{
+	return ref_ptr(base, ref) == key;
+}
+
+int cache_entry_checked(const struct cache *c, uint32_t ref, const struct entry **out)
+{
+	uint64_t size = prcu_dereference(&c->h->seg.size);
+	uint64_t at = (uint64_t)ref * ARENA_UNIT;
+	const struct entry *e = ref_ptr(c->base, ref);
+
+	if (at < sizeof(struct cache_header) || at + sizeof(struct entry) > size)
+		return WEFT_EINVAL;
+	if (!hash_find(c->base, &c->h->by_uid, cache_hash_uid(e->uid), match_itself, e))
+		return WEFT_EINVAL;
+	*out = e;
+	return WEFT_OK;
+}
+
+struct str cache_blob(const struct cache *c, blob_ref r)
+{
+	return blob_str(c->base, r.u);
+}
+
+struct str cache_string(const struct cache *c, string_ref r)
+{
+	return blob_str(c->base, r.u);
+}
+
+struct str cache_ns(const struct cache *c, const struct entry *e)
+{
+	return blob_str(c->base, e->ns.u);
+}
+
+struct str cache_part(const struct cache *c, const struct version *v, enum part part)
+{
+	const struct labelset *s;
+
+	if (part != PART_LABELS)
+		return blob_str(c->base, v->part[part]);
+	s = ref_ptr(c->base, v->part[PART_LABELS]);
+	return blob_str(c->base, s->labels.u);
+}
+
+/* --- States ----------------------------------------------------------------------------- */
+
+const struct version *cache_newest(const struct cache *c, const struct entry *e)
+{
+	/* [cache.A1] pairs with [cache.R1]: the version is whole. */
+	uint32_t ref = prcu_dereference(&e->newest);
+
+	return ref ? ref_ptr(c->base, ref) : NULL;
+}
+
+static const struct version *previous(const struct cache *c, const struct version *v)
+{
+	uint32_t ref = prcu_dereference(&v->prev);
+
+	return ref ? ref_ptr(c->base, ref) : NULL;
+}
+
+static const struct version *unless_gone(const struct version *v)
+{
+	return v && !(v->flags & VERSION_TOMBSTONE) ? v : NULL;
+}
+
+const struct version *cache_at(const struct cache *c, const struct entry *e, uint64_t rv)
+{
+	const struct version *v = cache_newest(c, e);
+
+	while (v && v->rv > rv)
+		v = previous(c, v);
+	return unless_gone(v);
+}
+
+const struct version *cache_live(const struct cache *c, const struct entry *e)
+{
+	return unless_gone(cache_newest(c, e));
+}
+
+/* --- Finding ------------------------------------------------------------------------------ */
+
+struct live_key {
+	const struct cache *c;
+	uint16_t type;
+	struct str ns, name;
+	const uint8_t *uid;
+};
+
+static inline bool match_live_key(const char *base, uint32_t ref, const void *key)
+{
+	const struct entry *e = ref_ptr(base, ref);
+	const struct live_key *k = key;
+
+	return e->name_len == k->name.n && memcmp(e->name, k->name.p, k->name.n) == 0 &&
+	       e->type == k->type && str_eq(blob_str(base, e->ns.u), k->ns) && cache_live(k->c, e);
+}
+
+static inline bool match_live_uid(const char *base, uint32_t ref, const void *key)
+{
+	const struct entry *e = ref_ptr(base, ref);
+	const struct live_key *k = key;
+
+	return memcmp(e->uid, k->uid, sizeof(e->uid)) == 0 && cache_live(k->c, e);
+}
+
+const struct entry *cache_find(const struct cache *c, uint16_t type, struct str ns, struct str name)
+{
+	struct live_key key = {.c = c, .type = type, .ns = ns, .name = name};
+
+	return entry_or_null(c, hash_find(c->base, &c->h->by_key, cache_hash_key(type, ns, name),
+					  match_live_key, &key));
+}
+
+const struct entry *cache_find_uid(const struct cache *c, const uint8_t uid[16])
+{
+	struct live_key key = {.c = c, .uid = uid};
+
+	return entry_or_null(c, hash_find(c->base, &c->h->by_uid, cache_hash_uid(uid),
+					  match_live_uid, &key));
+}
+
+uint64_t cache_type_count(const struct cache *c, uint16_t type)
+{
+	return type < CACHE_TYPES_MAX ? prcu_own(&c->h->types[type].count) : 0;
+}
+
+/* --- Iterating ------------------------------------------------------------------------------ */
+
+void cache_iter_init(struct cache_iter *it, const struct cache *c, uint16_t type, struct str ns,
+		     struct str after_ns, struct str after_name)
+{
+	struct ordered_key from = {after_ns, after_name, UINT64_MAX};
+
+	*it = (struct cache_iter){.c = c, .type = type, .one_ns = ns.p != NULL, .ns = ns};
+	if (type >= CACHE_TYPES_MAX)
+		return;
+	if (!after_name.p)
+		from = (struct ordered_key){ns, STR(""), 0};
+	ordered_seek(&it->pos, c->base, &c->h->types[type].objects,
+		     after_name.p || it->one_ns ? &from : NULL);
+}
+
+const struct entry *cache_iter_next(struct cache_iter *it)
+{
+	const struct entry *e = entry_or_null(it->c, ordered_next(&it->pos, it->c->base));
+
+	if (!e || (it->one_ns && !str_eq(cache_ns(it->c, e), it->ns)))
+		return NULL;
+	return e;
+}
+
+/* --- Lists ------------------------------------------------------------------------------------ */
+
+static const struct entry *follow(const struct cache *c, const _Atomic uint32_t *link)
+{
+	return entry_or_null(c, prcu_dereference(link));
+}
+
+const struct entry *cache_first_dependent(const struct cache *c, const struct entry *owner)
+{
+	return follow(c, &owner->first);
+}
+
+const struct entry *cache_next_dependent(const struct cache *c, const struct entry *dep)
+{
+	return follow(c, &dep->sib_next);
+}
+
+static const struct edge *follow_edge(const struct cache *c, const _Atomic uint32_t *link)
+{
+	uint32_t ref = prcu_dereference(link);
+
+	return ref ? ref_ptr(c->base, ref) : NULL;
+}
+
+const struct edge *cache_first_edge(const struct cache *c, const struct entry *owner)
+{
+	return follow_edge(c, &owner->edges);
+}
+
+const struct edge *cache_next_edge(const struct cache *c, const struct edge *edge)
+{
+	return follow_edge(c, &edge->next);
+}
+
+const struct nodeslot *cache_node(const struct cache *c, struct str name)
+{
+	uint32_t ref = hash_find(c->base, &c->h->by_node, cache_hash_name(name), match_node, &name);
+
+	return ref ? ref_ptr(c->base, ref) : NULL;
+}
+
+const struct nodeslot *cache_nodeslot(const struct cache *c, nodeslot_ref r)
+{
+	return ref_ptr(c->base, r.u);
+}
+
+const struct entry *cache_first_on_node(const struct cache *c, const struct nodeslot *n)
+{
+	return follow(c, &n->first);
+}
+
+const struct entry *cache_next_on_node(const struct cache *c, const struct entry *pod)
+{
+	return follow(c, &pod->node_next);
+}
+
+static const struct labelset *follow_set(const struct cache *c, const _Atomic uint32_t *link)
+{
+	uint32_t ref = prcu_dereference(link);
+
+	return ref ? ref_ptr(c->base, ref) : NULL;
+}
+
+const struct labelset *cache_first_labelset(const struct cache *c, uint16_t type, struct str ns)
+{
+	struct space_key key = {type, ns};
+	uint32_t ref = hash_find(c->base, &c->h->by_space, cache_hash_space(type, ns), match_space,
+				 &key);
+	const struct space *s;
+
+	if (!ref)
+		return NULL;
+	s = ref_ptr(c->base, ref);
+	return follow_set(c, &s->first);
+}
+
+const struct labelset *cache_next_labelset(const struct cache *c, const struct labelset *s)
+{
+	return follow_set(c, &s->next);
+}
+
+const struct entry *cache_first_in_set(const struct cache *c, const struct labelset *s)
+{
+	return follow(c, &s->first);
+}
+
+const struct entry *cache_next_in_set(const struct cache *c, const struct entry *e)
+{
+	return follow(c, &e->set_next);
+}
+
+/* --- Counts ------------------------------------------------------------------------------------- */
+
+/* How often a copy is tried: the store changes counters within nanoseconds, so
+ * only one that died in the middle can use this up. */
+#define COUNTS_TRIES 1000
+
+static void copy_counts(const struct counts *c, struct counts_copy *out)
+{
+	/* [cache.A5] pairs with [cache.R5]: one changed counter shows the odd seq. */
+	*out = (struct counts_copy){
+		.total = prcu_dereference(&c->total),
+		.active = prcu_dereference(&c->active),
+		.ready = prcu_dereference(&c->ready),
+		.terminating = prcu_dereference(&c->terminating),
+		.pending = prcu_dereference(&c->pending),
+		.succeeded = prcu_dereference(&c->succeeded),
+		.failed = prcu_dereference(&c->failed),
+		.scheduled = prcu_dereference(&c->scheduled),
+		.rv = prcu_dereference(&c->rv),
+	};
+}
+
+void cache_counts(const struct cache *c, const struct entry *owner, struct counts_copy *out)
+{
+	uint32_t ref = prcu_dereference(&owner->counts), seq;
+	const struct counts *counts;
+
+	*out = (struct counts_copy){0};
+	if (!ref)
+		return;
+	counts = ref_ptr(c->base, ref);
+	for (int i = 0; i < COUNTS_TRIES; i++) {
+		seq = prcu_dereference(&counts->seq); /* [cache.A6] pairs with [cache.R6] */
+		copy_counts(counts, out);
+		if (likely_true(seq % 2 == 0 && seq == prcu_own(&counts->seq)))
+			return;
+	}
+}
+
+/* --- Journal -------------------------------------------------------------------------------------- */
+
+int cache_journal(const struct cache *c, uint64_t after, const struct version **out, int max)
+{
+	uint64_t rv = cache_rv(c);
+	int n = 0;
+
+	if (after + 1 < cache_oldest(c))
+		return WEFT_EGONE;
+	for (uint64_t r = after + 1; r <= rv && n < max; r++) {
+		/* [cache.A4] pairs with [cache.R4]: reserved before r was published. */
+		const uint32_t *chunk = ref_ptr(
+			c->base, prcu_dereference(&c->h->chunk[r / JOURNAL_CHUNK % JOURNAL_CHUNKS]));
+
+		out[n++] = ref_ptr(c->base, chunk[r % JOURNAL_CHUNK]);
+	}
+	return n;
+}
