@@ -345,7 +345,8 @@ struct controller_ops {
 	void (*map)(struct controller *ctl, const struct entry *other);
 	void (*start)(struct controller *ctl); /* once; may be NULL */
 	size_t state_size;		       /* private state, ctl_state() */
-	/* Kept for each object between reconciles; zeroed at first. */
+	/* Kept for each object between reconciles; zeroed at first.  Does not move,
+	 * and lives at least until all requests for the object are answered. */
 	size_t object_state_size;
 };
 
@@ -359,6 +360,9 @@ void *ctl_object_state(struct controller *ctl); /* of the object being reconcile
 /* A zone for this reconcile; reset before the next. (zone *, value.h) */
 void *ctl_zone(struct controller *ctl);
 uint32_t ctl_now_s(struct controller *ctl); /* wall clock */
+/* How often the queue was rebuilt from the cache: object state that stands for
+ * events seen since the last rebuild is void when this has risen. */
+uint64_t ctl_resyncs(struct controller *ctl);
 
 /* How often the queue was rebuilt from the cache: object state that stands for
  * events seen since the last rebuild is void when this has risen. */
