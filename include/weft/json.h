@@ -2,9 +2,13 @@
  * json.h - JSON and YAML to and from values (value.h).
  *
  * Numbers follow Kubernetes: a number without fraction and exponent that fits
- * 64 bits is an integer, everything else a double (printed in the shortest
- * form that reads back the same).  Nothing else is interpreted: quantities,
- * int-or-string and base64 stay as they were written.
+ * int64 is an integer, everything else a double, printed in the shortest form
+ * that reads back the same, as Go does (1.0 as 1, from 1e21 on and below 1e-6
+ * with an exponent).  Nothing else is interpreted: quantities, int-or-string
+ * and base64 stay as they were written.
+ *
+ * Strings are written as Go's encoding/json and so kube-apiserver write them:
+ * <, >, &, U+2028 and U+2029 as \u003c and so on.
  */
 #ifndef WEFT_JSON_H
 #define WEFT_JSON_H
@@ -12,7 +16,8 @@
 #include "weft/value.h"
 
 /* Fields that stood twice in one object: the last one wins, and the path of
- * each ("spec.replicas", "spec.containers[0].image") is noted here. */
+ * each ("spec.replicas", "spec.containers[0].image") is noted here, once, and
+ * of no more than 100. */
 struct json_notes {
 	struct str *duplicate; /* in the zone */
 	uint32_t nduplicate;
@@ -31,6 +36,8 @@ void json_encode(struct buf *out, const value *v, const struct hole_values *h);
 int json_from_msgpack(struct buf *out, struct str bytes, const struct hole_values *h);
 /* A quoted JSON string. */
 void json_quote(struct buf *out, struct str s);
+/* How many bytes of `text` are UTF-8 from its start: text.n if all are. */
+uint32_t utf8_valid_prefix(struct str text);
 
 /* The first YAML document of `text` (JSON is YAML too), with YAML 1.1's core
  * types as Kubernetes reads them (yes/no/on/off are strings in 1.2 but
