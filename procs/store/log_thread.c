@@ -1,0 +1,169 @@
+/* log_thread.c - what log_thread.h promises. */
+#include "procs/store/log_thread.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum job_state { JOB_NONE, JOB_SUBMITTED, JOB_DONE };
+
+/* `lock` guards everything below it; the job's fields are the thread's while
+ * the state is JOB_SUBMITTED. */
+struct log_thread {
+	struct log *log;
+	int bell;
+	pthread_t thread;
+	bool busy; /* the submitter's own */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	enum job_state state;
+	bool stop;
+	uint64_t cut_rv, cut_done;
+	struct buf *b;
+	uint64_t first_rv, last_rv, rv_limit;
+	int rc;
+	struct err err;
+};
+
+static void job_finish(struct log_thread *t, int rc, const struct err *e)
+{
+	uint64_t one = 1;
+
+	pthread_mutex_lock(&t->lock);
+	t->rc = rc;
+	t->err = *e;
+	t->state = JOB_DONE;
+	pthread_cond_broadcast(&t->changed);
+	pthread_mutex_unlock(&t->lock);
+	if (t->bell >= 0 && write(t->bell, &one, sizeof(one)) != sizeof(one))
+		log_debug("the store's own bell is full"); /* it rings already */
+}
+
+/* What can be done when no batch waits: spare segments, and letting go of old
+ * ones.  A failure is tried again with the next batch. */
+static void housekeeping(struct log_thread *t, uint64_t cut_rv)
+{
+	struct err e = {0};
+
+	log_prepare(t->log);
+	if (log_cut(t->log, cut_rv, &e))
+		log_warn("cannot recycle the log: %s", e.msg);
+}
+
+static void *log_thread_main(void *arg)
+{
+	struct log_thread *t = arg;
+
+	pthread_mutex_lock(&t->lock);
+	while (!t->stop || t->state == JOB_SUBMITTED) {
+		if (t->state == JOB_SUBMITTED) {
+			struct err e = {0};
+
+			pthread_mutex_unlock(&t->lock);
+			job_finish(t, log_append(t->log, t->b, t->first_rv, t->last_rv, t->rv_limit,
+						 &e),
+				   &e);
+			log_prepare(t->log);
+			pthread_mutex_lock(&t->lock);
+		} else if (t->cut_rv != t->cut_done) {
+			uint64_t rv = t->cut_done = t->cut_rv;
+
+			pthread_mutex_unlock(&t->lock);
+			housekeeping(t, rv);
+			pthread_mutex_lock(&t->lock);
+		} else {
+			pthread_cond_wait(&t->changed, &t->lock);
+		}
+	}
+	pthread_mutex_unlock(&t->lock);
+	return NULL;
+}
+
+int log_thread_start(struct log_thread **out, struct log *log, int bell, struct err *e)
+{
+	struct log_thread *t = calloc(1, sizeof(*t));
+	int rc;
+
+	weft_assert(t);
+	t->log = log;
+	t->bell = bell;
+	pthread_mutex_init(&t->lock, NULL);
+	pthread_cond_init(&t->changed, NULL);
+	rc = pthread_create(&t->thread, NULL, log_thread_main, t);
+	if (rc) {
+		free(t);
+		return err_errno(e, rc, "start the log's thread");
+	}
+	*out = t;
+	return WEFT_OK;
+}
+
+void log_thread_stop(struct log_thread *t)
+{
+	if (!t)
+		return;
+	pthread_mutex_lock(&t->lock);
+	t->stop = true;
+	pthread_cond_broadcast(&t->changed);
+	pthread_mutex_unlock(&t->lock);
+	pthread_join(t->thread, NULL);
+	pthread_mutex_destroy(&t->lock);
+	pthread_cond_destroy(&t->changed);
+	free(t);
+}
+
+void log_thread_submit(struct log_thread *t, struct buf *b, uint64_t first_rv, uint64_t last_rv,
+		       uint64_t rv_limit)
+{
+	weft_assert(!t->busy);
+	t->busy = true;
+	pthread_mutex_lock(&t->lock);
+	t->b = b;
+	t->first_rv = first_rv;
+	t->last_rv = last_rv;
+	t->rv_limit = rv_limit;
+	t->state = JOB_SUBMITTED;
+	pthread_cond_broadcast(&t->changed);
+	pthread_mutex_unlock(&t->lock);
+}
+
+bool log_thread_busy(const struct log_thread *t)
+{
+	return t->busy;
+}
+
+bool log_thread_done(struct log_thread *t, int *rc, struct err *e)
+{
+	bool done;
+
+	if (!t->busy)
+		return false;
+	pthread_mutex_lock(&t->lock);
+	done = t->state == JOB_DONE;
+	if (done) {
+		*rc = t->rc;
+		*e = t->err;
+		t->state = JOB_NONE;
+	}
+	pthread_mutex_unlock(&t->lock);
+	t->busy = !done;
+	return done;
+}
+
+void log_thread_wait(struct log_thread *t)
+{
+	pthread_mutex_lock(&t->lock);
+	while (t->state == JOB_SUBMITTED)
+		pthread_cond_wait(&t->changed, &t->lock);
+	pthread_mutex_unlock(&t->lock);
+}
+
+void log_thread_cut(struct log_thread *t, uint64_t rv)
+{
+	pthread_mutex_lock(&t->lock);
+	if (rv > t->cut_rv) {
+		t->cut_rv = rv;
+		pthread_cond_broadcast(&t->changed);
+	}
+	pthread_mutex_unlock(&t->lock);
+}

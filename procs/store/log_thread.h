@@ -1,0 +1,33 @@
+/*
+ * log_thread.h - a thread that appends batches, so that the next batch is
+ * prepared while the last one is synced.
+ *
+ * One batch at a time: submit, go on with other work, look with done() (or wait
+ * for the eventfd), and only then submit the next.  The thread alone touches
+ * the log between log_thread_start() and log_thread_stop().
+ */
+#ifndef WEFT_STORE_LOG_THREAD_H
+#define WEFT_STORE_LOG_THREAD_H
+
+#include "procs/store/log.h"
+
+struct log_thread;
+
+/* `bell` (an eventfd, or -1) is written when a batch is done. */
+int log_thread_start(struct log_thread **out, struct log *log, int bell, struct err *e);
+/* Waits for the batch under way. */
+void log_thread_stop(struct log_thread *t);
+
+/* Append `b` as log_append(); it belongs to the thread until done() says so. */
+void log_thread_submit(struct log_thread *t, struct buf *b, uint64_t first_rv, uint64_t last_rv,
+		       uint64_t rv_limit);
+bool log_thread_busy(const struct log_thread *t); /* a batch was submitted and not collected */
+/* True once for each batch, when it is done: *rc is log_append()'s result. */
+bool log_thread_done(struct log_thread *t, int *rc, struct err *e);
+/* Block until the batch under way is done. */
+void log_thread_wait(struct log_thread *t);
+
+/* Segments that hold nothing after `rv` may go, when there is time. */
+void log_thread_cut(struct log_thread *t, uint64_t rv);
+
+#endif
