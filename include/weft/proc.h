@@ -344,6 +344,10 @@ struct controller_ops {
 	 * In a read section.  NULL: such work is dropped. */
 	void (*map)(struct controller *ctl, const struct entry *other);
 	void (*start)(struct controller *ctl); /* once; may be NULL */
+	/* At start and whenever the queue is rebuilt, in a read section: for what
+	 * has to exist though no object asks for it (send with proc_send()).  May
+	 * be NULL. */
+	void (*resync)(struct controller *ctl);
 	size_t state_size;		       /* private state, ctl_state() */
 	/* Kept for each object between reconciles; zeroed at first.  Does not move,
 	 * and lives at least until all requests for the object are answered. */
@@ -360,10 +364,6 @@ void *ctl_object_state(struct controller *ctl); /* of the object being reconcile
 /* A zone for this reconcile; reset before the next. (zone *, value.h) */
 void *ctl_zone(struct controller *ctl);
 uint32_t ctl_now_s(struct controller *ctl); /* wall clock */
-/* How often the queue was rebuilt from the cache: object state that stands for
- * events seen since the last rebuild is void when this has risen. */
-uint64_t ctl_resyncs(struct controller *ctl);
-
 /* How often the queue was rebuilt from the cache: object state that stands for
  * events seen since the last rebuild is void when this has risen. */
 uint64_t ctl_resyncs(struct controller *ctl);

@@ -350,6 +350,7 @@ int deployment_main(void)
 {
 	static const struct controller_ops ops = {
 		.kind = PROC_DEPLOYMENT,
+		.component = "deployment-controller",
 		.type = TYPE_DEPLOYMENT,
 		.reconcile = reconcile,
 		.map = map,

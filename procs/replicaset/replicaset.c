@@ -386,6 +386,7 @@ int replicaset_main(void)
 {
 	static const struct controller_ops ops = {
 		.kind = PROC_REPLICASET,
+		.component = "replicaset-controller",
 		.type = TYPE_REPLICASET,
 		.reconcile = reconcile,
 		.map = map,
