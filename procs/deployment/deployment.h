@@ -109,6 +109,4 @@ void status_condition(struct deployment *d, const char *type, const char *status
 bool status_has_deadline(struct deployment *d);
 const char *status_reason(const value *status, const char *type);
 
-int deployment_main(void);
-
 #endif

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "procs/lib/mains.h"
+
 struct deployment_controller {
 	struct claims claims;
 };

@@ -10,11 +10,11 @@
  * every success, so that a pod that cannot be created costs one refusal and
  * not a thousand.
  */
-#include "procs/replicaset/replicaset.h"
-
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "procs/lib/claim.h"
+#include "procs/lib/mains.h"
 #include "procs/replicaset/rank.h"
 
 #define BATCH_MAX 65536u	/* pods asked for in one request */
