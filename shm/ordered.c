@@ -1,0 +1,591 @@
+/* ordered.c - the ordered index, the writer's side: what ordered.h promises. */
+#include "shm/ordered_node.h"
+
+#define MERGE_BELOW (ORDERED_FANOUT / 4)
+#define MERGE_TO (ORDERED_FANOUT * 3 / 4)
+#define FRESH_MAX (3 * ORDERED_DEPTH)
+
+/* --- A change: new nodes that become visible at once --------------------------------- */
+
+/* What a change has made and what it replaces.  Nothing is visible before
+ * publish(); give_up() undoes all. */
+struct change {
+	struct ordered *o;
+	struct ordered_root *root;
+	struct ordered_pos path; /* of the key that it is about */
+	struct {
+		uint32_t ref;
+		size_t n;
+	} fresh[FRESH_MAX], old[FRESH_MAX];
+	int nfresh, nold;
+};
+
+static struct node *path_node(const struct change *c, int d)
+{
+	return (struct node *)c->path.node[d];
+}
+
+static uint32_t fresh_block(struct change *c, size_t n)
+{
+	uint32_t ref = index_alloc(&c->o->m, n);
+
+	if (!ref)
+		return 0;
+	weft_assert(c->nfresh < FRESH_MAX);
+	c->fresh[c->nfresh].ref = ref;
+	c->fresh[c->nfresh++].n = n;
+	return ref;
+}
+
+static void replaced(struct change *c, const void *p, size_t n)
+{
+	weft_assert(c->nold < FRESH_MAX);
+	c->old[c->nold].ref = ref_of(c->o->m.base, p);
+	c->old[c->nold++].n = n;
+}
+
+static void replaced_node(struct change *c, const struct node *node)
+{
+	replaced(c, node, node_bytes(node));
+}
+
+static void give_up(struct change *c)
+{
+	while (c->nfresh > 0) {
+		c->nfresh--;
+		index_free(&c->o->m, c->fresh[c->nfresh].ref, c->fresh[c->nfresh].n);
+	}
+}
+
+/* Let `ref` take the place of the node at depth d of the path. */
+static void publish(struct change *c, int d, uint32_t ref)
+{
+	if (d == 0)
+		/* [ordered.R1] pairs with [ordered.A1]: all below is whole. */
+		prcu_assign(&c->root->root, ref);
+	else
+		node_set_ref(path_node(c, d - 1), c->path.at[d - 1], ref);
+	for (int i = 0; i < c->nold; i++)
+		index_retire(&c->o->m, c->old[i].ref, c->old[i].n);
+}
+
+/* The separators of the range of the node at depth d, NULL where the tree
+ * ends. */
+static void range_of(const struct change *c, int d, const struct sep **lo, const struct sep **hi)
+{
+	*lo = *hi = NULL;
+	for (int i = 0; i < d; i++) {
+		const struct node *up = path_node(c, i);
+		uint32_t at = c->path.at[i];
+
+		if (at > 0)
+			*lo = sep_at(c->o->m.base, up, at);
+		if (at + 1u < node_n(up))
+			*hi = sep_at(c->o->m.base, up, at + 1);
+	}
+}
+
+/* --- Building leaves ------------------------------------------------------------------- */
+
+/* Entries on their way into new leaves; digests under `skip`. */
+struct entries {
+	uint32_t n, skip;
+	uint32_t ref[2 * ORDERED_FANOUT];
+	uint64_t digest[2 * ORDERED_FANOUT];
+};
+
+static void entries_add(struct entries *s, uint32_t ref, uint64_t d)
+{
+	s->ref[s->n] = ref;
+	s->digest[s->n++] = d;
+}
+
+/* Add the live entries of slots [from, to). */
+static void entries_take(struct entries *s, const struct node *leaf, uint32_t from, uint32_t to)
+{
+	for (uint32_t i = from; i < to; i++) {
+		uint32_t ref = node_ref(leaf, i);
+
+		if (ref)
+			entries_add(s, ref, leaf->digest[i]);
+	}
+}
+
+static bool has_ties(const uint64_t *d, uint32_t n)
+{
+	for (uint32_t i = 1; i < n; i++)
+		if (d[i] == d[i - 1])
+			return true;
+	return false;
+}
+
+/* The capacity of a leaf that is to hold at least n: what its block has room
+ * for anyhow. */
+static uint32_t leaf_cap(uint32_t n)
+{
+	size_t room = arena_class_size(leaf_bytes(n)) - sizeof(struct node);
+	uint32_t cap = (uint32_t)(room / (sizeof(uint64_t) + sizeof(uint32_t)));
+
+	return cap < ORDERED_FANOUT ? cap : ORDERED_FANOUT;
+}
+
+/* A new leaf of the entries [from, to) for the range (lo, hi), with room for
+ * `room`.  The digests are taken as they are unless the range forbids it, or
+ * can make them tell more entries apart.  0 without memory. */
+static uint32_t build_leaf(struct change *c, const struct entries *s, uint32_t from, uint32_t to,
+			   uint32_t room, const struct sep *lo, const struct sep *hi)
+{
+	const char *base = c->o->m.base;
+	uint32_t cap = leaf_cap(room), n = to - from, skip = common_of_seps(lo, hi);
+	uint32_t ref = fresh_block(c, leaf_bytes(cap));
+	struct node *leaf;
+	bool anew = skip < s->skip || (skip > s->skip && has_ties(s->digest + from, n));
+
+	if (!ref)
+		return 0;
+	leaf = ref_ptr(base, ref);
+	*leaf = (struct node){.cap = (uint16_t)cap, .skip = anew ? skip : s->skip};
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t entry = s->ref[from + i];
+
+		leaf->digest[i] = anew ? entry_digest(base, entry, skip) : s->digest[from + i];
+		node_set_ref(leaf, i, entry);
+	}
+	prcu_set_relaxed(&leaf->n, (uint16_t)n); /* unseen until published */
+	return ref;
+}
+
+/* The shortest separator between the entries a < b; 0 without memory. */
+static uint32_t build_sep(struct change *c, uint32_t a, uint32_t b)
+{
+	const char *base = c->o->m.base;
+	struct flat fa, fb;
+	struct sep *s;
+	uint32_t n, ref;
+	bool differ;
+
+	flat_of_entry(&fa, base, a);
+	flat_of_entry(&fb, base, b);
+	n = common_bytes(fa.bytes, fa.n, fb.bytes, fb.n);
+	differ = n < fb.n;
+	n += differ;
+	ref = fresh_block(c, sizeof(*s) + n);
+	if (!ref)
+		return 0;
+	s = ref_ptr(base, ref);
+	s->rv = differ ? 0 : fb.rv;
+	s->n = n;
+	memcpy(s->bytes, fb.bytes, n);
+	return ref;
+}
+
+/* --- Building inner nodes ----------------------------------------------------------------- */
+
+/* Children on their way into new inner nodes; digests under `skip`, where
+ * `known` says so. */
+struct children {
+	uint32_t n, skip;
+	uint32_t ref[2 * ORDERED_FANOUT];
+	uint32_t sep[2 * ORDERED_FANOUT];
+	uint64_t digest[2 * ORDERED_FANOUT];
+	bool known[2 * ORDERED_FANOUT];
+};
+
+static void children_add(struct children *s, uint32_t ref, uint32_t sep)
+{
+	s->ref[s->n] = ref;
+	s->sep[s->n] = sep;
+	s->known[s->n++] = false;
+}
+
+/* Add children [from, to), with their digests if they fit. */
+static void children_take(struct children *s, const struct node *inner, uint32_t from, uint32_t to)
+{
+	for (uint32_t i = from; i < to; i++) {
+		s->digest[s->n] = inner->digest[i];
+		children_add(s, node_ref(inner, i), node_seps(inner)[i]);
+		s->known[s->n - 1] = inner->skip == s->skip;
+	}
+}
+
+/* A new inner node of the children [from, to), whose first separator is
+ * somebody else's.  0 without memory. */
+static uint32_t build_inner(struct change *c, const struct children *s, uint32_t from, uint32_t to,
+			    uint32_t level)
+{
+	const char *base = c->o->m.base;
+	uint32_t n = to - from, ref = fresh_block(c, inner_bytes(n));
+	struct node *inner;
+
+	if (!ref)
+		return 0;
+	inner = ref_ptr(base, ref);
+	*inner = (struct node){.n = (uint16_t)n, .cap = (uint16_t)n, .level = (uint16_t)level};
+	if (n > 1)
+		inner->skip = common_of_seps(ref_ptr(base, s->sep[from + 1]),
+					     ref_ptr(base, s->sep[to - 1]));
+	for (uint32_t i = 0; i < n; i++) {
+		const struct sep *sep = i ? ref_ptr(base, s->sep[from + i]) : NULL;
+
+		node_set_ref(inner, i, s->ref[from + i]);
+		node_seps(inner)[i] = i ? s->sep[from + i] : 0;
+		if (!i)
+			inner->digest[i] = 0;
+		else if (s->known[from + i] && inner->skip == s->skip)
+			inner->digest[i] = s->digest[from + i];
+		else
+			inner->digest[i] = key_digest(sep->bytes, sep->n, inner->skip);
+	}
+	return ref;
+}
+
+/* --- Inserting -------------------------------------------------------------------------------- */
+
+/* What takes the place of a node: one node, or (right != 0) two and the
+ * separator between them. */
+struct outcome {
+	uint32_t left, right, sep;
+};
+
+/* How many of `n` slots go to the left when a node is split because of slot
+ * `at`: all but the new one when that is the last, as in an ascending run; else
+ * half. */
+static uint32_t split_at(uint32_t n, uint32_t at)
+{
+	return at + 1 == n ? n - 1 : n / 2;
+}
+
+/* New leaves in place of the path's, with `entry` at slot `at`. */
+static int grow_leaf(struct change *c, uint32_t entry, uint64_t d, struct outcome *out)
+{
+	int depth = c->path.depth - 1;
+	const struct node *leaf = path_node(c, depth);
+	uint32_t at = c->path.at[depth], pos, half, room;
+	const struct sep *lo, *hi, *mid;
+	struct entries s = {.skip = leaf->skip};
+
+	range_of(c, depth, &lo, &hi);
+	entries_take(&s, leaf, 0, at);
+	pos = s.n;
+	entries_add(&s, entry, d);
+	entries_take(&s, leaf, at, node_n(leaf));
+	replaced_node(c, leaf);
+	if (s.n <= ORDERED_FANOUT) {
+		room = pos + 1 < s.n ? s.n : s.n * 2; /* a run may follow */
+		out->left = build_leaf(c, &s, 0, s.n, room < ORDERED_FANOUT ? room : ORDERED_FANOUT,
+				       lo, hi);
+		return out->left ? 0 : WEFT_ENOMEM;
+	}
+	half = split_at(s.n, pos);
+	out->sep = build_sep(c, s.ref[half - 1], s.ref[half]);
+	if (!out->sep)
+		return WEFT_ENOMEM;
+	mid = ref_ptr(c->o->m.base, out->sep);
+	room = pos + 1 < s.n ? s.n - half : ORDERED_FANOUT;
+	out->left = build_leaf(c, &s, 0, half, half, lo, mid);
+	out->right = build_leaf(c, &s, half, s.n, room, mid, hi);
+	return out->left && out->right ? 0 : WEFT_ENOMEM;
+}
+
+/* New inner nodes in place of the one at depth d, whose child has become
+ * in->left and in->right. */
+static int grow_inner(struct change *c, int d, const struct outcome *in, struct outcome *out)
+{
+	const struct node *inner = path_node(c, d);
+	uint32_t at = c->path.at[d], half;
+	struct children s;
+
+	s.n = 0;
+	s.skip = inner->skip;
+	children_take(&s, inner, 0, at + 1);
+	s.ref[at] = in->left;
+	children_add(&s, in->right, in->sep);
+	children_take(&s, inner, at + 1, node_n(inner));
+	replaced_node(c, inner);
+	if (s.n <= ORDERED_FANOUT) {
+		out->left = build_inner(c, &s, 0, s.n, inner->level);
+		return out->left ? 0 : WEFT_ENOMEM;
+	}
+	half = split_at(s.n, at + 1);
+	out->sep = s.sep[half];
+	out->left = build_inner(c, &s, 0, half, inner->level);
+	out->right = build_inner(c, &s, half, s.n, inner->level);
+	return out->left && out->right ? 0 : WEFT_ENOMEM;
+}
+
+static uint32_t grow_root(struct change *c, const struct outcome *in)
+{
+	const struct node *left = ref_ptr(c->o->m.base, in->left);
+	struct children s;
+
+	weft_assert(c->path.depth < ORDERED_DEPTH);
+	s.n = s.skip = 0;
+	children_add(&s, in->left, 0);
+	children_add(&s, in->right, in->sep);
+	return build_inner(c, &s, 0, 2, left->level + 1u);
+}
+
+/* Replace the leaf, and above it as many nodes as have to be split. */
+static int insert_by_copy(struct change *c, uint32_t entry, uint64_t d)
+{
+	int depth = c->path.depth - 1;
+	struct outcome now = {0}, up;
+	int rc = grow_leaf(c, entry, d, &now);
+
+	while (!rc && now.right && depth > 0) {
+		up = (struct outcome){0};
+		rc = grow_inner(c, --depth, &now, &up);
+		now = up;
+	}
+	if (!rc && now.right) {
+		now.left = grow_root(c, &now);
+		rc = now.left ? 0 : WEFT_ENOMEM;
+	}
+	if (rc)
+		give_up(c);
+	else
+		publish(c, depth, now.left);
+	return rc;
+}
+
+/* Put the entry behind the leaf's last one. */
+static void append(struct node *leaf, uint32_t entry, uint64_t d)
+{
+	uint16_t n = prcu_own(&leaf->n);
+
+	leaf->digest[n] = d;
+	node_set_ref(leaf, n, entry);
+	/* [ordered.R2] pairs with [ordered.A2]: the slot is whole. */
+	prcu_assign(&leaf->n, (uint16_t)(n + 1));
+}
+
+static int insert_first(struct ordered *o, struct ordered_root *root, uint32_t entry)
+{
+	struct change c = {.o = o, .root = root};
+	struct entries s = {0};
+	uint32_t leaf;
+
+	entries_add(&s, entry, entry_digest(o->m.base, entry, 0));
+	leaf = build_leaf(&c, &s, 0, 1, 1, NULL, NULL);
+	if (!leaf)
+		return WEFT_ENOMEM;
+	publish(&c, 0, leaf);
+	return 0;
+}
+
+static void count_items(struct ordered_root *root, uint64_t by)
+{
+	/* relaxed: a statistic */
+	prcu_set_relaxed(&root->items, prcu_own(&root->items) + by);
+}
+
+/* The last live slot before `at`, or -1. */
+static int live_before(const struct node *leaf, uint32_t at)
+{
+	while (at-- > 0)
+		if (node_ref(leaf, at))
+			return (int)at;
+	return -1;
+}
+
+void ordered_init(struct ordered *o, const struct index_memory *m)
+{
+	o->m = *m;
+}
+
+int ordered_insert(struct ordered *o, struct ordered_root *root, uint32_t entry)
+{
+	struct change c;
+	struct node *leaf;
+	struct flat k;
+	uint64_t d;
+	uint32_t at;
+	int before, rc = 0;
+
+	flat_of_entry(&k, o->m.base, entry);
+	weft_assert(k.n < ORDERED_KEY_MAX);
+	c.o = o;
+	c.root = root;
+	c.nfresh = c.nold = 0;
+	ordered_seek_flat(&c.path, o->m.base, root, &k);
+	if (!c.path.depth) {
+		rc = insert_first(o, root, entry);
+		goto out;
+	}
+	leaf = path_node(&c, c.path.depth - 1);
+	at = c.path.at[c.path.depth - 1];
+	d = key_digest(k.bytes, k.n, leaf->skip);
+	before = live_before(leaf, at);
+	if (before >= 0 && leaf->digest[before] == d &&
+	    cmp_entry(o->m.base, node_ref(leaf, (uint32_t)before), &k) == 0)
+		return WEFT_EEXIST;
+	if (at == node_n(leaf) && at < leaf->cap)
+		append(leaf, entry, d);
+	else
+		rc = insert_by_copy(&c, entry, d);
+out:
+	if (!rc)
+		count_items(root, 1);
+	return rc;
+}
+
+/* --- Removing ----------------------------------------------------------------------------------- */
+
+/* One leaf in place of the two neighbours l and r, whose ranges meet. */
+static uint32_t merge_leaves(struct change *c, const struct node *l, const struct node *r,
+			     const struct sep *lo, const struct sep *hi)
+{
+	struct entries s = {.skip = l->skip};
+	uint32_t from;
+
+	entries_take(&s, l, 0, node_n(l));
+	from = s.n;
+	entries_take(&s, r, 0, node_n(r));
+	if (r->skip != l->skip)
+		for (uint32_t i = from; i < s.n; i++)
+			s.digest[i] = entry_digest(c->o->m.base, s.ref[i], s.skip);
+	return build_leaf(c, &s, 0, s.n, s.n, lo, hi);
+}
+
+/* One inner node in place of l and r with `sep` between them. */
+static uint32_t merge_inners(struct change *c, const struct node *l, const struct node *r,
+			     uint32_t sep)
+{
+	struct children s;
+	uint32_t from;
+
+	s.n = 0;
+	s.skip = l->skip;
+	children_take(&s, l, 0, node_n(l));
+	from = s.n;
+	children_take(&s, r, 0, node_n(r));
+	s.sep[from] = sep;
+	s.known[from] = false;
+	return build_inner(c, &s, 0, s.n, l->level);
+}
+
+static bool worth_merging(const struct node *l, const struct node *r)
+{
+	uint32_t a = node_live(l), b = node_live(r);
+
+	return a + b <= (a && b ? MERGE_TO : ORDERED_FANOUT);
+}
+
+/* The range of the children i and i + 1 of the node at depth d, together. */
+static void range_of_two(const struct change *c, int d, uint32_t i, const struct sep **lo,
+			 const struct sep **hi)
+{
+	const struct node *up = path_node(c, d);
+
+	range_of(c, d, lo, hi);
+	if (i > 0)
+		*lo = sep_at(c->o->m.base, up, i);
+	if (i + 2 < node_n(up))
+		*hi = sep_at(c->o->m.base, up, i + 2);
+}
+
+/* Merge the children i and i + 1 of the node at depth d.  False when they are
+ * too many for one, or without memory: then nothing has changed. */
+static bool merge_children(struct change *c, int d, uint32_t i)
+{
+	const char *base = c->o->m.base;
+	const struct node *up = path_node(c, d);
+	const struct node *l = ref_ptr(base, node_ref(up, i));
+	const struct node *r = ref_ptr(base, node_ref(up, i + 1));
+	uint32_t one, two = node_n(up), sep = node_seps(up)[i + 1];
+	const struct sep *lo, *hi;
+	struct children s;
+
+	if (!worth_merging(l, r))
+		return false;
+	if (l->level) {
+		one = merge_inners(c, l, r, sep);
+	} else {
+		range_of_two(c, d, i, &lo, &hi);
+		one = merge_leaves(c, l, r, lo, hi);
+		replaced(c, ref_ptr(base, sep), sep_bytes(ref_ptr(base, sep)));
+	}
+	if (one && two > 2) {
+		s.n = 0;
+		s.skip = up->skip;
+		children_take(&s, up, 0, i + 1);
+		s.ref[i] = one;
+		children_take(&s, up, i + 2, two);
+		one = build_inner(c, &s, 0, s.n, up->level);
+	} else if (one && d > 0) {
+		s.n = s.skip = 0;
+		children_add(&s, one, 0);
+		one = build_inner(c, &s, 0, 1, up->level);
+	} /* else: the one child of the root becomes the root */
+	if (!one) {
+		give_up(c);
+		return false;
+	}
+	replaced_node(c, l);
+	replaced_node(c, r);
+	replaced_node(c, up);
+	publish(c, d, one);
+	return true;
+}
+
+/* Merge something on the way to k; false when there is nothing (left) to do. */
+static bool rebalance_once(struct ordered *o, struct ordered_root *root, const struct flat *k)
+{
+	struct change c;
+
+	c.o = o;
+	c.root = root;
+	c.nfresh = c.nold = 0;
+	ordered_seek_flat(&c.path, o->m.base, root, k);
+	for (int d = c.path.depth - 1; d > 0; d--) {
+		const struct node *up = path_node(&c, d - 1);
+		uint32_t at = c.path.at[d - 1];
+
+		if (node_live(path_node(&c, d)) >= MERGE_BELOW)
+			continue;
+		if (at + 1u < node_n(up) && merge_children(&c, d - 1, at))
+			return true;
+		c.nold = 0;
+		if (at > 0 && merge_children(&c, d - 1, at - 1))
+			return true;
+		c.nold = 0;
+	}
+	return false;
+}
+
+/* An index without entries has no nodes. */
+static void drop_empty_root(struct ordered *o, struct ordered_root *root)
+{
+	struct change c = {.o = o, .root = root};
+	const struct node *top = ref_ptr(o->m.base, prcu_own(&root->root));
+
+	if (top->level || node_live(top))
+		return;
+	replaced_node(&c, top);
+	publish(&c, 0, 0);
+}
+
+bool ordered_remove(struct ordered *o, struct ordered_root *root, uint32_t entry)
+{
+	struct ordered_pos path;
+	struct node *leaf;
+	struct flat k;
+	int at;
+
+	flat_of_entry(&k, o->m.base, entry);
+	ordered_seek_flat(&path, o->m.base, root, &k);
+	if (!path.depth)
+		return false;
+	leaf = (struct node *)path.node[path.depth - 1];
+	at = live_before(leaf, path.at[path.depth - 1]);
+	if (at < 0 || node_ref(leaf, (uint32_t)at) != entry)
+		return false;
+	node_set_ref(leaf, (uint32_t)at, 0);
+	leaf->dead++;
+	count_items(root, -UINT64_C(1));
+	if (node_live(leaf) < MERGE_BELOW)
+		while (rebalance_once(o, root, &k))
+			;
+	drop_empty_root(o, root);
+	return true;
+}

@@ -1,0 +1,132 @@
+/*
+ * ordered_node.h - what lies in memory of an ordered index: for ordered*.c
+ * alone.
+ *
+ * Words.  A node's RANGE is what keys a search can bring to it: from the
+ * separator on its left (inclusive) to that on its right (exclusive), which
+ * may be its parent's or of any node further up; at the ends of the tree there
+ * is none.  A leaf leaves out of its digests the bytes that its two separators
+ * have in common, so every key that comes there has them and nobody needs to
+ * look.  An inner node leaves out what all its own separators have in common,
+ * and a search compares that much first.
+ */
+#ifndef WEFT_SHM_ORDERED_NODE_H
+#define WEFT_SHM_ORDERED_NODE_H
+
+#include "shm/ordered.h"
+
+#define ORDERED_KEY_MAX 512 /* of any entry: namespace and name have at most 253 bytes */
+
+/* Followed by digest[cap], ref[cap] and, in an inner node, sep[cap].  Only `n`
+ * of a leaf and the references change while readers can reach it. */
+struct node {
+	_Atomic uint16_t n; /* slots in use [ordered.R2] */
+	uint16_t cap;
+	uint16_t dead; /* leaf: removed slots; the writer's own */
+	uint16_t level; /* 0: leaf */
+	uint32_t skip; /* bytes of a key that digests leave out */
+	uint32_t pad;
+	uint64_t digest[];
+};
+
+/* Keys below it are less than (bytes, rv), keys above are not. */
+struct sep {
+	uint64_t rv;
+	uint32_t n;
+	char bytes[];
+};
+
+/* A key as one string. */
+struct flat {
+	uint64_t rv;
+	uint32_t n;
+	char bytes[ORDERED_KEY_MAX];
+};
+
+static inline _Atomic uint32_t *node_refs(const struct node *node)
+{
+	return (_Atomic uint32_t *)(node->digest + node->cap);
+}
+
+/* sep[i] stands between the children i - 1 and i; sep[0] is 0. */
+static inline uint32_t *node_seps(const struct node *node)
+{
+	return (uint32_t *)node_refs(node) + node->cap;
+}
+
+static inline uint16_t node_n(const struct node *node)
+{
+	/* [ordered.A2] pairs with [ordered.R2]: that many slots are whole. */
+	return prcu_dereference(&node->n);
+}
+
+static inline uint32_t node_ref(const struct node *node, uint32_t i)
+{
+	/* [ordered.A3] pairs with [ordered.R3]: what it leads to is whole. */
+	return prcu_dereference(&node_refs(node)[i]);
+}
+
+static inline void node_set_ref(struct node *node, uint32_t i, uint32_t ref)
+{
+	/* [ordered.R3] pairs with [ordered.A3]. */
+	prcu_assign(&node_refs(node)[i], ref);
+}
+
+static inline const struct sep *sep_at(const char *base, const struct node *node, uint32_t i)
+{
+	return ref_ptr(base, node_seps(node)[i]);
+}
+
+static inline size_t leaf_bytes(uint32_t cap)
+{
+	return sizeof(struct node) + cap * (sizeof(uint64_t) + sizeof(uint32_t));
+}
+
+static inline size_t inner_bytes(uint32_t cap)
+{
+	return leaf_bytes(cap) + cap * sizeof(uint32_t);
+}
+
+static inline size_t node_bytes(const struct node *node)
+{
+	return node->level ? inner_bytes(node->cap) : leaf_bytes(node->cap);
+}
+
+static inline size_t sep_bytes(const struct sep *s)
+{
+	return sizeof(*s) + s->n;
+}
+
+/* Slots in use that nobody has removed. */
+static inline uint32_t node_live(const struct node *node)
+{
+	return node_n(node) - (node->level ? 0u : node->dead);
+}
+
+/* --- Keys: ordered_read.c ------------------------------------------------------ */
+
+/* A key that is too long for any entry is cut: it has the same place among
+ * entries as the whole. */
+void flat_of_key(struct flat *f, const struct ordered_key *k);
+void flat_of_entry(struct flat *f, const char *base, uint32_t entry);
+
+/* <0, 0, >0 as the entry's (the separator's) key is less than, is, or is
+ * greater than k. */
+int cmp_entry(const char *base, uint32_t entry, const struct flat *k);
+int cmp_sep(const struct sep *s, const struct flat *k);
+
+/* Eight bytes from `skip` on as a number that orders as they do; what is
+ * missing counts as 0. */
+uint64_t key_digest(const char *bytes, uint32_t n, uint32_t skip);
+uint64_t entry_digest(const char *base, uint32_t entry, uint32_t skip);
+
+/* How many bytes two keys (two separators, 0 if one is NULL) have in common at
+ * their beginning. */
+uint32_t common_bytes(const char *a, uint32_t an, const char *b, uint32_t bn);
+uint32_t common_of_seps(const struct sep *a, const struct sep *b);
+
+/* ordered_seek() for a flat key; NULL: to the beginning. */
+void ordered_seek_flat(struct ordered_pos *pos, const char *base, const struct ordered_root *root,
+		       const struct flat *k);
+
+#endif

@@ -1,0 +1,226 @@
+/* test_hash.c - the hash index against an array of what should be in it. */
+#include "tests/unit/world.h"
+
+#define ITEMS 60000
+
+static struct world w;
+static struct hash h;
+
+/* Item i + 1 (a reference is never 0) has hash hashes[i]. */
+static uint32_t hashes[ITEMS];
+static bool present[ITEMS];
+
+static bool is_key(const char *base, uint32_t ref, const void *key)
+{
+	(void)base;
+	return ref == *(const uint32_t *)key;
+}
+
+static bool found(uint32_t i)
+{
+	uint32_t key = i + 1;
+
+	return hash_find(w.base, &w.shared->table, hashes[i], is_key, &key) == key;
+}
+
+static void setup(void)
+{
+	seed_from_environment();
+	world_open(&w, UINT64_C(1) << 30);
+	ck_assert_int_eq(hash_init(&h, &w.shared->table, &w.m), 0);
+	memset(present, 0, sizeof(present));
+}
+
+static void teardown(void)
+{
+	world_close(&w);
+}
+
+static void check_all(void)
+{
+	struct err e = {0};
+	uint64_t n = 0;
+
+	ck_assert_msg(hash_check(&h, &e) == 0, "%s", e.msg);
+	for (uint32_t i = 0; i < ITEMS; i++) {
+		ck_assert_int_eq(found(i), present[i]);
+		n += present[i];
+	}
+	ck_assert_uint_eq(hash_items(&w.shared->table), n);
+	world_reclaim_all(&w);
+	ck_assert_uint_eq(world_used(&w, ARENA_INDEX), hash_memory(&h));
+}
+
+static void toggle(uint32_t i)
+{
+	if (present[i])
+		ck_assert(hash_remove(&h, hashes[i], i + 1));
+	else
+		ck_assert_int_eq(hash_insert(&h, hashes[i], i + 1), 0);
+	present[i] = !present[i];
+}
+
+/* --- Where a hash belongs -------------------------------------------------------- */
+
+START_TEST(bucket_follows_the_count)
+{
+	for (uint32_t n = 2; n < 3000; n++) {
+		uint32_t hash = (uint32_t)rng(), now = hash_bucket_index(hash, n + 1);
+		uint32_t before = hash_bucket_index(hash, n);
+
+		ck_assert_uint_lt(now, n + 1);
+		/* one more bucket: a hash stays, or goes from the split one to the new */
+		if (now != before) {
+			ck_assert_uint_eq(now, n);
+			ck_assert_uint_eq(before, hash_bucket_index(n, n));
+		}
+	}
+}
+END_TEST
+
+/* --- Random operations -------------------------------------------------------------- */
+
+/* Hashes of 32, 12 and 3 bits: the latter make long chains. */
+static const uint32_t masks[] = {UINT32_MAX, 0x00000fffu, 0x80000005u};
+
+START_TEST(random_operations)
+{
+	uint32_t items = _i == 2 ? 600 : ITEMS;
+
+	for (uint32_t i = 0; i < ITEMS; i++)
+		hashes[i] = (uint32_t)(rng() >> 32) & masks[_i];
+	for (int i = 0; i < 200000; i++) {
+		uint32_t at = rng_below(items);
+
+		/* mostly full, mostly empty, mostly full */
+		if (present[at] == (i / 70000 % 2 == 0) && rng_below(4))
+			continue;
+		toggle(at);
+		if (rng_below(100) == 0)
+			world_reclaim(&w);
+		if (i % 50000 == 0)
+			check_all();
+	}
+	for (uint32_t i = 0; i < ITEMS; i++)
+		if (present[i])
+			toggle(i);
+	check_all();
+}
+END_TEST
+
+START_TEST(replace_takes_the_place)
+{
+	hashes[0] = hashes[1] = 77;
+	toggle(0);
+	ck_assert(hash_replace(&h, 77, 1, 2));
+	ck_assert(!hash_replace(&h, 77, 1, 2));
+	ck_assert(!found(0) && found(1));
+	ck_assert(!hash_remove(&h, 77, 1));
+	ck_assert(hash_remove(&h, 77, 2));
+	ck_assert_uint_eq(hash_items(&w.shared->table), 0);
+}
+END_TEST
+
+static void mark(void *ctx, uint32_t hash, uint32_t ref)
+{
+	bool *seen = ctx;
+
+	ck_assert_uint_eq(hash, hashes[ref - 1]);
+	ck_assert(!seen[ref - 1]);
+	seen[ref - 1] = true;
+}
+
+START_TEST(each_shows_all)
+{
+	static bool seen[ITEMS];
+
+	for (uint32_t i = 0; i < ITEMS; i++) {
+		hashes[i] = (uint32_t)(rng() >> 32);
+		toggle(i);
+	}
+	hash_each(&h, mark, seen);
+	for (uint32_t i = 0; i < ITEMS; i++)
+		ck_assert(seen[i]);
+}
+END_TEST
+
+START_TEST(expecting_grows_ahead)
+{
+	uint32_t before;
+
+	hash_expect(&h, ITEMS);
+	before = w.shared->table.buckets;
+	ck_assert_uint_ge(before * HASH_LOAD, ITEMS);
+	for (uint32_t i = 0; i < ITEMS; i++) {
+		hashes[i] = (uint32_t)(rng() >> 32);
+		toggle(i);
+	}
+	ck_assert_uint_eq(w.shared->table.buckets, before);
+	check_all();
+}
+END_TEST
+
+START_TEST(memory_for_each_item_is_small)
+{
+	for (uint32_t i = 0; i < ITEMS; i++) {
+		hashes[i] = (uint32_t)(rng() >> 32);
+		toggle(i);
+	}
+	ck_assert_uint_le(hash_memory(&h) / ITEMS, 20);
+}
+END_TEST
+
+/* --- Memory --------------------------------------------------------------------------- */
+
+START_TEST(insert_without_memory_changes_nothing)
+{
+	uint32_t refused = 0;
+
+	for (uint32_t i = 0; i < ITEMS; i++)
+		hashes[i] = (uint32_t)(rng() >> 32);
+	for (uint32_t i = 0; i < ITEMS; i++) {
+		arena_fail_after(w.arena, 0);
+		if (hash_insert(&h, hashes[i], i + 1)) {
+			refused++;
+			ck_assert(!found(i));
+			arena_fail_after(w.arena, 1 + rng_below(3));
+			ck_assert_int_eq(hash_insert(&h, hashes[i], i + 1), 0);
+		}
+		present[i] = true;
+		if (i % 8000 == 0)
+			check_all();
+	}
+	arena_fail_after(w.arena, -1);
+	ck_assert_uint_gt(refused, 10);
+	check_all();
+}
+END_TEST
+
+START_TEST(init_without_memory)
+{
+	struct hash_table t;
+	struct hash other;
+	uint64_t used = world_used(&w, ARENA_INDEX);
+
+	for (int64_t k = 0; k < 2; k++) {
+		arena_fail_after(w.arena, k);
+		ck_assert_int_eq(hash_init(&other, &t, &w.m), WEFT_ENOMEM);
+		ck_assert_uint_eq(world_used(&w, ARENA_INDEX), used);
+	}
+}
+END_TEST
+
+static void cases(TCase *tc)
+{
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, bucket_follows_the_count);
+	tcase_add_loop_test(tc, random_operations, 0, countof(masks));
+	tcase_add_test(tc, replace_takes_the_place);
+	tcase_add_test(tc, each_shows_all);
+	tcase_add_test(tc, expecting_grows_ahead);
+	tcase_add_test(tc, memory_for_each_item_is_small);
+	tcase_add_test(tc, insert_without_memory_changes_nothing);
+	tcase_add_test(tc, init_without_memory);
+}
+
+world_suite("hash", cases)

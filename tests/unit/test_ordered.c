@@ -1,0 +1,302 @@
+/* test_ordered.c - the ordered index against a sorted array. */
+#include "tests/unit/world.h"
+
+#define MODEL_MAX 20000
+
+/* All entries that should be there, in order. */
+struct model {
+	uint32_t ref[MODEL_MAX];
+	uint32_t n;
+};
+
+static struct world w;
+static struct ordered o;
+static struct model model;
+
+/* How many of the model are <= key. */
+static uint32_t model_after(const struct ordered_key *k)
+{
+	uint32_t lo = 0, hi = model.n;
+
+	while (lo < hi) {
+		uint32_t mid = (lo + hi) / 2;
+		struct ordered_key m = ordered_key_of(w.base, model.ref[mid]);
+
+		if (ordered_key_cmp(&m, k) <= 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static void model_insert(uint32_t ref)
+{
+	struct ordered_key k = ordered_key_of(w.base, ref);
+	uint32_t at = model_after(&k);
+
+	ck_assert_uint_lt(model.n, MODEL_MAX);
+	memmove(model.ref + at + 1, model.ref + at, (model.n++ - at) * sizeof(uint32_t));
+	model.ref[at] = ref;
+}
+
+static uint32_t model_remove(uint32_t at)
+{
+	uint32_t ref = model.ref[at];
+
+	memmove(model.ref + at, model.ref + at + 1, (--model.n - at) * sizeof(uint32_t));
+	return ref;
+}
+
+static void check_all(void)
+{
+	struct ordered_pos pos;
+	struct err e = {0};
+	uint32_t ref, i = 0;
+
+	ck_assert_msg(ordered_check(&o, &w.shared->root, &e) == 0, "%s", e.msg);
+	ck_assert_uint_eq(ordered_items(&w.shared->root), model.n);
+	ordered_seek(&pos, w.base, &w.shared->root, NULL);
+	while ((ref = ordered_next(&pos, w.base)))
+		ck_assert_uint_eq(ref, model.ref[i++]);
+	ck_assert_uint_eq(i, model.n);
+}
+
+static void check_seek(const struct ordered_key *k)
+{
+	struct ordered_pos pos;
+	uint32_t at = model_after(k);
+
+	ordered_seek(&pos, w.base, &w.shared->root, k);
+	for (int i = 0; i < 5; i++, at++)
+		ck_assert_uint_eq(ordered_next(&pos, w.base), at < model.n ? model.ref[at] : 0);
+}
+
+static void setup(void)
+{
+	seed_from_environment();
+	world_open(&w, UINT64_C(1) << 30);
+	ordered_init(&o, &w.m);
+	model.n = 0;
+}
+
+static void teardown(void)
+{
+	world_close(&w);
+}
+
+/* Nothing left of the tree once everything is removed. */
+static void check_nothing_left(void)
+{
+	check_all();
+	ck_assert_uint_eq(ordered_memory(&o, &w.shared->root), 0);
+	world_reclaim_all(&w);
+	ck_assert_uint_eq(world_used(&w, ARENA_INDEX), 0);
+}
+
+static void insert(uint32_t ref)
+{
+	ck_assert_int_eq(ordered_insert(&o, &w.shared->root, ref), 0);
+	model_insert(ref);
+}
+
+static void remove_at(uint32_t at)
+{
+	uint32_t ref = model_remove(at);
+
+	ck_assert(ordered_remove(&o, &w.shared->root, ref));
+	ck_assert(!ordered_remove(&o, &w.shared->root, ref));
+	world_retire_entry(&w, ref);
+}
+
+/* --- Order ---------------------------------------------------------------------- */
+
+START_TEST(order_is_that_of_one_string)
+{
+	static const char *const ordered[][2] = {
+		{"", "z"}, /* cluster scope: "z" alone, see below */
+		{"a-b", "x"}, {"a", ""}, {"a", "x"}, {"a", "x-1"}, {"a", "x.1"}, {"a", "x1"},
+		{"a0", "x"}, {"ab", "a"},
+	};
+	struct ordered_key last = {0}, k;
+
+	for (size_t i = 1; i < countof(ordered); i++) {
+		k = (struct ordered_key){str_of(ordered[i][0]), str_of(ordered[i][1]), 0};
+		ck_assert_int_lt(ordered_key_cmp(&last, &k), 0);
+		last = k;
+		k.created_rv = 7;
+		ck_assert_int_lt(ordered_key_cmp(&last, &k), 0);
+		ck_assert_int_gt(ordered_key_cmp(&k, &last), 0);
+		ck_assert_int_eq(ordered_key_cmp(&k, &k), 0);
+	}
+}
+END_TEST
+
+/* --- Random operations ------------------------------------------------------------ */
+
+struct shape {
+	const char *what;
+	const char *ns[4];
+	const char *format;
+	uint32_t names;
+};
+
+static const struct shape shapes[] = {
+	{"pods of one template", {"default"}, "nginx-deployment-7fb96c846b-%05x", 100000},
+	{"few names, many lives", {"a", "a-b", "ab", "b"}, "x%u", 40},
+	{"numbers", {"kube-system", "kube-public", "k"}, "%u", 100000},
+	{"cluster scope", {NULL}, "node-%u.example.org", 5000},
+	{"long common beginnings", {"n"},
+	 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa%u", 9000},
+};
+
+static uint32_t random_entry(const struct shape *s, const string_ref *ns, uint64_t rv)
+{
+	char name[256];
+
+	snprintf(name, sizeof(name), s->format, rng_below(s->names));
+	return world_entry(&w, ns[rng_below(4)], name, rv);
+}
+
+static void seek_at_random(const struct shape *s, const string_ref *ns)
+{
+	uint32_t ref = random_entry(s, ns, rng_below(2) ? 0 : UINT64_MAX);
+	struct ordered_key k = ordered_key_of(w.base, ref);
+
+	check_seek(&k);
+	k.name.n = rng_below(k.name.n + 1);
+	check_seek(&k);
+	world_free_entry(&w, ref);
+}
+
+START_TEST(random_operations)
+{
+	const struct shape *s = &shapes[_i];
+	string_ref ns[4] = {{0}};
+
+	for (int i = 0; i < 4; i++)
+		if (s->ns[0])
+			ns[i] = world_string(&w, s->ns[i] ? s->ns[i] : s->ns[0]);
+	for (uint64_t rv = 1; rv < 40000; rv++) {
+		/* grows, then shrinks, then grows again */
+		uint32_t grow = rv / 8000 % 2 ? 35 : 65;
+
+		if (rng_below(100) < grow)
+			insert(random_entry(s, ns, rv));
+		else if (model.n)
+			remove_at(rng_below(model.n));
+		if (rng_below(20) == 0)
+			seek_at_random(s, ns);
+		if (rv % 1000 == 0)
+			check_all();
+		if (rng_below(50) == 0)
+			world_reclaim(&w);
+	}
+	while (model.n)
+		remove_at(rng_below(model.n));
+	check_nothing_left();
+}
+END_TEST
+
+START_TEST(ascending_runs_fill_leaves)
+{
+	string_ref ns = world_string(&w, "default");
+	uint64_t per_entry;
+	char name[64];
+
+	for (unsigned i = 0; i < 15000; i++) {
+		snprintf(name, sizeof(name), "web-%06u", i);
+		insert(world_entry(&w, ns, name, i));
+	}
+	check_all();
+	per_entry = ordered_memory(&o, &w.shared->root) / model.n;
+	ck_assert_uint_le(per_entry, 14);
+	while (model.n)
+		remove_at(0);
+	check_nothing_left();
+}
+END_TEST
+
+START_TEST(same_key_is_refused)
+{
+	string_ref ns = world_string(&w, "default");
+	uint32_t a = world_entry(&w, ns, "x", 5), b = world_entry(&w, ns, "x", 5);
+
+	insert(a);
+	ck_assert_int_eq(ordered_insert(&o, &w.shared->root, b), WEFT_EEXIST);
+	ck_assert(!ordered_remove(&o, &w.shared->root, b));
+	check_all();
+}
+END_TEST
+
+/* --- Memory ------------------------------------------------------------------------ */
+
+START_TEST(insert_without_memory_changes_nothing)
+{
+	string_ref ns[4];
+	uint32_t refused = 0;
+
+	for (int i = 0; i < 4; i++)
+		ns[i] = world_string(&w, shapes[2].ns[i % 3]);
+	for (uint64_t rv = 1; rv < 6000; rv++) {
+		uint32_t ref = random_entry(&shapes[2], ns, rv);
+
+		for (int64_t k = 0;; k++) {
+			uint64_t used = world_used(&w, ARENA_INDEX);
+			int rc;
+
+			arena_fail_after(w.arena, k);
+			rc = ordered_insert(&o, &w.shared->root, ref);
+			arena_fail_after(w.arena, -1);
+			if (!rc)
+				break;
+			refused++;
+			ck_assert_int_eq(rc, WEFT_ENOMEM);
+			ck_assert_uint_eq(world_used(&w, ARENA_INDEX), used);
+			if (rv % 16 == 0 || k > 1)
+				check_all();
+		}
+		model_insert(ref);
+		world_reclaim(&w);
+	}
+	ck_assert_uint_gt(refused, 5000);
+	check_all();
+}
+END_TEST
+
+START_TEST(remove_works_without_memory)
+{
+	string_ref ns[4];
+
+	for (int i = 0; i < 4; i++)
+		ns[i] = world_string(&w, shapes[2].ns[i % 3]);
+	for (uint64_t rv = 1; rv < 4000; rv++)
+		insert(random_entry(&shapes[2], ns, rv));
+	while (model.n > 100) {
+		arena_fail_after(w.arena, rng_below(3));
+		remove_at(rng_below(model.n));
+		arena_fail_after(w.arena, -1);
+		if (model.n % 64 == 0)
+			check_all();
+	}
+	/* What could not be merged then is merged by later removals. */
+	while (model.n)
+		remove_at(rng_below(model.n));
+	check_all();
+	world_reclaim_all(&w);
+	ck_assert_uint_eq(world_used(&w, ARENA_INDEX), ordered_memory(&o, &w.shared->root));
+}
+END_TEST
+
+static void cases(TCase *tc)
+{
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, order_is_that_of_one_string);
+	tcase_add_loop_test(tc, random_operations, 0, countof(shapes));
+	tcase_add_test(tc, ascending_runs_fill_leaves);
+	tcase_add_test(tc, same_key_is_refused);
+	tcase_add_test(tc, insert_without_memory_changes_nothing);
+	tcase_add_test(tc, remove_works_without_memory);
+}
+
+world_suite("ordered", cases)
