@@ -105,19 +105,30 @@ value kube_status_method_not_allowed(zone *z, const struct kube_resource *r, str
 
 /* What a client sent, made right by the schema: field types are checked (a
  * wrong one is an error with Go's words), fields that the schema does not know
- * are removed and noted ("spec.foo"), null members are dropped as Go does,
- * quantities are brought into canonical form.  WEFT_EINVAL with *message on a
- * wrong type. */
+ * are removed and noted ("spec.containers[0].foo"), null members are dropped as
+ * Go does, members that say nothing (an explicit 0 where 0 is never stored) too,
+ * quantities, times and base64 are brought into canonical form.  Changes *obj in
+ * place.  WEFT_EINVAL with *message on a wrong type; then *obj is of no use. */
 struct kube_notes {
 	struct str *unknown;
 	uint32_t nunknown;
 };
 int kube_check(zone *z, const struct kube_resource *r, value *obj, struct kube_notes *notes,
 	       struct str *message);
+/* The same for a type by itself (Scale, Eviction, DeleteOptions ...; schema.h). */
+int kube_check_as(zone *z, const struct kube_schema *schema, value *obj, struct kube_notes *notes,
+		  struct str *message);
+/* How kube-apiserver reports it: `Pod in version "v1" cannot be handled as a Pod: WHY`. */
+struct str kube_cannot_handle(zone *z, const struct kube_resource *r, struct str why);
 
 /* Fill in every default that Kubernetes' API machinery would.  `obj` is a
  * whole object. */
 void kube_default(zone *z, const struct kube_resource *r, value *obj);
+/* Only what the schema itself says: fields that are always stored, and its
+ * defaults. */
+void kube_default_as(zone *z, const struct kube_schema *schema, value *obj);
+/* The defaults of a pod template ({metadata, spec}), as inside a workload. */
+void kube_default_template(zone *z, value *template);
 
 /* What admission does to a new pod on a stock cluster: default service account
  * and its projected token volume (with HOLE_UID5 in the volume's name when

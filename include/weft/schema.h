@@ -64,6 +64,7 @@ struct kube_field {
 	const char *const *list_keys;  /* LIST_MAP: the fields that identify an element */
 	const char *default_json;      /* NULL: none; a JSON text */
 	const char *go_type;	       /* of a named scalar ("v1.Protocol"), or NULL */
+	const char *go_in;	       /* Go's embedded struct that has it, or NULL; for errors */
 };
 
 struct kube_gvk {

@@ -15,7 +15,7 @@
 struct gen_field {
 	char *name, *type, *mode;
 	bool required;
-	char *dflt, *list, *keys, *map, *patch, *key, *go;
+	char *dflt, *list, *keys, *map, *patch, *key, *go, *in;
 };
 
 struct gen_type {

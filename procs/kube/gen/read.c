@@ -123,6 +123,8 @@ static void read_field(struct gen *g, char **words, int n)
 			f->key = v;
 		else if ((v = attr(words[i], "go")))
 			f->go = v;
+		else if ((v = attr(words[i], "in")))
+			f->in = v;
 		else
 			gen_die("%s.%s: what is \"%s\"?", t->full, f->name, words[i]);
 	}

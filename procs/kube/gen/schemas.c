@@ -219,6 +219,8 @@ static void put_field(const struct gen *g, const struct gen_type *t, const struc
 	}
 	if (f->go)
 		fprintf(out, ", .go_type = \"%s\"", f->go);
+	if (f->in)
+		fprintf(out, ", .go_in = \"%s\"", f->in);
 	fputs(" },\n", out);
 }
 
