@@ -71,7 +71,7 @@ int proc_kind_by_name(struct str name); /* -1: none */
 
 #define PROC_SLOTS 128
 #define STORE_SLOT 0
-#define PROC_BELL_FD(slot) (100 + (slot))
+#define PROC_BELL_FD(slot) (100 + (int)(slot))
 #define SUPERVISOR_BELL_FD PROC_BELL_FD(PROC_SLOTS)
 
 /* --- Control segment (written by the supervisor) ------------------------------------ */
@@ -291,8 +291,9 @@ bool proc_can_send(const struct proc *p, size_t bytes);
 uint32_t proc_in_flight(const struct proc *p);
 
 struct proc_handlers {
-	/* Work routed to us: entry refs of the current generation, unchecked by
-	 * the library beyond bounds.  Called outside read sections. */
+	/* Work routed to us: entry refs of the current generation.  What they
+	 * named may be gone since: cache_entry_checked() them.  Called outside
+	 * read sections. */
 	void (*on_work)(void *arg, uint16_t type, struct u32s entries);
 	/* Rebuild everything from the cache: at start, after an inbox overflow, a
 	 * new generation or a new shard map. */
@@ -336,6 +337,7 @@ struct controller_ops {
 	enum proc_kind kind;
 	const char *component; /* of its Events: "replicaset-controller" */
 	uint16_t type; /* of the objects that are reconciled; 0: of every type */
+	bool by_name; /* objects belong to the shard of their name (nodes), not of their uid */
 	/* Called in a read section, with a live object (or, if wants_gone, also
 	 * with one that has just gone). */
 	void (*reconcile)(struct controller *ctl, const struct entry *e, const struct version *v);

@@ -1,0 +1,382 @@
+/* controller.c - what all controllers do: turn routed work into a queue of
+ * objects, reconcile one after the other, follow the requests made for each. */
+#include "procs/lib/lib.h"
+#include "procs/lib/queue.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "weft/kube.h"
+
+#define TURN_NS (2 * INT64_C(1000000)) /* then the inbox gets its turn */
+#define RESYNC_CHUNK 4096	       /* objects looked at in one read section */
+#define RING_ROOM 1024		       /* bytes free before another reconcile is tried */
+
+/* A request on its way, for which object. */
+struct sent {
+	struct controller *ctl;
+	struct queue_item *item;
+	reply_cb cb;
+	void *arg;
+	struct sent *next; /* when free */
+};
+
+struct controller {
+	const struct controller_ops *ops;
+	struct proc *p;
+	struct queue queue;
+	uint64_t resyncs;
+	zone *z;
+	void *state;
+
+	struct queue_item *current; /* being reconciled, or whose answer came */
+	uint64_t current_rv;
+	bool in_reconcile;
+	bool blocked; /* the ring was full */
+	struct sent *free;
+};
+
+/* --- Small questions --------------------------------------------------------- */
+
+struct proc *ctl_proc(struct controller *ctl)
+{
+	return ctl->p;
+}
+
+struct cache *ctl_cache(struct controller *ctl)
+{
+	return ctl->p->cache;
+}
+
+void *ctl_state(struct controller *ctl)
+{
+	return ctl->state;
+}
+
+void *ctl_object_state(struct controller *ctl)
+{
+	weft_assert(ctl->current);
+	return ctl->current->state;
+}
+
+void *ctl_zone(struct controller *ctl)
+{
+	return ctl->z;
+}
+
+uint32_t ctl_now_s(struct controller *ctl)
+{
+	return clock_wall_s();
+}
+
+uint64_t ctl_resyncs(struct controller *ctl)
+{
+	return ctl->resyncs;
+}
+
+/* --- Queueing ------------------------------------------------------------------ */
+
+static bool mine(const struct controller *ctl, const struct entry *e)
+{
+	return ctl->ops->by_name ? proc_mine_name(ctl->p, entry_name(e))
+				 : proc_mine_uid(ctl->p, e->uid);
+}
+
+void ctl_enqueue(struct controller *ctl, const struct entry *e)
+{
+	struct queue_item *it;
+
+	if (!mine(ctl, e))
+		return;
+	it = queue_item(&ctl->queue, e->uid);
+	it->entry = cache_entry_ref(ctl->p->cache, e).u;
+	queue_add(&ctl->queue, it, clock_mono_ns());
+}
+
+void ctl_after(struct controller *ctl, uint64_t ms)
+{
+	weft_assert(ctl->current);
+	queue_at(&ctl->queue, ctl->current, clock_mono_ns() + (int64_t)ms * 1000000);
+}
+
+static void take_work(struct controller *ctl, uint16_t type, const struct entry *e)
+{
+	if (!ctl->ops->type || type == ctl->ops->type)
+		ctl_enqueue(ctl, e);
+	else if (ctl->ops->map)
+		ctl->ops->map(ctl, e);
+}
+
+static void on_work(void *arg, uint16_t type, struct u32s entries)
+{
+	struct controller *ctl = arg;
+	struct cache *c = ctl->p->cache;
+	const struct entry *e;
+
+	cache_lock(c);
+	for (uint32_t i = 0; i < entries.n; i++) {
+		/* An entry that is no more was reused before we came to it: what
+		 * it stood for has to be found by looking. */
+		if (cache_entry_checked(c, entries.p[i], &e) || e->type != type)
+			ctl->p->resync = true;
+		else
+			take_work(ctl, type, e);
+	}
+	cache_unlock(c);
+}
+
+/* --- Rebuilding the queue ----------------------------------------------------------- */
+
+/* Forget objects that are gone, or another shard's now. */
+static void sweep_one(void *arg, struct queue_item *it)
+{
+	struct controller *ctl = arg;
+	struct cache *c = ctl->p->cache;
+	const struct entry *e = cache_find_uid(c, it->uid);
+
+	it->entry = e ? cache_entry_ref(c, e).u : 0;
+	if (e && mine(ctl, e) && cache_live(c, e))
+		return;
+	if (it->in_flight)
+		it->flags |= QUEUE_GONE;
+	else
+		queue_drop(&ctl->queue, it);
+}
+
+/* Queue the next objects of `type` after (ns, name); false at the end. */
+static bool enqueue_chunk(struct controller *ctl, uint16_t type, char ns[256], char name[256],
+			  bool first)
+{
+	struct cache *c = ctl->p->cache;
+	const struct entry *e = NULL;
+	struct cache_iter it;
+	int n = 0;
+
+	cache_lock(c);
+	cache_iter_init(&it, c, type, (struct str){0}, first ? (struct str){0} : str_of(ns),
+			first ? (struct str){0} : str_of(name));
+	while (n < RESYNC_CHUNK && (e = cache_iter_next(&it))) {
+		n++;
+		if (cache_live(c, e))
+			ctl_enqueue(ctl, e);
+		if (n == RESYNC_CHUNK) {
+			snprintf(ns, 256, STR_FMT, STR_ARG(cache_ns(c, e)));
+			snprintf(name, 256, STR_FMT, STR_ARG(entry_name(e)));
+		}
+	}
+	cache_unlock(c);
+	return n == RESYNC_CHUNK;
+}
+
+static void enqueue_type(struct controller *ctl, uint16_t type)
+{
+	char ns[256] = "", name[256] = "";
+	bool first = true;
+
+	while (enqueue_chunk(ctl, type, ns, name, first)) {
+		first = false;
+		proc_beat(ctl->p);
+	}
+}
+
+static void enqueue_every_type(struct controller *ctl)
+{
+	uint32_t n;
+	const struct kube_resource *r = kube_resources(&n);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (r[i].type && r[i].stored_version)
+			enqueue_type(ctl, r[i].type);
+}
+
+static void on_resync(void *arg)
+{
+	struct controller *ctl = arg;
+
+	ctl->resyncs++;
+	cache_lock(ctl->p->cache);
+	queue_each(&ctl->queue, sweep_one, ctl);
+	cache_unlock(ctl->p->cache);
+	if (ctl->ops->type)
+		enqueue_type(ctl, ctl->ops->type);
+	else
+		enqueue_every_type(ctl);
+}
+
+/* --- Reconciling --------------------------------------------------------------------- */
+
+/* The item's entry, or NULL when it is no more. */
+static const struct entry *entry_of(struct controller *ctl, struct queue_item *it)
+{
+	struct cache *c = ctl->p->cache;
+	const struct entry *e;
+
+	if (it->entry && !cache_entry_checked(c, it->entry, &e) &&
+	    memcmp(e->uid, it->uid, 16) == 0)
+		return e;
+	e = cache_find_uid(c, it->uid);
+	if (e)
+		it->entry = cache_entry_ref(c, e).u;
+	return e;
+}
+
+/* Call the controller's rules; true if the object is gone for good. */
+static bool reconcile_entry(struct controller *ctl, struct queue_item *it)
+{
+	const struct entry *e = entry_of(ctl, it);
+	const struct version *v = e ? cache_newest(ctl->p->cache, e) : NULL;
+	bool gone;
+
+	if (!v)
+		return true;
+	gone = (v->flags & VERSION_TOMBSTONE) != 0;
+	if (gone && !ctl->ops->wants_gone)
+		return true;
+	ctl->current_rv = v->rv;
+	ctl->ops->reconcile(ctl, e, v);
+	return gone;
+}
+
+static void reconcile(struct controller *ctl, struct queue_item *it)
+{
+	bool gone;
+
+	ctl->current = it;
+	ctl->in_reconcile = true;
+	ctl->blocked = false;
+	zone_reset(ctl->z);
+	cache_lock(ctl->p->cache);
+	gone = reconcile_entry(ctl, it);
+	cache_unlock(ctl->p->cache);
+	ctl->in_reconcile = false;
+	ctl->current = NULL;
+	atomic_fetch_add_explicit(&ctl->p->own->counters.reconciles, 1, memory_order_relaxed);
+	if (ctl->blocked)
+		queue_push_front(&ctl->queue, it, clock_mono_ns());
+	else if (gone && it->in_flight)
+		it->flags |= QUEUE_GONE;
+	else if (gone)
+		queue_drop(&ctl->queue, it);
+	else if (!it->in_flight)
+		it->failures = 0;
+}
+
+static void count_queue(struct controller *ctl, int64_t now)
+{
+	struct proc_counters *n = &ctl->p->own->counters;
+
+	atomic_store_explicit(&n->queue, ctl->queue.waiting, memory_order_relaxed);
+	atomic_store_explicit(&n->queue_age_ms,
+			      (uint64_t)(queue_age_ns(&ctl->queue, now) / 1000000),
+			      memory_order_relaxed);
+}
+
+/* Reconcile for a while; returns when to be called again. */
+static int64_t on_turn(void *arg, int64_t now)
+{
+	struct controller *ctl = arg;
+	int64_t timer = queue_due(&ctl->queue, now), until = proc_mono_ns() + TURN_NS;
+	struct queue_item *it;
+
+	while (proc_can_send(ctl->p, RING_ROOM) && (it = queue_pop(&ctl->queue))) {
+		reconcile(ctl, it);
+		if (ctl->blocked || proc_mono_ns() >= until)
+			break;
+	}
+	now = clock_mono_ns();
+	timer = queue_due(&ctl->queue, now);
+	count_queue(ctl, now);
+	if (ctl->queue.waiting && !ctl->blocked && proc_can_send(ctl->p, RING_ROOM))
+		return now;
+	/* A full ring empties with answers, and those ring our bell. */
+	return timer;
+}
+
+/* --- Requests ------------------------------------------------------------------------- */
+
+static void on_reply(void *arg, const struct msg_reply *reply)
+{
+	struct sent *s = arg;
+	struct controller *ctl = s->ctl;
+	struct queue_item *it = s->item, *outer = ctl->current;
+
+	ctl->blocked = false;
+	if (s->cb) {
+		ctl->current = it;
+		s->cb(s->arg, reply);
+		ctl->current = outer;
+	}
+	if (it)
+		queue_answered(&ctl->queue, it, reply->status, clock_mono_ns());
+	s->next = ctl->free;
+	ctl->free = s;
+}
+
+static struct sent *take_sent(struct controller *ctl)
+{
+	struct sent *s = ctl->free;
+
+	if (s) {
+		ctl->free = s->next;
+		return s;
+	}
+	s = malloc(sizeof(*s));
+	if (!s)
+		weft_fatal("out of memory for a request");
+	return s;
+}
+
+int ctl_send(struct controller *ctl, struct msg *m, reply_cb cb, void *arg)
+{
+	struct sent *s = take_sent(ctl);
+	int rc;
+
+	*s = (struct sent){.ctl = ctl, .item = ctl->current, .cb = cb, .arg = arg};
+	msg_request(m)->cause = ctl->current ? ctl->current_rv : 0;
+	rc = proc_send(ctl->p, m, on_reply, s);
+	if (rc) {
+		s->next = ctl->free;
+		ctl->free = s;
+		if (rc == WEFT_EAGAIN)
+			ctl->blocked = ctl->in_reconcile;
+		return rc;
+	}
+	if (ctl->current)
+		queue_sent(ctl->current);
+	return 0;
+}
+
+void ctl_event(struct controller *ctl, const struct entry *about, const char *type,
+	       const char *reason, const char *fmt, ...)
+{
+	struct event_source source = {.component = ctl->ops->component};
+	char text[1024];
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (n >= (int)sizeof(text))
+		n = sizeof(text) - 1;
+	proc_event(ctl->p, about, &source, type, reason, (struct str){text, (uint32_t)n});
+}
+
+/* --- The whole -------------------------------------------------------------------------- */
+
+int controller_main(const struct controller_ops *ops)
+{
+	struct controller ctl = {.ops = ops};
+	struct proc_handlers handlers = {
+		.on_work = on_work, .on_resync = on_resync, .on_turn = on_turn, .arg = &ctl};
+
+	ctl.p = proc_start(ops->kind);
+	ctl.z = zone_new();
+	ctl.state = calloc(1, ops->state_size ? ops->state_size : 1);
+	if (!ctl.state)
+		weft_fatal("out of memory for the controller's state");
+	queue_init(&ctl.queue, ops->object_state_size);
+	if (ops->start)
+		ops->start(&ctl);
+	return proc_run(ctl.p, &handlers);
+}

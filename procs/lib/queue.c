@@ -1,0 +1,317 @@
+/* queue.c - the controllers' work queue: what queue.h promises. */
+#include "procs/lib/queue.h"
+
+#include <stdlib.h>
+
+#define CHAINS_FIRST 64
+
+static void *must(void *p)
+{
+	if (!p)
+		weft_fatal("out of memory for the work queue");
+	return p;
+}
+
+void queue_init(struct queue *q, size_t state_size)
+{
+	*q = (struct queue){.state_size = state_size, .nchain = CHAINS_FIRST};
+	q->tail = &q->head;
+	q->chain = must(calloc(q->nchain, sizeof(*q->chain)));
+}
+
+static void free_item(void *arg, struct queue_item *it)
+{
+	free(it);
+}
+
+void queue_free(struct queue *q)
+{
+	queue_each(q, free_item, NULL);
+	free(q->chain);
+	free(q->heap);
+	*q = (struct queue){0};
+}
+
+/* --- By uid --------------------------------------------------------------- */
+
+/* uids are random already. */
+static struct queue_item **chain_of(struct queue *q, const uint8_t uid[16])
+{
+	uint64_t h;
+
+	memcpy(&h, uid + 8, sizeof(h));
+	h *= UINT64_C(0x9e3779b97f4a7c15);
+	return &q->chain[(h >> 32) & (q->nchain - 1)];
+}
+
+static void widen(struct queue *q)
+{
+	struct queue_item **old = q->chain, *it, *same;
+	uint32_t n = q->nchain;
+
+	q->nchain *= 2;
+	q->chain = must(calloc(q->nchain, sizeof(*q->chain)));
+	for (uint32_t i = 0; i < n; i++) {
+		for (it = old[i]; it; it = same) {
+			struct queue_item **at = chain_of(q, it->uid);
+
+			same = it->same;
+			it->same = *at;
+			*at = it;
+		}
+	}
+	free(old);
+}
+
+struct queue_item *queue_find(struct queue *q, const uint8_t uid[16])
+{
+	struct queue_item *it = *chain_of(q, uid);
+
+	while (it && memcmp(it->uid, uid, 16) != 0)
+		it = it->same;
+	return it;
+}
+
+struct queue_item *queue_item(struct queue *q, const uint8_t uid[16])
+{
+	struct queue_item *it = queue_find(q, uid), **at;
+
+	if (it)
+		return it;
+	if (q->nitems >= q->nchain)
+		widen(q);
+	it = must(calloc(1, sizeof(*it) + q->state_size));
+	memcpy(it->uid, uid, 16);
+	at = chain_of(q, uid);
+	it->same = *at;
+	*at = it;
+	q->nitems++;
+	return it;
+}
+
+void queue_each(struct queue *q, void (*cb)(void *arg, struct queue_item *it), void *arg)
+{
+	struct queue_item *it, *same;
+
+	for (uint32_t i = 0; i < q->nchain; i++) {
+		for (it = q->chain[i]; it; it = same) {
+			same = it->same;
+			cb(arg, it);
+		}
+	}
+}
+
+/* --- Timers: a binary heap ----------------------------------------------------- */
+
+static void heap_put(struct queue *q, uint32_t i, struct queue_item *it)
+{
+	q->heap[i] = it;
+	it->timer = i + 1;
+}
+
+static void heap_up(struct queue *q, uint32_t i)
+{
+	struct queue_item *it = q->heap[i];
+
+	while (i && q->heap[(i - 1) / 2]->timer_ns > it->timer_ns) {
+		heap_put(q, i, q->heap[(i - 1) / 2]);
+		i = (i - 1) / 2;
+	}
+	heap_put(q, i, it);
+}
+
+static void heap_down(struct queue *q, uint32_t i)
+{
+	struct queue_item *it = q->heap[i];
+	uint32_t kid;
+
+	while ((kid = 2 * i + 1) < q->nheap) {
+		if (kid + 1 < q->nheap && q->heap[kid + 1]->timer_ns < q->heap[kid]->timer_ns)
+			kid++;
+		if (q->heap[kid]->timer_ns >= it->timer_ns)
+			break;
+		heap_put(q, i, q->heap[kid]);
+		i = kid;
+	}
+	heap_put(q, i, it);
+}
+
+static void timer_off(struct queue *q, struct queue_item *it)
+{
+	uint32_t i = it->timer - 1;
+	struct queue_item *last;
+
+	if (!it->timer)
+		return;
+	it->timer = 0;
+	last = q->heap[--q->nheap];
+	if (last == it)
+		return;
+	heap_put(q, i, last);
+	heap_up(q, i);
+	heap_down(q, last->timer - 1);
+}
+
+void queue_at(struct queue *q, struct queue_item *it, int64_t when_ns)
+{
+	if (it->timer) {
+		if (when_ns >= it->timer_ns)
+			return;
+		it->timer_ns = when_ns;
+		heap_up(q, it->timer - 1);
+		return;
+	}
+	if (q->nheap == q->cap_heap) {
+		q->cap_heap = q->cap_heap ? 2 * q->cap_heap : 64;
+		q->heap = must(realloc(q->heap, q->cap_heap * sizeof(*q->heap)));
+	}
+	it->timer_ns = when_ns;
+	q->heap[q->nheap++] = it;
+	heap_up(q, q->nheap - 1);
+}
+
+int64_t queue_due(struct queue *q, int64_t now_ns)
+{
+	while (q->nheap && q->heap[0]->timer_ns <= now_ns) {
+		struct queue_item *it = q->heap[0];
+
+		timer_off(q, it);
+		queue_add(q, it, now_ns);
+	}
+	return q->nheap ? q->heap[0]->timer_ns : 0;
+}
+
+/* --- First come, first served ------------------------------------------------------ */
+
+void queue_add(struct queue *q, struct queue_item *it, int64_t now_ns)
+{
+	if (it->in_flight) {
+		it->flags |= QUEUE_AGAIN;
+		return;
+	}
+	if (it->flags & QUEUE_WAITS)
+		return;
+	it->flags = (it->flags & ~QUEUE_AGAIN) | QUEUE_WAITS;
+	it->waits_ns = now_ns;
+	it->next = NULL;
+	*q->tail = it;
+	q->tail = &it->next;
+	q->waiting++;
+}
+
+void queue_push_front(struct queue *q, struct queue_item *it, int64_t now_ns)
+{
+	if (it->in_flight || it->flags & QUEUE_WAITS) {
+		queue_add(q, it, now_ns);
+		return;
+	}
+	it->flags = (it->flags & ~QUEUE_AGAIN) | QUEUE_WAITS;
+	it->waits_ns = now_ns;
+	it->next = q->head;
+	if (!q->head)
+		q->tail = &it->next;
+	q->head = it;
+	q->waiting++;
+}
+
+struct queue_item *queue_pop(struct queue *q)
+{
+	struct queue_item *it = q->head;
+
+	if (!it)
+		return NULL;
+	q->head = it->next;
+	if (!q->head)
+		q->tail = &q->head;
+	q->waiting--;
+	it->next = NULL;
+	it->flags &= ~QUEUE_WAITS;
+	timer_off(q, it);
+	return it;
+}
+
+int64_t queue_age_ns(const struct queue *q, int64_t now_ns)
+{
+	return q->head ? now_ns - q->head->waits_ns : 0;
+}
+
+static void unlink_waiting(struct queue *q, struct queue_item *it)
+{
+	struct queue_item **at = &q->head;
+
+	if (!(it->flags & QUEUE_WAITS))
+		return;
+	while (*at != it)
+		at = &(*at)->next;
+	*at = it->next;
+	if (!*at)
+		q->tail = at;
+	q->waiting--;
+}
+
+void queue_drop(struct queue *q, struct queue_item *it)
+{
+	struct queue_item **at = chain_of(q, it->uid);
+
+	weft_assert(!it->in_flight);
+	unlink_waiting(q, it);
+	timer_off(q, it);
+	while (*at != it)
+		at = &(*at)->same;
+	*at = it->same;
+	q->nitems--;
+	free(it);
+}
+
+/* --- Requests ------------------------------------------------------------------------ */
+
+void queue_sent(struct queue_item *it)
+{
+	it->in_flight++;
+}
+
+int64_t queue_backoff_ns(unsigned failures)
+{
+	int64_t ms = QUEUE_BACKOFF_FIRST_MS;
+
+	for (; failures > 1 && ms < QUEUE_BACKOFF_MAX_MS; failures--)
+		ms *= 2;
+	return (ms < QUEUE_BACKOFF_MAX_MS ? ms : QUEUE_BACKOFF_MAX_MS) * 1000000;
+}
+
+/* What an answer means for its object. */
+static uint16_t flag_of(int status)
+{
+	switch (status) {
+	case WEFT_OK:
+	case WEFT_EFENCED: /* another shard's now */
+		return 0;
+	case WEFT_ECONFLICT: /* look again at once */
+	case WEFT_ELOST:
+		return QUEUE_AGAIN;
+	default:
+		return QUEUE_FAILED;
+	}
+}
+
+bool queue_answered(struct queue *q, struct queue_item *it, int status, int64_t now_ns)
+{
+	weft_assert(it->in_flight);
+	it->flags |= flag_of(status);
+	if (--it->in_flight)
+		return false;
+	if (it->flags & QUEUE_GONE) {
+		queue_drop(q, it);
+		return true;
+	}
+	if (it->flags & QUEUE_FAILED) {
+		it->flags &= ~(QUEUE_FAILED | QUEUE_AGAIN);
+		it->failures += it->failures < UINT16_MAX;
+		queue_at(q, it, now_ns + queue_backoff_ns(it->failures));
+		return false;
+	}
+	it->failures = 0;
+	if (it->flags & QUEUE_AGAIN)
+		queue_add(q, it, now_ns);
+	return false;
+}
