@@ -10,6 +10,7 @@
 
 #define TURN_NS (2 * INT64_C(1000000)) /* then the inbox gets its turn */
 #define RESYNC_CHUNK 4096	       /* objects looked at in one read section */
+#define RETRY_NS (5 * INT64_C(1000000))
 #define RING_ROOM 1024		       /* bytes free before another reconcile is tried */
 
 /* A request on its way, for which object. */
@@ -288,7 +289,10 @@ static int64_t on_turn(void *arg, int64_t now)
 	count_queue(ctl, now);
 	if (ctl->queue.waiting && !ctl->blocked && proc_can_send(ctl->p, RING_ROOM))
 		return now;
-	/* A full ring empties with answers, and those ring our bell. */
+	/* A full ring empties with answers, and those ring our bell; without
+	 * any to come, try again soon. */
+	if (ctl->queue.waiting && !proc_in_flight(ctl->p))
+		timer = now + RETRY_NS;
 	return timer;
 }
 

@@ -185,6 +185,7 @@ int64_t queue_due(struct queue *q, int64_t now_ns)
 
 void queue_add(struct queue *q, struct queue_item *it, int64_t now_ns)
 {
+	it->flags &= ~QUEUE_GONE;
 	if (it->in_flight) {
 		it->flags |= QUEUE_AGAIN;
 		return;

@@ -1,0 +1,42 @@
+/*
+ * routes.c - who looks at what: the store routes each change by this table.
+ *
+ * A controller gets its objects (SELF), what they control (CONTROLLER: the
+ * owner's entry is routed, so that a burst of dependents' changes is one item),
+ * and what may have to come or go (ORPHAN, RELABELLED).
+ */
+#include "weft/kube.h"
+#include "weft/proc.h"
+
+const struct route proc_routes[] = {
+	{PROC_NAMESPACE, ROUTE_SELF, TYPE_NAMESPACE, 0},
+	/* What each namespace has to have; few, so that every shard may see them. */
+	{PROC_NAMESPACE, ROUTE_ALL, TYPE_SERVICEACCOUNT, 0},
+	{PROC_NAMESPACE, ROUTE_ALL, TYPE_CONFIGMAP, 0},
+
+	{PROC_DEPLOYMENT, ROUTE_SELF, TYPE_DEPLOYMENT, 0},
+	{PROC_DEPLOYMENT, ROUTE_CONTROLLER, TYPE_REPLICASET, TYPE_DEPLOYMENT},
+	{PROC_DEPLOYMENT, ROUTE_ORPHAN, TYPE_REPLICASET, 0},
+	{PROC_DEPLOYMENT, ROUTE_RELABELLED, TYPE_REPLICASET, TYPE_DEPLOYMENT},
+
+	{PROC_REPLICASET, ROUTE_SELF, TYPE_REPLICASET, 0},
+	{PROC_REPLICASET, ROUTE_CONTROLLER, TYPE_POD, TYPE_REPLICASET},
+	{PROC_REPLICASET, ROUTE_ORPHAN, TYPE_POD, 0},
+	{PROC_REPLICASET, ROUTE_RELABELLED, TYPE_POD, TYPE_REPLICASET},
+
+	/* Pods that go make room for others. */
+	{PROC_SCHEDULER, ROUTE_UNSCHEDULED, TYPE_POD, 0},
+	{PROC_SCHEDULER, ROUTE_DELETING, TYPE_POD, 0},
+	{PROC_SCHEDULER, ROUTE_ALL, TYPE_NODE, 0},
+
+	{PROC_NODE, ROUTE_ON_NODE, TYPE_POD, 0},
+	{PROC_NODE, ROUTE_NODE_SELF, TYPE_NODE, 0},
+
+	/* The pods of a lost node are found through the node. */
+	{PROC_NODELIFECYCLE, ROUTE_NODE_SELF, TYPE_NODE, 0},
+	{PROC_NODELIFECYCLE, ROUTE_NODE_SELF, TYPE_LEASE, 0},
+
+	{PROC_GC, ROUTE_OWNED, 0, 0},
+};
+
+const uint32_t proc_route_count = countof(proc_routes);
