@@ -27,7 +27,7 @@ static uint32_t blob_lookup(const struct cache_writer *w, uint64_t hash, struct 
 	return 0;
 }
 
-blob_ref cw_blob(struct cache_writer *w, struct str bytes)
+uint32_t blob_get(struct cache_writer *w, struct str bytes)
 {
 	uint64_t hash = cache_hash_bytes(bytes);
 	uint32_t ref = blob_lookup(w, hash, bytes);
@@ -35,19 +35,19 @@ blob_ref cw_blob(struct cache_writer *w, struct str bytes)
 
 	if (ref) {
 		blob_hold(w, ref);
-		return (blob_ref){ref};
+		return ref;
 	}
 	if (blob_size(bytes.n) > ARENA_ALLOC_MAX)
-		return (blob_ref){0};
+		return 0;
 	ref = arena_alloc(w->arena, blob_size(bytes.n), ARENA_BLOB);
 	if (!ref)
-		return (blob_ref){0};
+		return 0;
 	b = ref_ptr(w->base, ref);
 	*b = (struct blob){.hash = hash, .refcount = 1, .n = bytes.n};
 	if (bytes.n)
 		memcpy(b->bytes, bytes.p, bytes.n);
 	chain_insert(&w->blobs, hash, ref);
-	return (blob_ref){ref};
+	return ref;
 }
 
 void blob_drop(struct cache_writer *w, uint32_t ref)
@@ -64,7 +64,16 @@ void blob_drop(struct cache_writer *w, uint32_t ref)
 	retire(w, ref, blob_size(b->n), ARENA_BLOB);
 }
 
+blob_ref cw_blob(struct cache_writer *w, struct str bytes)
+{
+	uint32_t ref = blob_get(w, bytes);
+
+	w->blobs_held += ref != 0;
+	return (blob_ref){ref};
+}
+
 void cw_blob_drop(struct cache_writer *w, blob_ref b)
 {
+	w->blobs_held -= b.u != 0;
 	blob_drop(w, b.u);
 }

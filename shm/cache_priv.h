@@ -80,6 +80,8 @@ struct cache_writer {
 	uint64_t next_chunk;
 	uint64_t objects;    /* live, published, all types */
 	uint64_t unpublished; /* versions prepared */
+	uint64_t rv_start;    /* nothing up to here was ever in the journal */
+	uint64_t blobs_held;  /* references that the store has from cw_blob() */
 	uint32_t dissolving;  /* owners that are gone but still have dependents: entry_ref,
 			       * chained by sib_prev */
 
@@ -136,7 +138,8 @@ static inline void blob_hold(struct cache_writer *w, uint32_t ref)
 	if (ref)
 		((struct blob *)ref_ptr(w->base, ref))->refcount++;
 }
-void blob_drop(struct cache_writer *w, uint32_t ref); /* 0 is allowed */
+uint32_t blob_get(struct cache_writer *w, struct str bytes); /* held; 0: no memory */
+void blob_drop(struct cache_writer *w, uint32_t ref);	      /* 0 is allowed */
 
 /* --- labelset.c ------------------------------------------------------------ */
 

@@ -50,6 +50,7 @@ static void init_header(struct cache_writer *w, uint32_t generation, const uint8
 	atomic_init(&h->gp.membarrier, prcu_membarrier_available());
 	atomic_init(&h->rv, rv_start);
 	atomic_init(&h->oldest, rv_start + 1);
+	w->rv_start = rv_start;
 	w->cut = rv_start + 1;
 	w->first_chunk = w->next_chunk = w->cut / JOURNAL_CHUNK;
 }

@@ -105,7 +105,8 @@ static struct entry *owner_of_uid(struct cache_writer *w, const uint8_t uid[16])
 	return cw_find_uid(w, uid);
 }
 
-/* True if `e`, with nothing prepared, has exactly these owners already. */
+/* True if `e`, with nothing prepared, is linked to exactly these owners already
+ * and may stay so. */
 static bool same_owners(const struct cache_writer *w, const struct entry *e,
 			const struct version_in *in)
 {
@@ -116,7 +117,8 @@ static bool same_owners(const struct cache_writer *w, const struct entry *e,
 	if (in->nowners == 0)
 		return !owner;
 	return in->nowners == 1 && in->has_controller && owner &&
-	       memcmp(entry_at(w, owner)->uid, in->owner_uids[0], 16) == 0;
+	       memcmp(entry_at(w, owner)->uid, in->owner_uids[0], 16) == 0 &&
+	       is_live(head_of(w, entry_at(w, owner)));
 }
 
 static int resolve_edges(struct cache_writer *w, struct entry *e, const struct version_in *in,

@@ -10,7 +10,7 @@ static struct nodeslot *slot_at(const struct cache_writer *w, uint32_t ref)
 
 static uint32_t slot_new(struct cache_writer *w, uint32_t hash, struct str name)
 {
-	uint32_t interned = cw_blob(w, name).u, ref;
+	uint32_t interned = blob_get(w, name), ref;
 	struct nodeslot *s;
 
 	if (!interned)

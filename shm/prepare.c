@@ -144,7 +144,7 @@ int entry_new(struct cache_writer *w, uint16_t type, struct str ns, struct str n
 	if (find_key(w, hash, &key))
 		return WEFT_EEXIST;
 	if (ns.n) {
-		interned = cw_blob(w, ns).u;
+		interned = blob_get(w, ns);
 		if (!interned)
 			return WEFT_ENOMEM;
 	}
@@ -198,7 +198,7 @@ static bool take_part(struct cache_writer *w, const struct version_in *in, int p
 	}
 	if (in->part[p].n == 0)
 		return true;
-	*out = cw_blob(w, in->part[p]).u;
+	*out = blob_get(w, in->part[p]);
 	return *out != 0;
 }
 
