@@ -1,8 +1,9 @@
-# The schema as C: kube_types.h for all, kube_tables.c into the library.
+# The schema as C: kube_types.h for all, kube_schema_ids.h for procs/kube,
+# kube_tables.c into the library.
 
 KUBE_SCHEMA := procs/kube/schema/types.txt procs/kube/schema/resources.tsv
 KUBEGEN     := $(B)/gen/kubegen
-GENERATED   += $(B)/gen/kube_types.h
+GENERATED   += $(B)/gen/kube_types.h $(B)/gen/kube_schema_ids.h
 LIB_OBJ     += $(B)/gen/kube_tables.o
 
 $(KUBEGEN): $(wildcard procs/kube/gen/*.c procs/kube/gen/*.h) include/weft/schema.h
@@ -11,6 +12,9 @@ $(KUBEGEN): $(wildcard procs/kube/gen/*.c procs/kube/gen/*.h) include/weft/schem
 
 $(B)/gen/kube_types.h: $(KUBEGEN) $(KUBE_SCHEMA)
 	$(KUBEGEN) types $(KUBE_SCHEMA) >$@.tmp && mv $@.tmp $@
+
+$(B)/gen/kube_schema_ids.h: $(KUBEGEN) $(KUBE_SCHEMA)
+	$(KUBEGEN) ids $(KUBE_SCHEMA) >$@.tmp && mv $@.tmp $@
 
 $(B)/gen/kube_tables.c: $(KUBEGEN) $(KUBE_SCHEMA)
 	$(KUBEGEN) tables $(KUBE_SCHEMA) >$@.tmp && mv $@.tmp $@

@@ -42,7 +42,7 @@ struct gen {
 	int nresources, resources_cap;
 };
 
-/* Both end the program with a message naming file and line on malformed text. */
+/* Types are sorted by full name.  Both end the program with a message naming file and line on malformed text. */
 void gen_read_types(struct gen *g, const char *path);
 void gen_read_resources(struct gen *g, const char *path);
 
@@ -52,6 +52,7 @@ char *gen_full_name(const char *package, const char *name);
 int gen_find_type(const struct gen *g, const char *full);
 
 void gen_write_types_h(const struct gen *g, FILE *out);
+void gen_write_ids_h(const struct gen *g, FILE *out);
 void gen_write_tables(const struct gen *g, FILE *out);
 
 _Noreturn void gen_die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

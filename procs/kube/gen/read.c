@@ -146,6 +146,11 @@ static char *next_line(FILE *in)
 	return line;
 }
 
+static int by_full_name(const void *a, const void *b)
+{
+	return strcmp(((const struct gen_type *)a)->full, ((const struct gen_type *)b)->full);
+}
+
 void gen_read_types(struct gen *g, const char *path)
 {
 	FILE *in = fopen(path, "r");
@@ -170,6 +175,7 @@ void gen_read_types(struct gen *g, const char *path)
 			gen_die("%s: neither package nor type: %s", path, words[0]);
 	}
 	fclose(in);
+	qsort(g->types, (size_t)g->ntypes, sizeof(*g->types), by_full_name);
 }
 
 void gen_read_resources(struct gen *g, const char *path)

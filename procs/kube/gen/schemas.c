@@ -95,11 +95,6 @@ static struct resolved resolve(const struct gen *g, const char *package, const c
 	return r;
 }
 
-static int by_full_name(const void *a, const void *b)
-{
-	return strcmp(((const struct gen_type *)a)->full, ((const struct gen_type *)b)->full);
-}
-
 static int by_name(const void *a, const void *b)
 {
 	return strcmp(((const struct gen_field *)a)->name, ((const struct gen_field *)b)->name);
@@ -302,7 +297,6 @@ void gen_put_schemas(const struct gen *g, FILE *out)
 
 	if (!masks || !seeds)
 		gen_die("out of memory");
-	qsort(g->types, (size_t)g->ntypes, sizeof(*g->types), by_full_name);
 	for (int i = 0; i < g->ntypes; i++) {
 		qsort(g->types[i].fields, (size_t)g->types[i].nfields, sizeof(struct gen_field),
 		      by_name);

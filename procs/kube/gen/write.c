@@ -46,6 +46,33 @@ void gen_write_types_h(const struct gen *g, FILE *out)
 	fprintf(out, "\tTYPE_MAX = %d,\n};\n\n#endif\n", max + 1);
 }
 
+/* "S_CORE_V1_POD" of io.k8s.api.core.v1.Pod; other packages the same way:
+ * S_META_V1_OBJECTMETA, S_APIEXTENSIONS_V1_JSON. */
+static void put_schema_id(FILE *out, const char *full)
+{
+	const char *p = full + strlen(full);
+
+	for (int dots = 0; p > full; p--)
+		if (p[-1] == '.' && ++dots == 3)
+			break;
+	fputs("S_", out);
+	for (; *p; p++)
+		fputc(*p == '.' || *p == '-' ? '_' : toupper((unsigned char)*p), out);
+}
+
+void gen_write_ids_h(const struct gen *g, FILE *out)
+{
+	fputs("/* Made by kubegen: each type's place in kube_schemas(). */\n"
+	      "#ifndef KUBE_SCHEMA_IDS_H\n#define KUBE_SCHEMA_IDS_H\n\nenum kube_schema_id {\n",
+	      out);
+	for (int i = 0; i < g->ntypes; i++) {
+		fputc('\t', out);
+		put_schema_id(out, g->types[i].full);
+		fprintf(out, " = %d,\n", i);
+	}
+	fprintf(out, "\tS_COUNT = %d,\n};\n\n#endif\n", g->ntypes);
+}
+
 /* A list of words as a NULL-terminated array of strings, in place. */
 void gen_put_strings(FILE *out, const char *words)
 {

@@ -5,8 +5,7 @@
 #include "procs/kube/gen/kubegen.h"
 
 void gen_put_strings(FILE *out, const char *words);
-/* `types[]` (static, in the order of g->types, which is sorted here) and all
- * that it stands on. */
+/* `types[]` (static, in the order of g->types) and all that it stands on. */
 void gen_put_schemas(const struct gen *g, FILE *out);
 
 #endif
