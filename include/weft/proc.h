@@ -124,7 +124,7 @@ struct control {
 	struct clock_page clock;
 	_Atomic uint32_t generation; /* of the cache to attach to; 0: none yet */
 	_Atomic uint32_t store_up;   /* 1: the store answers */
-	_Atomic uint32_t stopping;
+	_Atomic uint32_t stopping;   /* 1: the cluster is being stopped, in order, by SIGTERM */
 	_Atomic uint32_t changes;    /* rises with each change of slots or maps */
 	struct shard_map maps[PROC_KIND_COUNT];
 	struct slot slots[PROC_SLOTS];
@@ -162,6 +162,11 @@ struct proc_counters {
 #undef X
 };
 
+/* One process: a slot and which of its incarnations; never 0. */
+#define PROC_WHO(slot, incarnation) ((uint64_t)(incarnation) << 32 | ((uint32_t)(slot) + 1))
+#define PROC_WHO_SLOT(who) ((uint32_t)(who)-1)
+#define PROC_WHO_INCARNATION(who) ((uint32_t)((who) >> 32))
+
 /* Written by its process only. */
 struct proc_segment {
 	struct seg_header header;
@@ -169,11 +174,12 @@ struct proc_segment {
 	_Atomic uint32_t ready;		/* 1: serving ([proc.R1]/[proc.A1]) */
 	_Atomic uint32_t generation;	/* of the cache that it has attached */
 	_Atomic uint32_t listen_port;	/* apiserver */
-	/* Store only: generation that it has made; a slot it found stalled in a
-	 * read section (slot + 1; 0: none), a slot that wrote rubbish. */
+	/* Store only: generation that it has made; whom it found stalled in a
+	 * read section, and who went on writing rubbish (PROC_WHO; the
+	 * supervisor ends that process, its successor is not meant). */
 	_Atomic uint32_t made_generation;
-	_Atomic uint32_t stalled_slot;
-	_Atomic uint32_t hostile_slot;
+	_Atomic uint64_t stalled_slot;
+	_Atomic uint64_t hostile_slot;
 	/* Store only: the epoch of each kind's shard map that is in force, see
 	 * struct shard_map. */
 	_Atomic uint32_t epochs[PROC_KIND_COUNT];

@@ -170,8 +170,7 @@ static void on_sigterm(int sig)
 
 bool proc_stopping(const struct proc *p)
 {
-	return asked_to_stop ||
-	       atomic_load_explicit(&p->control->stopping, memory_order_relaxed) != 0;
+	return asked_to_stop != 0;
 }
 
 static void install_signals(void)
