@@ -4,6 +4,7 @@
  * what copying their bytes costs.
  */
 #include "object.h"
+#include "peek.h"
 #include "weft/json.h"
 
 /* Object members are written as ,"key":... one after the other; `{` of a
@@ -105,9 +106,14 @@ static void metadata(struct buf *out, const struct cache *c, const struct entry 
 	buf_putc(out, '}');
 }
 
-/* A pod's node stands in its version; put it into the spec. */
+/* A pod's node stands in its version; put it into the spec, unless the pod was
+ * made with it. */
 static void pod_spec(struct buf *out, struct str spec, const struct hole_values *h)
 {
+	if (peek_get(spec, STR("nodeName")).n) {
+		member(out, "spec", spec, h);
+		return;
+	}
 	key(out, "spec");
 	buf_puts(out, "{\"nodeName\":");
 	json_quote(out, h->node);

@@ -4,7 +4,7 @@
  */
 #include <limits.h>
 
-#include "mp.h"
+#include "peek.h"
 #include "weft/kube.h"
 
 /* The status whose holes stand for values. */
@@ -13,61 +13,70 @@ struct holes {
 	uint8_t n;
 };
 
-static uint32_t hole_at(const struct holes *h, const struct mp_item *ext)
+/* The value of a hole of this type; false if the item is none. */
+static bool hole(const struct holes *h, const struct mp_item *it, enum hole_type type,
+		 uint32_t *out)
 {
-	uint8_t i = ext->s.n ? (uint8_t)ext->s.p[0] : 0;
+	uint8_t i;
 
-	return ext->s.n && i < h->n ? h->values[i] : 0;
+	if (it->type != MSGPACK_OBJECT_EXT || it->ext != (int)type || it->n != 1)
+		return false;
+	i = (uint8_t)it->p[0];
+	*out = i < h->n ? h->values[i] : 0;
+	return true;
 }
 
 /* A timestamp, written out or as a hole; 0 if it is neither. */
-static uint32_t read_time(struct mp *m, const struct holes *h)
+static uint32_t read_time(struct peek *k, const struct holes *h)
 {
-	struct mp at = *m;
+	struct peek at = *k;
 	struct mp_item it;
 	int64_t wall_ns;
+	uint32_t wall_s;
 
-	mp_skip(m);
-	if (!mp_read(&at, &it))
+	peek_skip(k);
+	if (!peek_item(&at, &it))
 		return 0;
-	if (it.kind == MP_EXT && it.ext_type == HOLE_TIME)
-		return hole_at(h, &it);
-	if (it.kind != MP_STR || time_parse(it.s, &wall_ns) != WEFT_OK || wall_ns < 0)
+	if (hole(h, &it, HOLE_TIME, &wall_s))
+		return wall_s;
+	if (it.type != MSGPACK_OBJECT_STR || time_parse((struct str){it.p, it.n}, &wall_ns) != 0 ||
+	    wall_ns < 0)
 		return 0;
 	return (uint32_t)(wall_ns / 1000000000);
 }
 
-static uint64_t read_count(struct mp *m, const struct holes *h)
+static uint64_t read_count(struct peek *k, const struct holes *h)
 {
-	struct mp at = *m;
+	struct peek at = *k;
 	struct mp_item it;
+	uint32_t n;
 
-	mp_skip(m);
-	if (!mp_read(&at, &it))
+	peek_skip(k);
+	if (!peek_item(&at, &it))
 		return 0;
-	if (it.kind == MP_EXT && it.ext_type == HOLE_UINT)
-		return hole_at(h, &it);
-	return it.kind == MP_INT && it.i > 0 ? (uint64_t)it.i : 0;
+	if (hole(h, &it, HOLE_UINT, &n))
+		return n;
+	return it.type == MSGPACK_OBJECT_POSITIVE_INTEGER ? it.u : 0;
 }
 
 /* --- Status: phase, Ready, restarts --------------------------------------------- */
 
-static void project_condition(struct mp *m, const struct holes *h, struct hot *hot)
+static void project_condition(struct peek *k, const struct holes *h, struct hot *hot)
 {
 	bool is_ready = false, is_true = false;
 	uint32_t since = 0;
 
-	for (uint32_t n = mp_map(m); n && !m->bad; n--) {
-		struct str key = mp_str(m);
+	for (uint32_t n = peek_map(k); n && !k->bad; n--) {
+		struct str key = peek_str(k);
 
 		if (str_eq(key, STR("type")))
-			is_ready = str_eq(mp_str(m), STR("Ready"));
+			is_ready = str_eq(peek_str(k), STR("Ready"));
 		else if (str_eq(key, STR("status")))
-			is_true = str_eq(mp_str(m), STR("True"));
+			is_true = str_eq(peek_str(k), STR("True"));
 		else if (str_eq(key, STR("lastTransitionTime")))
-			since = read_time(m, h);
+			since = read_time(k, h);
 		else
-			mp_skip(m);
+			peek_skip(k);
 	}
 	if (!is_ready)
 		return;
@@ -76,15 +85,17 @@ static void project_condition(struct mp *m, const struct holes *h, struct hot *h
 		hot->flags |= HOT_READY;
 }
 
-static void project_container(struct mp *m, const struct holes *h, struct hot *hot)
+static void project_container(struct peek *k, const struct holes *h, struct hot *hot)
 {
-	for (uint32_t n = mp_map(m); n && !m->bad; n--) {
-		if (str_eq(mp_str(m), STR("restartCount"))) {
-			uint64_t sum = hot->restarts + read_count(m, h);
+	for (uint32_t n = peek_map(k); n && !k->bad; n--) {
+		if (str_eq(peek_str(k), STR("restartCount"))) {
+			uint64_t n = read_count(k, h);
 
-			hot->restarts = sum > UINT16_MAX ? UINT16_MAX : (uint16_t)sum;
+			hot->restarts = n > UINT16_MAX - (uint64_t)hot->restarts
+						? UINT16_MAX
+						: (uint16_t)(hot->restarts + n);
 		} else {
-			mp_skip(m);
+			peek_skip(k);
 		}
 	}
 }
@@ -104,23 +115,23 @@ static uint8_t phase_of(struct str text)
 
 static void project_status(struct str bytes, const struct holes *h, struct hot *hot)
 {
-	struct mp m = mp_of(bytes);
+	struct peek k = peek_of(bytes);
 
 	if (!bytes.n)
 		return;
-	for (uint32_t n = mp_map(&m); n && !m.bad; n--) {
-		struct str key = mp_str(&m);
+	for (uint32_t n = peek_map(&k); n && !k.bad; n--) {
+		struct str key = peek_str(&k);
 
 		if (str_eq(key, STR("phase")))
-			hot->phase = phase_of(mp_str(&m));
+			hot->phase = phase_of(peek_str(&k));
 		else if (str_eq(key, STR("conditions")))
-			for (uint32_t k = mp_array(&m); k && !m.bad; k--)
-				project_condition(&m, h, hot);
+			for (uint32_t i = peek_array(&k); i && !k.bad; i--)
+				project_condition(&k, h, hot);
 		else if (str_eq(key, STR("containerStatuses")))
-			for (uint32_t k = mp_array(&m); k && !m.bad; k--)
-				project_container(&m, h, hot);
+			for (uint32_t i = peek_array(&k); i && !k.bad; i--)
+				project_container(&k, h, hot);
 		else
-			mp_skip(&m);
+			peek_skip(&k);
 	}
 }
 
@@ -132,39 +143,39 @@ static uint32_t non_negative(int64_t i)
 }
 
 /* Non-empty array. */
-static bool read_any(struct mp *m)
+static bool read_any(struct peek *k)
 {
-	struct mp at = *m;
+	struct peek at = *k;
 
-	mp_skip(m);
-	return mp_array(&at) > 0;
+	peek_skip(k);
+	return peek_array(&at) > 0;
 }
 
 static void project_spec(uint16_t type, struct str bytes, struct version_in *in)
 {
-	struct mp m = mp_of(bytes);
+	struct peek k = peek_of(bytes);
 	struct hot *hot = &in->hot;
 
 	if (!bytes.n)
 		return;
-	for (uint32_t n = mp_map(&m); n && !m.bad; n--) {
-		struct str key = mp_str(&m);
+	for (uint32_t n = peek_map(&k); n && !k.bad; n--) {
+		struct str key = peek_str(&k);
 
 		if (str_eq(key, STR("replicas")) || str_eq(key, STR("parallelism"))) {
-			hot->replicas = non_negative(mp_int(&m, 1));
+			hot->replicas = non_negative(peek_int(&k, 1));
 		} else if (type == TYPE_POD && str_eq(key, STR("nodeName"))) {
-			struct str node = mp_str(&m);
+			struct str node = peek_str(&k);
 
 			if (node.n)
 				in->node = node;
 		} else if (type == TYPE_POD && str_eq(key, STR("hostNetwork"))) {
-			hot->flags |= mp_bool(&m, false) ? HOT_HOSTNET : 0;
+			hot->flags |= peek_bool(&k, false) ? HOT_HOSTNET : 0;
 		} else if (type == TYPE_POD && str_eq(key, STR("schedulingGates"))) {
-			hot->flags |= read_any(&m) ? HOT_GATED : 0;
+			hot->flags |= read_any(&k) ? HOT_GATED : 0;
 		} else if (type == TYPE_NODE && str_eq(key, STR("unschedulable"))) {
-			hot->flags |= mp_bool(&m, false) ? HOT_UNSCHEDULABLE : 0;
+			hot->flags |= peek_bool(&k, false) ? HOT_UNSCHEDULABLE : 0;
 		} else {
-			mp_skip(&m);
+			peek_skip(&k);
 		}
 	}
 }
@@ -180,10 +191,10 @@ static int32_t deletion_cost(struct str s)
 
 	if (i == s.n || s.n > 11 || (s.p[i] == '0' && s.n > 1))
 		return 0;
-	for (uint32_t k = i; k < s.n; k++) {
-		if (s.p[k] < '0' || s.p[k] > '9')
+	for (uint32_t at = i; at < s.n; at++) {
+		if (s.p[at] < '0' || s.p[at] > '9')
 			return 0;
-		v = v * 10 + (s.p[k] - '0');
+		v = v * 10 + (s.p[at] - '0');
 	}
 	v = i ? -v : v;
 	return v < INT32_MIN || v > INT32_MAX ? 0 : (int32_t)v;
@@ -194,35 +205,35 @@ struct owner {
 	bool known, controller;
 };
 
-static struct owner read_owner(struct mp *m)
+static struct owner read_owner(struct peek *k)
 {
 	struct owner o = {.known = false};
 
-	for (uint32_t n = mp_map(m); n && !m->bad; n--) {
-		struct str key = mp_str(m);
+	for (uint32_t n = peek_map(k); n && !k->bad; n--) {
+		struct str key = peek_str(k);
 
 		if (str_eq(key, STR("uid")))
-			o.known = uid_parse(mp_str(m), o.uid);
+			o.known = uid_parse(peek_str(k), o.uid);
 		else if (str_eq(key, STR("controller")))
-			o.controller = mp_bool(m, false);
+			o.controller = peek_bool(k, false);
 		else
-			mp_skip(m);
+			peek_skip(k);
 	}
 	return o;
 }
 
 /* Owners whose uid is one that the cache can know; the controller comes first. */
-static void project_owners(zone *z, struct mp *m, struct version_in *in)
+static void project_owners(zone *z, struct peek *k, struct version_in *in)
 {
-	uint32_t n = mp_array(m);
+	uint32_t n = peek_array(k);
 	uint8_t(*uids)[16];
 
-	if (!n || m->bad)
+	if (!n || k->bad)
 		return;
 	in->flags |= VERSION_OWNED;
 	uids = zone_alloc(z, (n < UINT8_MAX ? n : UINT8_MAX) * sizeof *uids);
-	for (; n && !m->bad; n--) {
-		struct owner o = read_owner(m);
+	for (; n && !k->bad; n--) {
+		struct owner o = read_owner(k);
 		uint8_t at = in->nowners;
 
 		if (!o.known || in->nowners == UINT8_MAX)
@@ -240,26 +251,26 @@ static void project_owners(zone *z, struct mp *m, struct version_in *in)
 
 static void project_meta(zone *z, uint16_t type, struct str bytes, struct version_in *in)
 {
-	struct mp m = mp_of(bytes);
+	struct peek k = peek_of(bytes);
 
 	if (!bytes.n)
 		return;
-	for (uint32_t n = mp_map(&m); n && !m.bad; n--) {
-		struct str key = mp_str(&m);
+	for (uint32_t n = peek_map(&k); n && !k.bad; n--) {
+		struct str key = peek_str(&k);
 
 		if (str_eq(key, STR("ownerReferences")))
-			project_owners(z, &m, in);
+			project_owners(z, &k, in);
 		else if (str_eq(key, STR("finalizers")))
-			in->flags |= read_any(&m) ? VERSION_FINALIZERS : 0;
+			in->flags |= read_any(&k) ? VERSION_FINALIZERS : 0;
 		else if (type == TYPE_POD && str_eq(key, STR("annotations"))) {
-			struct str raw = mp_raw(&m);
+			struct str raw = peek_raw(&k);
 			struct str cost =
-				mp_get(raw, STR("controller.kubernetes.io/pod-deletion-cost"));
-			struct mp at = mp_of(cost);
+				peek_get(raw, STR("controller.kubernetes.io/pod-deletion-cost"));
+			struct peek at = peek_of(cost);
 
-			in->hot.deletion_cost = cost.n ? deletion_cost(mp_str(&at)) : 0;
+			in->hot.deletion_cost = cost.n ? deletion_cost(peek_str(&at)) : 0;
 		} else {
-			mp_skip(&m);
+			peek_skip(&k);
 		}
 	}
 }
@@ -270,7 +281,7 @@ int kube_project(zone *z, uint16_t type, const struct str part[PART_COUNT],
 	struct holes h = {status_holes, nholes};
 
 	for (int i = 0; i < PART_COUNT; i++)
-		if (part[i].n && !mp_valid(part[i]))
+		if (part[i].n && !peek_valid(part[i]))
 			return WEFT_EINVAL;
 	in->flags &= (uint8_t)~(VERSION_FINALIZERS | VERSION_OWNED);
 	in->hot = (struct hot){.replicas = 1};

@@ -30,14 +30,12 @@ static int by_key(const void *a, const void *b)
  * sets of labels then have equal bytes and are stored once. */
 static value sorted(zone *z, const value *map)
 {
-	value out = *map;
-	uint32_t n = v_len(map);
+	value out;
 
-	if (!v_is_map(map) || n < 2)
-		return out;
-	out.via.map.ptr = zone_alloc(z, n * sizeof *out.via.map.ptr);
-	memcpy(out.via.map.ptr, map->via.map.ptr, n * sizeof *out.via.map.ptr);
-	qsort(out.via.map.ptr, n, sizeof *out.via.map.ptr, by_key);
+	if (!v_is_map(map) || v_len(map) < 2)
+		return *map;
+	out = v_map_of(z, map->via.map.ptr, map->via.map.size);
+	qsort(out.via.map.ptr, out.via.map.size, sizeof *out.via.map.ptr, by_key);
 	return out;
 }
 

@@ -1,0 +1,168 @@
+/*
+ * peek.c - see peek.h.
+ */
+#include "peek.h"
+
+static uint64_t below(const struct mp_item *it)
+{
+	return it->type == MSGPACK_OBJECT_MAP	? 2ull * it->n
+	       : it->type == MSGPACK_OBJECT_ARRAY ? it->n
+						  : 0;
+}
+
+/* Each value takes at least one byte, so a container that claims more than is
+ * left is malformed; that also bounds every loop over members. */
+bool peek_item(struct peek *k, struct mp_item *it)
+{
+	if (!k->bad && mp_next(&k->p, k->end, it) && below(it) <= (uint64_t)(k->end - k->p))
+		return true;
+	k->bad = true;
+	k->p = k->end;
+	return false;
+}
+
+static void skip_below(struct peek *k, const struct mp_item *head)
+{
+	struct mp_item it;
+
+	for (uint64_t left = below(head); left && peek_item(k, &it); left--)
+		left += below(&it);
+}
+
+void peek_skip(struct peek *k)
+{
+	struct mp_item it;
+
+	if (peek_item(k, &it))
+		skip_below(k, &it);
+}
+
+struct str peek_raw(struct peek *k)
+{
+	const char *start = k->p;
+
+	peek_skip(k);
+	if (k->bad)
+		return (struct str){NULL, 0};
+	return (struct str){start, (uint32_t)(k->p - start)};
+}
+
+/* The next item if it is of the wanted type; anything else is passed over. */
+static bool typed(struct peek *k, msgpack_object_type type, struct mp_item *it)
+{
+	if (!peek_item(k, it))
+		return false;
+	if (it->type == type)
+		return true;
+	skip_below(k, it);
+	return false;
+}
+
+uint32_t peek_map(struct peek *k)
+{
+	struct mp_item it;
+
+	return typed(k, MSGPACK_OBJECT_MAP, &it) ? it.n : 0;
+}
+
+uint32_t peek_array(struct peek *k)
+{
+	struct mp_item it;
+
+	return typed(k, MSGPACK_OBJECT_ARRAY, &it) ? it.n : 0;
+}
+
+struct str peek_str(struct peek *k)
+{
+	struct mp_item it;
+
+	return typed(k, MSGPACK_OBJECT_STR, &it) ? (struct str){it.p, it.n}
+						 : (struct str){NULL, 0};
+}
+
+int64_t peek_int(struct peek *k, int64_t absent)
+{
+	struct mp_item it;
+
+	if (!peek_item(k, &it))
+		return absent;
+	switch ((int)it.type) {
+	case MSGPACK_OBJECT_POSITIVE_INTEGER:
+		return it.u > INT64_MAX ? INT64_MAX : (int64_t)it.u;
+	case MSGPACK_OBJECT_NEGATIVE_INTEGER:
+		return it.i;
+	case MSGPACK_OBJECT_FLOAT64:
+		if (it.f >= -9e15 && it.f <= 9e15 && it.f == (double)(int64_t)it.f)
+			return (int64_t)it.f;
+	}
+	skip_below(k, &it);
+	return absent;
+}
+
+bool peek_bool(struct peek *k, bool absent)
+{
+	struct mp_item it;
+
+	return typed(k, MSGPACK_OBJECT_BOOLEAN, &it) ? it.b : absent;
+}
+
+struct str peek_get(struct str map, struct str key)
+{
+	struct peek k = peek_of(map);
+
+	if (!map.n)
+		return (struct str){NULL, 0};
+	for (uint32_t n = peek_map(&k); n && !k.bad; n--) {
+		if (str_eq(peek_str(&k), key))
+			return peek_raw(&k);
+		peek_skip(&k);
+	}
+	return (struct str){NULL, 0};
+}
+
+struct str peek_path(struct str map, const char *dotted)
+{
+	while (*dotted && map.n) {
+		size_t n = strcspn(dotted, ".");
+
+		map = peek_get(map, (struct str){dotted, (uint32_t)n});
+		dotted += n + (dotted[n] == '.');
+	}
+	return map;
+}
+
+/* An open map or array: values still to come, and whether every other one is
+ * a key. */
+struct level {
+	uint64_t left;
+	bool map;
+};
+
+bool peek_valid(struct str bytes)
+{
+	struct level at[VALUE_DEPTH_MAX + 2];
+	struct peek k = peek_of(bytes);
+	struct mp_item it;
+	int depth = 0;
+
+	at[0] = (struct level){1, false};
+	while (depth >= 0) {
+		struct level *l = &at[depth];
+
+		if (!l->left) {
+			depth--;
+			continue;
+		}
+		if (!peek_item(&k, &it))
+			return false;
+		if (l->map && l->left % 2 == 0 && it.type != MSGPACK_OBJECT_STR)
+			return false;
+		l->left--;
+		if (it.type != MSGPACK_OBJECT_MAP && it.type != MSGPACK_OBJECT_ARRAY)
+			continue;
+		if (++depth == (int)countof(at))
+			return false;
+		at[depth] = (struct level){below(&it), it.type == MSGPACK_OBJECT_MAP};
+	}
+	return k.p == k.end;
+}
