@@ -170,7 +170,8 @@ int kube_selector_parse(zone *z, struct str text, struct kube_selector **out, st
  * {} everything. */
 int kube_selector_from(zone *z, const value *label_selector, struct kube_selector **out,
 		       struct str *message);
-/* A plain map of labels, as Services and ReplicationControllers have. */
+/* A plain map of labels, as Services and ReplicationControllers have; empty or
+ * NULL matches all. */
 struct kube_selector *kube_selector_from_map(zone *z, const value *map);
 /* `labels` are stored msgpack bytes (PART_LABELS). */
 bool kube_selector_match(const struct kube_selector *s, struct str labels);
@@ -214,23 +215,27 @@ void kube_object_json(struct buf *out, const struct cache *c, const struct kube_
 value kube_part(zone *z, const struct cache *c, const struct entry *e, const struct version *v,
 		enum part part);
 
-/* An object cut into parts, encoded.  buf_free() each with kube_parts_free(). */
+/* An object cut into parts, encoded.  buf_free() each with kube_parts_free().
+ * Labels and annotations are put in the order of their keys. */
 struct kube_parts {
 	struct buf part[PART_COUNT];
 	uint32_t present; /* mask of non-empty ones */
 };
 void kube_split(zone *z, const value *obj, struct kube_parts *out);
 /* The same, and only what differs from version `old` is encoded: *mask says
- * which parts changed. */
+ * which parts changed.  A pod's spec.nodeName that is the node it has already
+ * is no change. */
 void kube_split_changed(zone *z, const struct cache *c, const struct entry *e,
 			const struct version *old, const value *obj, struct kube_parts *out,
 			uint32_t *mask);
 void kube_parts_free(struct kube_parts *p);
 
-/* What the store derives from a new version's parts: hot fields, flags, owner
- * uids, the node's name.  Parts are stored msgpack; `status_holes` fill the
- * status.  Malformed parts give WEFT_EINVAL.  The strings and arrays set in
- * *in live in the zone. */
+/* What the store derives from a new version's parts: in->hot, the flags
+ * FINALIZERS and OWNED, owner uids.  Parts are stored msgpack; `status_holes`
+ * fill the status.  A pod's in->node is only overwritten when its spec names a
+ * node (else the caller's stands, and HOT_SCHEDULED follows it); a Node's is
+ * the caller's.  Malformed parts give WEFT_EINVAL, *in is as it was.  Arrays
+ * set in *in live in the zone, strings point into the parts. */
 int kube_project(zone *z, uint16_t type, const struct str part[PART_COUNT],
 		 const uint32_t *status_holes, uint8_t nholes, struct version_in *in);
 
@@ -254,7 +259,9 @@ bool kube_pod_available(const struct version *v, uint32_t min_ready_s, uint32_t 
 			uint32_t *wait_s);
 /* Find / set a condition in a list of {type, status, reason, message,
  * lastTransitionTime, lastUpdateTime?}.  Set keeps lastTransitionTime when
- * status does not change; returns true if anything changed. */
+ * status does not change; returns true if anything changed.  With update_time
+ * (Deployments) a changed condition moves to the end of the list, as there.
+ * Strings are borrowed. */
 value *kube_condition(const value *conditions, const char *type);
 bool kube_condition_set(zone *z, value *conditions, const char *type, const char *status,
 			const char *reason, struct str message, uint32_t now_s, bool update_time);
