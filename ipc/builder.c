@@ -34,13 +34,30 @@ bool builder_open(struct builder *b, bool map)
 {
 	if (b->depth > VALUE_DEPTH_MAX)
 		return false;
-	b->frames[b->depth++] = (struct builder_frame){b->n, map};
+	b->frames[b->depth++] = (struct builder_frame){.start = b->n, .map = map};
 	return true;
 }
 
 void builder_key(struct builder *b, struct str key)
 {
 	push(b, v_str(key));
+}
+
+struct builder_frame *builder_frame(struct builder *b)
+{
+	return &b->frames[b->depth - 1];
+}
+
+bool builder_wants_key(const struct builder *b)
+{
+	const struct builder_frame *f = b->depth ? &b->frames[b->depth - 1] : NULL;
+
+	return f && f->map && (b->n - f->start) % 2 == 0;
+}
+
+value builder_top(const struct builder *b)
+{
+	return b->stack[b->n - 1];
 }
 
 void builder_path(const struct builder *b, struct str key, struct buf *out)
@@ -77,7 +94,7 @@ static void note_duplicate(struct builder *b, struct str key)
 	struct json_notes *notes = b->notes;
 	struct buf path = {0};
 
-	if (!notes || notes->nduplicate == NOTES_MAX)
+	if (!notes || notes->nduplicate == NOTES_MAX || builder_frame(b)->quiet)
 		return;
 	builder_path(b, key, &path);
 	if (!noted(notes, buf_str(&path))) {

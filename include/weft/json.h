@@ -42,7 +42,7 @@ uint32_t utf8_valid_prefix(struct str text);
 /* The first YAML document of `text` (JSON is YAML too), with YAML 1.1's core
  * types as Kubernetes reads them (yes/no/on/off are strings in 1.2 but
  * booleans for sigs.k8s.io/yaml; follow that one).  Anchors and aliases are
- * expanded up to a bound.  *line of a value can be had from yaml_line(). */
+ * expanded up to a bound.  Errors name the line.  An empty text is null. */
 int yaml_decode(zone *z, struct str text, value *out, struct json_notes *notes, struct err *e);
 void yaml_encode(struct buf *out, const value *v);
 
