@@ -45,6 +45,9 @@ $(B)/bench/%: $(B)/bench/%.o $(B)/libweft.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# The peer that it is compared with.
+$(B)/bench/bench_lookup: LDLIBS += -lurcu-cds
+
 tests: $(TESTS)
 benches: $(BENCHES)
 

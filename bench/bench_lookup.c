@@ -1,0 +1,281 @@
+/*
+ * bench_lookup.c - finding one of a million objects by type, namespace and
+ * name: from another process, through a read-only mapping and grace periods
+ * across processes, against liburcu's cds_lfht within one process.
+ *
+ * Both have the same objects, are asked for the same names in the same random
+ * order, hash and compare the whole key, and enter a read section for each
+ * lookup.  Runs alternate.
+ *
+ * usage: bench_lookup [RUNS [OBJECTS]]
+ */
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <urcu.h>
+#include <urcu/rculfhash.h>
+#include <xxhash.h>
+
+#include "bench/bench.h"
+#include "shm/hash.h"
+#include "weft/cache.h"
+
+#define NAME_MAX_LEN 48
+#define TYPE 7
+#define NS "default"
+
+/* In front of the segment. */
+struct shared {
+	struct seg_header header;
+	struct arena_stats stats;
+	struct prcu_gp gp;
+	struct hash_table table;
+};
+
+/* The reader's own segment. */
+struct reader {
+	struct prcu_reader word;
+	double rate;
+};
+
+/* What is asked for, in the order in which it is. */
+struct name {
+	uint8_t n;
+	char p[NAME_MAX_LEN - 1];
+};
+
+struct key {
+	uint16_t type;
+	struct str ns, name;
+};
+
+static struct name *names; /* in order of creation */
+static struct name *asked; /* the same, shuffled */
+static uint32_t objects = 1000000;
+
+static inline uint32_t key_hash(const struct key *k)
+{
+	uint64_t h = XXH3_64bits_withSeed(k->name.p, k->name.n, k->type);
+
+	return (uint32_t)(h ^ XXH3_64bits(k->ns.p, k->ns.n));
+}
+
+static inline struct key key_of(const struct name *name)
+{
+	return (struct key){TYPE, STR(NS), {name->p, name->n}};
+}
+
+static void make_names(void)
+{
+	names = calloc(objects, sizeof(*names));
+	asked = calloc(objects, sizeof(*asked));
+	weft_assert(names && asked);
+	for (uint32_t i = 0; i < objects; i++) {
+		int n = snprintf(names[i].p, sizeof(names[i].p), "nginx-deployment-7fb96c846b-%07x",
+				 i * 2654435761u >> 4);
+
+		names[i].n = (uint8_t)n;
+		asked[i] = names[i];
+	}
+	srand(1);
+	for (uint32_t i = objects - 1; i > 0; i--) {
+		uint32_t j = (uint32_t)(((uint64_t)rand() << 16 ^ (uint64_t)rand()) % (i + 1));
+		struct name swap = asked[i];
+
+		asked[i] = asked[j];
+		asked[j] = swap;
+	}
+}
+
+/* --- weft ------------------------------------------------------------------------- */
+
+static void no_retire(void *ctx, uint32_t ref, size_t n)
+{
+	(void)ctx, (void)ref, (void)n; /* directories that were replaced: a few kilobytes */
+}
+
+static uint32_t put_string(struct arena *a, char *base, struct str text)
+{
+	uint32_t ref = arena_alloc(a, sizeof(struct blob) + text.n, ARENA_OTHER);
+	struct blob *b = ref_ptr(base, ref);
+
+	*b = (struct blob){.n = text.n};
+	memcpy(b->bytes, text.p, text.n);
+	return ref;
+}
+
+static void fill_cache(struct seg *seg)
+{
+	struct shared *sh = (struct shared *)seg->base;
+	struct index_memory m = {.base = seg->base, .retire = no_retire};
+	struct hash h;
+	uint32_t ns, ref;
+
+	weft_assert(!arena_open(&m.arena, seg, sizeof(*sh), &sh->stats, NULL));
+	prcu_init(&sh->gp);
+	weft_assert(!hash_init(&h, &sh->table, &m));
+	ns = put_string(m.arena, seg->base, STR(NS));
+	for (uint32_t i = 0; i < objects; i++) {
+		struct key k = key_of(&names[i]);
+		struct entry *e;
+
+		ref = arena_alloc(m.arena, sizeof(*e) + k.name.n + 1, ARENA_ENTRY);
+		weft_assert(ref);
+		e = ref_ptr(seg->base, ref);
+		*e = (struct entry){.type = TYPE, .ns = {ns}, .name_len = (uint8_t)k.name.n};
+		memcpy(e->name, k.name.p, k.name.n);
+		weft_assert(!hash_insert(&h, key_hash(&k), ref));
+	}
+	arena_close(m.arena);
+}
+
+static inline bool is_object(const char *base, uint32_t ref, const void *key)
+{
+	const struct entry *e = ref_ptr(base, ref);
+	const struct key *k = key;
+	const struct blob *ns = ref_ptr(base, e->ns.u);
+
+	return e->type == k->type && str_eq(entry_name(e), k->name) &&
+	       str_eq((struct str){ns->bytes, ns->n}, k->ns);
+}
+
+/* Million lookups a second, in this process, over its own mapping. */
+static double look_up_in_cache(const char *name, struct reader *r)
+{
+	const struct shared *sh;
+	struct seg seg;
+	uint32_t found = 0;
+	double start;
+
+	weft_assert(!seg_open(&seg, name, SEG_CACHE, 1, false, NULL));
+	sh = (const struct shared *)seg.base;
+	weft_assert(!prcu_register_process(&sh->gp, NULL));
+	for (int warm = 1; warm >= 0; warm--) {
+		found = 0;
+		start = bench_now();
+		for (uint32_t i = 0; i < objects; i++) {
+			struct key k = key_of(&asked[i]);
+
+			prcu_read_lock(&r->word, &sh->gp);
+			found += hash_find(seg.base, &sh->table, key_hash(&k), is_object, &k) != 0;
+			prcu_read_unlock(&r->word);
+		}
+		start = bench_now() - start;
+	}
+	weft_assert(found == objects);
+	seg_close(&seg);
+	return objects / start / 1e6;
+}
+
+static double from_another_process(const char *name, struct reader *r)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		r->rate = look_up_in_cache(name, r);
+		_exit(0);
+	}
+	weft_assert(waitpid(pid, &status, 0) == pid && status == 0);
+	return r->rate;
+}
+
+/* --- cds_lfht ------------------------------------------------------------------------ */
+
+struct object {
+	struct cds_lfht_node node;
+	struct str ns;
+	uint16_t type;
+	uint8_t name_len;
+	char name[];
+};
+
+static struct cds_lfht *fill_lfht(void)
+{
+	unsigned long buckets = 1;
+	struct cds_lfht *ht;
+
+	while (buckets < objects)
+		buckets *= 2;
+	ht = cds_lfht_new(buckets, 1, 0, CDS_LFHT_AUTO_RESIZE, NULL);
+	weft_assert(ht);
+	for (uint32_t i = 0; i < objects; i++) {
+		struct key k = key_of(&names[i]);
+		struct object *o = malloc(sizeof(*o) + k.name.n + 1);
+
+		weft_assert(o);
+		o->ns = k.ns;
+		o->type = k.type;
+		o->name_len = (uint8_t)k.name.n;
+		memcpy(o->name, k.name.p, k.name.n);
+		cds_lfht_node_init(&o->node);
+		rcu_read_lock();
+		cds_lfht_add(ht, key_hash(&k), &o->node);
+		rcu_read_unlock();
+	}
+	return ht;
+}
+
+static int is_lfht_object(struct cds_lfht_node *node, const void *key)
+{
+	const struct object *o = caa_container_of(node, struct object, node);
+	const struct key *k = key;
+
+	return o->type == k->type && str_eq((struct str){o->name, o->name_len}, k->name) &&
+	       str_eq(o->ns, k->ns);
+}
+
+static double look_up_in_lfht(struct cds_lfht *ht)
+{
+	uint32_t found = 0;
+	double start;
+
+	for (int warm = 1; warm >= 0; warm--) {
+		found = 0;
+		start = bench_now();
+		for (uint32_t i = 0; i < objects; i++) {
+			struct key k = key_of(&asked[i]);
+			struct cds_lfht_iter iter;
+
+			rcu_read_lock();
+			cds_lfht_lookup(ht, key_hash(&k), is_lfht_object, &k, &iter);
+			found += cds_lfht_iter_get_node(&iter) != NULL;
+			rcu_read_unlock();
+		}
+		start = bench_now() - start;
+	}
+	weft_assert(found == objects);
+	return objects / start / 1e6;
+}
+
+int main(int argc, char **argv)
+{
+	struct bench lfht = {.name = "lookup-lfht",
+			     .what = "liburcu's cds_lfht within one process",
+			     .unit = "M lookups/s"};
+	struct bench weft = {.name = "lookup",
+			     .what = "objects found by key from another process",
+			     .unit = "M lookups/s"};
+	int runs = bench_runs(argc, argv, 5);
+	struct cds_lfht *ht;
+	struct reader *r;
+	char name[SEG_NAME_MAX];
+	struct seg seg;
+
+	if (argc > 2)
+		objects = (uint32_t)atoi(argv[2]);
+	make_names();
+	r = mmap(NULL, sizeof(*r), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	snprintf(name, sizeof(name), "/weft.bench-%d.cache", (int)getpid());
+	weft_assert(!seg_create(&seg, name, SEG_CACHE, 1, 1 << 20, UINT64_C(8) << 30, NULL));
+	fill_cache(&seg);
+	rcu_register_thread();
+	ht = fill_lfht();
+	for (int i = 0; i < runs; i++) {
+		bench_add(&lfht, look_up_in_lfht(ht));
+		bench_add(&weft, from_another_process(name, r));
+	}
+	seg_unlink(name, NULL);
+	weft.target = bench_report(&lfht);
+	return bench_report(&weft) < weft.target;
+}
