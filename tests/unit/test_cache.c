@@ -1,0 +1,463 @@
+/* test_cache.c - the cache's rules, one sentence each. */
+#include "cache_model.h"
+
+static struct cache_writer *w;
+static const struct cache *c;
+static char name[SEG_NAME_MAX];
+static uint64_t rv;
+
+static void setup(void)
+{
+	struct cache_options opt = {.size_max = UINT64_C(1) << 30,
+				    .journal_min = 4,
+				    .journal_max = 64,
+				    .pod_type = T_POD,
+				    .node_type = T_NODE};
+	uint8_t id[16] = "cluster of test";
+	struct err e = {0};
+
+	model_name(name);
+	seg_unlink(name, NULL);
+	if (cw_create(&w, name, 7, id, 100, &opt, &e))
+		ck_abort_msg("cw_create: %s", e.msg);
+	c = cw_cache(w);
+	rv = 100;
+}
+
+static void teardown(void)
+{
+	cw_close(w);
+	seg_unlink(name, NULL);
+}
+
+static void verify(void)
+{
+	struct err e;
+
+	if (cw_verify(w, &e))
+		ck_abort_msg("cw_verify: %s", e.msg);
+}
+
+static const uint8_t *uid(uint8_t n)
+{
+	static uint8_t u[16];
+
+	memset(u, n, sizeof(u));
+	return u;
+}
+
+static struct version *prepare(uint16_t type, const char *ns, const char *n, uint8_t id,
+			       const struct version_in *in)
+{
+	struct version *v;
+
+	ck_assert_int_eq(cw_prepare_create(w, type, str_of(ns), str_of(n), uid(id), 1, rv + 1, in, &v),
+			 0);
+	rv++;
+	return v;
+}
+
+static void publish(struct version *v)
+{
+	uint64_t at = v->rv;
+
+	cw_publish(w, v);
+	cw_commit_rv(w, at);
+}
+
+static struct entry *create(uint16_t type, const char *ns, const char *n, uint8_t id)
+{
+	struct version_in in = {0};
+	struct version *v = prepare(type, ns, n, id, &in);
+
+	publish(v);
+	return (struct entry *)cache_entry(c, v->entry);
+}
+
+static void update(struct entry *e, const struct version_in *in)
+{
+	struct version *v;
+
+	ck_assert_int_eq(cw_prepare_update(w, e, ++rv, in, &v), 0);
+	publish(v);
+}
+
+static void delete(struct entry *e)
+{
+	struct version *v;
+
+	ck_assert_int_eq(cw_prepare_delete(w, e, ++rv, 0, 0, &v), 0);
+	publish(v);
+}
+
+static void churn(int n)
+{
+	struct entry *e = cw_find(w, T_MAP, STR("churn"), STR("churn"));
+	struct version_in in = {0};
+
+	if (!e)
+		e = create(T_MAP, "churn", "churn", 250);
+	for (int i = 0; i < n; i++) {
+		update(e, &in);
+		cw_reclaim(w, 100);
+	}
+}
+
+START_TEST(prepared_is_hidden_until_published)
+{
+	struct version_in in = {0};
+	struct version *v = prepare(T_POD, "ns", "p", 1, &in);
+
+	ck_assert_ptr_null(cache_find(c, T_POD, STR("ns"), STR("p")));
+	ck_assert_ptr_nonnull(cw_find(w, T_POD, STR("ns"), STR("p")));
+	ck_assert_ptr_eq(cw_newest(w, cache_entry(c, v->entry)), v);
+	publish(v);
+	ck_assert_ptr_nonnull(cache_find(c, T_POD, STR("ns"), STR("p")));
+	ck_assert_uint_eq(cache_rv(c), 101);
+}
+END_TEST
+
+START_TEST(a_second_of_one_key_is_refused)
+{
+	struct version_in in = {0};
+	struct version *v, *pending = prepare(T_POD, "ns", "p", 1, &in);
+
+	ck_assert_int_eq(cw_prepare_create(w, T_POD, STR("ns"), STR("p"), uid(2), 1, rv + 1, &in, &v),
+			 WEFT_EEXIST);
+	publish(pending);
+	ck_assert_int_eq(cw_prepare_create(w, T_POD, STR("ns"), STR("p"), uid(2), 1, rv + 1, &in, &v),
+			 WEFT_EEXIST);
+	create(T_POD, "other", "p", 3);
+	create(T_MAP, "ns", "p", 4);
+}
+END_TEST
+
+START_TEST(names_have_a_limit)
+{
+	struct version_in in = {0};
+	struct version *v;
+	char longest[255];
+
+	memset(longest, 'x', sizeof(longest));
+	ck_assert_int_eq(cw_prepare_create(w, T_POD, STR("ns"), (struct str){longest, 254}, uid(1), 1,
+					   rv + 1, &in, &v),
+			 WEFT_EINVAL);
+	ck_assert_int_eq(cw_prepare_create(w, T_POD, STR("ns"), STR(""), uid(1), 1, rv + 1, &in, &v),
+			 WEFT_EINVAL);
+	ck_assert_int_eq(cw_prepare_create(w, T_POD, STR("ns"), (struct str){longest, 253}, uid(1), 1,
+					   ++rv, &in, &v),
+			 0);
+	publish(v);
+}
+END_TEST
+
+START_TEST(a_key_created_again_has_two_entries_for_a_while)
+{
+	struct entry *old = create(T_POD, "ns", "p", 1), *again;
+	uint64_t before = rv;
+	struct str none = {NULL, 0};
+	struct cache_iter it;
+
+	delete(old);
+	ck_assert_ptr_null(cache_find(c, T_POD, STR("ns"), STR("p")));
+	again = create(T_POD, "ns", "p", 2);
+	ck_assert_ptr_eq(cache_find(c, T_POD, STR("ns"), STR("p")), again);
+	ck_assert_ptr_null(cache_find_uid(c, uid(1)));
+	ck_assert_ptr_nonnull(cache_at(c, old, before));
+	ck_assert_ptr_null(cache_at(c, again, before));
+	ck_assert_ptr_null(cache_at(c, old, rv));
+	cache_iter_init(&it, c, T_POD, none, none, none);
+	ck_assert_ptr_eq(cache_iter_next(&it), old);
+	ck_assert_ptr_eq(cache_iter_next(&it), again);
+	ck_assert_ptr_null(cache_iter_next(&it));
+	cache_iter_init(&it, c, T_POD, none, STR("ns"), STR("p"));
+	ck_assert_ptr_null(cache_iter_next(&it));
+	verify();
+	churn(20);
+	cache_iter_init(&it, c, T_POD, none, none, none);
+	ck_assert_ptr_eq(cache_iter_next(&it), again);
+	ck_assert_ptr_null(cache_iter_next(&it));
+	verify();
+}
+END_TEST
+
+START_TEST(updates_take_over_what_they_do_not_name)
+{
+	uint32_t holes[] = {11, 22, 33};
+	struct version_in in = {.mask = 31, .holes = holes, .nholes = 3};
+	const struct version *v;
+	struct entry *e;
+
+	in.part[PART_SPEC] = STR("spec");
+	in.part[PART_LABELS] = STR("labels");
+	in.part[PART_STATUS] = STR("status");
+	publish(prepare(T_POD, "ns", "p", 1, &in));
+	e = cw_find(w, T_POD, STR("ns"), STR("p"));
+	in = (struct version_in){.mask = 1 << PART_REST};
+	in.part[PART_REST] = STR("rest");
+	update(e, &in);
+	v = cache_live(c, e);
+	ck_assert(str_eq(cache_part(c, v, PART_SPEC), STR("spec")));
+	ck_assert(str_eq(cache_part(c, v, PART_LABELS), STR("labels")));
+	ck_assert(str_eq(cache_part(c, v, PART_REST), STR("rest")));
+	ck_assert_uint_eq(v->nholes, 3);
+	ck_assert_uint_eq(v->holes[2], 33);
+	in = (struct version_in){.mask = 1 << PART_STATUS | 1 << PART_LABELS};
+	update(e, &in);
+	v = cache_live(c, e);
+	ck_assert_uint_eq(cache_part(c, v, PART_STATUS).n, 0);
+	ck_assert_uint_eq(cache_part(c, v, PART_LABELS).n, 0);
+	ck_assert_uint_eq(v->nholes, 0);
+	verify();
+}
+END_TEST
+
+START_TEST(a_deleted_object_cannot_be_written)
+{
+	struct entry *e = create(T_POD, "ns", "p", 1);
+	struct version_in in = {0};
+	struct version *v, *tombstone;
+
+	ck_assert_int_eq(cw_prepare_delete(w, e, ++rv, 0, 0, &tombstone), 0);
+	ck_assert_int_eq(cw_prepare_update(w, e, rv + 1, &in, &v), WEFT_ENOENT);
+	ck_assert_int_eq(cw_prepare_delete(w, e, rv + 1, 0, 0, &v), WEFT_ENOENT);
+	cw_abort(w, tombstone);
+	rv--;
+	update(e, &in);
+	delete(e);
+	ck_assert_int_eq(cw_prepare_update(w, e, rv + 1, &in, &v), WEFT_ENOENT);
+}
+END_TEST
+
+START_TEST(the_journal_keeps_its_window)
+{
+	const struct version *v[100];
+
+	churn(3);
+	ck_assert_uint_eq(cache_oldest(c), 101);
+	ck_assert_int_eq(cache_journal(c, 100, v, 100), 4);
+	ck_assert_int_eq(cache_journal(c, 100, v, 2), 2);
+	ck_assert_int_eq(cache_journal(c, rv, v, 2), 0);
+	ck_assert_int_eq(cache_journal(c, 99, v, 2), WEFT_EGONE);
+	churn(20);
+	ck_assert_uint_eq(cache_oldest(c), rv - 3);
+	ck_assert_int_eq(cache_journal(c, rv - 4, v, 100), 4);
+	ck_assert_int_eq(cache_journal(c, rv - 5, v, 100), WEFT_EGONE);
+	verify();
+}
+END_TEST
+
+START_TEST(a_reader_keeps_what_it_may_see)
+{
+	static struct prcu_reader reader;
+	struct prcu_reader *readers[] = {&reader};
+	struct cache *mine;
+	const struct version *v;
+	struct entry *e = create(T_POD, "ns", "p", 1);
+	size_t blocker;
+	int64_t since;
+
+	ck_assert_int_eq(cache_thread(&mine, c, &reader), 0);
+	cw_set_readers(w, readers, 1);
+	cache_lock(mine);
+	delete(e);
+	v = cache_at(mine, e, 101);
+	ck_assert_ptr_nonnull(v);
+	churn(30);
+	ck_assert_ptr_eq(cache_at(mine, e, 101), v);
+	ck_assert(cw_blocker(w, &blocker, &since));
+	ck_assert_uint_eq(blocker, 0);
+	ck_assert_int_le(since, clock_mono_ns());
+	verify();
+	cache_unlock(mine);
+	churn(1);
+	ck_assert(!cw_blocker(w, &blocker, &since));
+	churn(5);
+	ck_assert_uint_eq(cache_arena_stats(c)->count[ARENA_ENTRY], 1);
+	verify();
+	cw_set_readers(w, NULL, 0);
+	cache_detach(mine);
+}
+END_TEST
+
+START_TEST(dependents_of_a_reclaimed_owner_have_none)
+{
+	struct entry *owner = create(T_SET, "ns", "rs", 9), *e;
+	struct version_in in = {.nowners = 1, .has_controller = true};
+	uint8_t owners[1][16];
+	struct counts_copy counts;
+
+	memcpy(owners, uid(9), 16);
+	in.owner_uids = owners;
+	for (uint8_t i = 10; i < 15; i++) {
+		char n[8];
+
+		snprintf(n, sizeof(n), "p%u", i);
+		publish(prepare(T_POD, "ns", n, i, &in));
+	}
+	e = cw_find(w, T_POD, STR("ns"), STR("p12"));
+	ck_assert_uint_eq(e->owner, cache_entry_ref(c, owner).u);
+	cache_counts(c, owner, &counts);
+	ck_assert_uint_eq(counts.total, 5);
+	ck_assert_uint_eq(counts.pending, 5);
+	delete(owner);
+	ck_assert_uint_eq(e->owner, cache_entry_ref(c, owner).u);
+	for (int i = 0; i < 20; i++) {
+		churn(1);
+		cw_reclaim(w, 2);
+		verify();
+	}
+	ck_assert_uint_eq(e->owner, 0);
+	ck_assert_uint_eq(cache_arena_stats(c)->count[ARENA_AGGREGATE], 0);
+	update(e, &in); /* nothing left to count at */
+	in.mask = 1 << PART_META;
+	update(e, &in); /* names an owner that is not there */
+	ck_assert_uint_eq(e->owner, 0);
+	verify();
+}
+END_TEST
+
+START_TEST(restored_objects_are_linked_at_the_end)
+{
+	uint8_t owners[2][16];
+	struct version_in pod = {.nowners = 2, .has_controller = true, .owner_uids = owners};
+	struct version_in none = {0};
+	struct counts_copy counts;
+	const struct version *v[4];
+	struct entry *e, *rs, *map;
+
+	memcpy(owners[0], uid(2), 16);
+	memcpy(owners[1], uid(3), 16);
+	pod.node = STR("n1");
+	pod.hot.phase = POD_RUNNING;
+	ck_assert_int_eq(cw_restore(w, T_POD, STR("ns"), STR("p"), uid(1), 5, 40, 90, &pod, &e), 0);
+	ck_assert_int_eq(cw_restore(w, T_SET, STR("ns"), STR("rs"), uid(2), 5, 30, 30, &none, &rs), 0);
+	ck_assert_int_eq(cw_restore(w, T_MAP, STR("ns"), STR("m"), uid(3), 5, 20, 20, &none, &map), 0);
+	ck_assert_int_eq(cw_restore(w, T_MAP, STR("ns"), STR("m"), uid(4), 5, 20, 20, &none, &map),
+			 WEFT_EEXIST);
+	ck_assert_int_eq(cw_restore_done(w), 0);
+	ck_assert_uint_eq(e->owner, cache_entry_ref(c, rs).u);
+	ck_assert_uint_eq(e->created_rv, 40);
+	ck_assert_ptr_eq(cache_entry(c, cache_first_edge(c, map)->dependent), e);
+	cache_counts(c, rs, &counts);
+	ck_assert_uint_eq(counts.active, 1);
+	ck_assert_uint_eq(counts.scheduled, 1);
+	ck_assert_uint_eq(cache_live(c, e)->rv, 90);
+	ck_assert_int_eq(cache_journal(c, 100, v, 4), 0);
+	ck_assert_uint_eq(cache_oldest(c), 101);
+	verify();
+	delete(e);
+	delete(map);
+	verify();
+	churn(30);
+	verify();
+	ck_assert_uint_eq(cache_type_count(c, T_POD), 0);
+}
+END_TEST
+
+START_TEST(a_reference_from_outside_is_checked)
+{
+	struct entry *e = create(T_POD, "ns", "p", 1);
+	uint32_t ref = cache_entry_ref(c, e).u, valid = 0;
+	const struct entry *found;
+
+	ck_assert_int_eq(cache_entry_checked(c, ref, &found), 0);
+	ck_assert_ptr_eq(found, e);
+	for (uint32_t r = 0; r < (4u << 20) / ARENA_UNIT; r++)
+		valid += cache_entry_checked(c, r, &found) == 0;
+	ck_assert_uint_eq(valid, 1);
+	ck_assert_int_eq(cache_entry_checked(c, UINT32_MAX, &found), WEFT_EINVAL);
+	delete(e);
+	churn(30);
+	ck_assert_int_eq(cache_entry_checked(c, ref, &found), WEFT_EINVAL);
+}
+END_TEST
+
+START_TEST(attaching_shows_the_same_cache)
+{
+	static struct prcu_reader reader;
+	struct entry *e = create(T_POD, "ns", "p", 1);
+	const struct entry *same;
+	struct cache *other;
+	struct err err;
+
+	if (cache_attach(&other, name, &reader, &err))
+		ck_abort_msg("%s", err.msg);
+	cache_lock(other);
+	same = cache_find(other, T_POD, STR("ns"), STR("p"));
+	ck_assert_ptr_nonnull(same);
+	ck_assert_ptr_ne(same, e);
+	ck_assert_uint_eq(cache_entry_ref(other, same).u, cache_entry_ref(c, e).u);
+	ck_assert_uint_eq(cache_generation(other), 7);
+	ck_assert_int_eq(memcmp(cache_cluster_id(other), "cluster of test", 16), 0);
+	cache_unlock(other);
+	cache_detach(other);
+	ck_assert_int_eq(cache_attach(&other, "/weft.no-such", &reader, &err), WEFT_ENOENT);
+}
+END_TEST
+
+/* The store died between the two halves of a change: readers do not wait. */
+START_TEST(counts_left_half_changed_do_not_hang_readers)
+{
+	struct entry *owner = create(T_SET, "ns", "rs", 9);
+	uint8_t owners[1][16];
+	struct version_in in = {.nowners = 1, .has_controller = true, .owner_uids = owners};
+	struct counts_copy copy;
+	struct counts *counts;
+
+	memcpy(owners, uid(9), 16);
+	publish(prepare(T_POD, "ns", "p", 1, &in));
+	counts = (struct counts *)cache_entry(c, (entry_ref){owner->counts});
+	counts->seq++;
+	counts->ready = 12;
+	cache_counts(c, owner, &copy);
+	ck_assert_uint_eq(copy.ready, 12);
+	ck_assert_uint_eq(copy.total, 1);
+}
+END_TEST
+
+START_TEST(options_without_sense_are_refused)
+{
+	struct cache_options opt = {.pod_type = 1, .node_type = 1};
+	struct cache_writer *other;
+	uint8_t id[16] = {0};
+	struct err e;
+
+	ck_assert_int_eq(cw_create(&other, "/weft.test-options", 1, id, 0, &opt, &e), WEFT_EINVAL);
+	opt.node_type = 2;
+	opt.journal_min = 10;
+	opt.journal_max = 5;
+	ck_assert_int_eq(cw_create(&other, "/weft.test-options", 1, id, 0, &opt, &e), WEFT_EINVAL);
+	opt.journal_max = 0;
+	ck_assert_int_eq(cw_create(&other, name, 1, id, 0, &opt, &e), WEFT_EEXIST);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("cache");
+	TCase *t = tcase_create("cache");
+	SRunner *r = srunner_create(s);
+	int failed;
+
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, prepared_is_hidden_until_published);
+	tcase_add_test(t, a_second_of_one_key_is_refused);
+	tcase_add_test(t, names_have_a_limit);
+	tcase_add_test(t, a_key_created_again_has_two_entries_for_a_while);
+	tcase_add_test(t, updates_take_over_what_they_do_not_name);
+	tcase_add_test(t, a_deleted_object_cannot_be_written);
+	tcase_add_test(t, the_journal_keeps_its_window);
+	tcase_add_test(t, a_reader_keeps_what_it_may_see);
+	tcase_add_test(t, dependents_of_a_reclaimed_owner_have_none);
+	tcase_add_test(t, restored_objects_are_linked_at_the_end);
+	tcase_add_test(t, a_reference_from_outside_is_checked);
+	tcase_add_test(t, attaching_shows_the_same_cache);
+	tcase_add_test(t, counts_left_half_changed_do_not_hang_readers);
+	tcase_add_test(t, options_without_sense_are_refused);
+	suite_add_tcase(s, t);
+	srunner_run_all(r, CK_NORMAL);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed;
+}
