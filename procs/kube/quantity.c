@@ -2,9 +2,9 @@
  * quantity.c - amounts such as "100m", "1.5Gi", "2e3".
  *
  * A quantity is digits with an optional point, times a power of ten or of two
- * that its suffix names.  What is kept is an exact number of nano-units in 128
- * bits, which is more than any printable quantity (2^63 - 1 units) needs;
- * finer amounts are rounded away from zero, as Kubernetes does.
+ * that its suffix names.  What is kept is a decimal number: up to 30 digits
+ * and an exponent.  Amounts finer than a thousandth are rounded away from
+ * zero, as Kubernetes does in lists of resources.
  */
 #include "weft/kube.h"
 
@@ -12,80 +12,59 @@
 
 typedef __int128 wide;
 
-#define NANO 1000000000
-#define UNITS_MAX INT64_MAX
+#define DIGITS_MAX 30
+#define MILLI (-3)
 
 enum family { DECIMAL_SI, BINARY_SI, EXPONENT };
 
 struct quantity {
-	wide nano;
-	struct str text; /* what was written, if that is kept; else empty */
+	bool minus;
+	wide v; /* the amount is v * 10^exp */
+	int exp;
 	enum family family;
+	struct str text; /* what was written, if that is kept; else empty */
 };
 
-struct suffix {
+static const struct suffix {
 	const char *text;
 	enum family family;
 	int power; /* of 10 or of 2 */
-};
-
-/* Smallest first within each family: printing looks for the largest that fits. */
-static const struct suffix suffixes[] = {
+} suffixes[] = {
 	{"n", DECIMAL_SI, -9}, {"u", DECIMAL_SI, -6}, {"m", DECIMAL_SI, -3}, {"", DECIMAL_SI, 0},
 	{"k", DECIMAL_SI, 3},  {"M", DECIMAL_SI, 6},  {"G", DECIMAL_SI, 9},  {"T", DECIMAL_SI, 12},
 	{"P", DECIMAL_SI, 15}, {"E", DECIMAL_SI, 18}, {"Ki", BINARY_SI, 10}, {"Mi", BINARY_SI, 20},
 	{"Gi", BINARY_SI, 30}, {"Ti", BINARY_SI, 40}, {"Pi", BINARY_SI, 50}, {"Ei", BINARY_SI, 60},
 };
 
-static const wide nano_max = (wide)UNITS_MAX * NANO;
-
-static wide power_of_10(int n)
-{
-	wide v = 1;
-
-	while (n-- > 0)
-		v *= 10;
-	return v;
-}
-
 /* --- Reading -------------------------------------------------------------------- */
 
-/* Digits with their scale: value = digits * 10^-scale.  At most 30 significant
- * digits are kept; `more` is set if any of the rest was not 0. */
-struct digits {
-	wide v;
-	int scale;
-	int kept;
-	bool more, any;
-};
-
-#define DIGITS_MAX 30
-
-static void add_digit(struct digits *d, int digit, bool fraction)
+/* Digits from the 31st on count as a remainder that is rounded up. */
+static void add_digit(struct quantity *q, int *kept, bool *more, int digit, bool fraction)
 {
-	d->any = true;
-	if (d->kept == DIGITS_MAX) {
-		d->more |= digit != 0;
-		d->scale -= !fraction;
+	if (*kept == DIGITS_MAX) {
+		*more |= digit != 0;
+		q->exp += !fraction;
 		return;
 	}
-	d->v = d->v * 10 + digit;
-	d->kept += d->v != 0;
-	d->scale += fraction;
+	q->v = q->v * 10 + digit;
+	*kept += q->v != 0;
+	q->exp -= fraction;
 }
 
-static uint32_t read_digits(struct str s, uint32_t i, struct digits *d)
+static uint32_t read_digits(struct str s, uint32_t i, struct quantity *q)
 {
-	bool fraction = false;
+	bool fraction = false, more = false;
+	int kept = 0;
 
 	for (; i < s.n; i++) {
 		if (s.p[i] == '.' && !fraction)
 			fraction = true;
 		else if (s.p[i] >= '0' && s.p[i] <= '9')
-			add_digit(d, s.p[i] - '0', fraction);
+			add_digit(q, &kept, &more, s.p[i] - '0', fraction);
 		else
 			break;
 	}
+	q->v += more;
 	return i;
 }
 
@@ -122,37 +101,34 @@ static bool read_suffix(struct str s, struct suffix *out)
 	return read_exponent(s, &out->power);
 }
 
-/* v * 10^n, away from zero when digits are lost; saturates above the largest
- * quantity.  v >= 0. */
-static wide scale_10(wide v, int n, bool more)
+/* Make the exponent at least `exp`, away from zero. */
+static void round_to(struct quantity *q, int exp)
 {
-	wide p;
-
-	if (v == 0)
-		return more;
-	if (n >= 0) {
-		for (; n > 0 && v <= nano_max; n--)
-			v *= 10;
-		return v;
+	while (q->exp < exp && q->v > 1) {
+		q->v = q->v / 10 + (q->v % 10 != 0);
+		q->exp++;
 	}
-	if (n < -37)
-		return 1;
-	p = power_of_10(-n);
-	return v / p + (v % p != 0 || more);
+	if (q->exp < exp)
+		q->exp = exp;
 }
 
-/* digits * 2^power in nano-units: as many doublings first as fit, so that a
- * fraction is not rounded before it has become whole. */
-static wide scale_2(const struct digits *d, int power)
+/* Multiply by 2^power, up to the largest amount that has a power of two.  As
+ * many doublings as fit come before the rounding: what looks like a fraction
+ * may become whole. */
+static void times_power_of_2(struct quantity *q, int power)
 {
-	wide v = d->v;
+	static const wide units_max = INT64_MAX;
 
-	for (; power > 0 && v < (wide)1 << 120; power--)
-		v *= 2;
-	v = scale_10(v, 9 - d->scale, d->more);
-	for (; power > 0 && v <= nano_max; power--)
-		v *= 2;
-	return v;
+	for (; power > 0 && q->v < (wide)1 << 120; power--)
+		q->v *= 2;
+	round_to(q, MILLI);
+	for (; q->exp > MILLI && q->v <= units_max * 1000; q->exp--)
+		q->v *= 10;
+	for (; power > 0 && q->v <= units_max * 1000; power--)
+		q->v *= 2;
+	q->exp = MILLI;
+	if (q->v > units_max * 1000)
+		q->v = units_max * 1000;
 }
 
 /* Kubernetes keeps the text of a decimal quantity that already looks canonical
@@ -161,8 +137,9 @@ static wide scale_2(const struct digits *d, int power)
 static bool kept_as_written(struct str number, const struct suffix *suffix)
 {
 	uint32_t i = 0, whole, fraction = 0, zeros = 0;
+	int exp;
 
-	i += number.p[0] == '-' || number.p[0] == '+';
+	i += number.n && (number.p[0] == '-' || number.p[0] == '+');
 	while (i < number.n && number.p[i] == '0')
 		i++;
 	for (whole = 0; i + whole < number.n && number.p[i + whole] != '.'; whole++)
@@ -172,33 +149,51 @@ static bool kept_as_written(struct str number, const struct suffix *suffix)
 	for (uint32_t at = number.n; at > i && (number.p[at - 1] == '0' || number.p[at - 1] == '.');
 	     at--)
 		zeros += number.p[at - 1] == '0';
-	return whole && whole + fraction <= 18 && zeros < 3 &&
-	       suffix->power - (int)fraction >= -9 && (suffix->power - (int)fraction) % 3 == 0;
+	exp = suffix->power - (int)fraction;
+	return whole && whole + fraction <= 18 && zeros < 3 && exp >= MILLI && exp % 3 == 0;
 }
 
+/* The same for powers of two: shows only with a plus sign or leading zeros. */
+static bool binary_kept(struct str number, const struct suffix *suffix, const struct quantity *q)
+{
+	return !memchr(number.p, '.', number.n) && (q->v & 7) &&
+	       14 - (int)number.n - suffix->power * 3 / 10 >= 0;
+}
+
+static struct str trim(struct str s)
+{
+	while (s.n && (s.p[0] == ' ' || s.p[0] == '\t' || s.p[0] == '\n' || s.p[0] == '\r'))
+		s.p++, s.n--;
+	while (s.n && strchr(" \t\n\r", s.p[s.n - 1]))
+		s.n--;
+	return s;
+}
+
+/* Digits may be missing altogether: "Gi" is 0 as well as "0Gi". */
 static bool parse(struct str s, struct quantity *q)
 {
-	struct digits d = {.v = 0};
 	struct suffix suffix;
-	bool minus = false;
 	uint32_t i = 0;
 
-	q->text = (struct str){NULL, 0};
-	if (s.n && (s.p[0] == '-' || s.p[0] == '+'))
-		minus = s.p[i++] == '-';
-	i = read_digits(s, i, &d);
-	if (!d.any || !read_suffix((struct str){s.p + i, s.n - i}, &suffix))
+	memset(q, 0, sizeof *q);
+	s = trim(s);
+	if (!s.n)
 		return false;
-	if (suffix.family == BINARY_SI)
-		q->nano = scale_2(&d, suffix.power);
-	else
-		q->nano = scale_10(d.v, 9 - d.scale + suffix.power, d.more);
-	if (q->nano > nano_max)
-		q->nano = nano_max;
-	if (minus)
-		q->nano = -q->nano;
+	if (s.p[0] == '-' || s.p[0] == '+')
+		q->minus = s.p[i++] == '-';
+	i = read_digits(s, i, q);
+	if (!read_suffix((struct str){s.p + i, s.n - i}, &suffix))
+		return false;
 	q->family = suffix.family;
-	if (suffix.family != BINARY_SI && kept_as_written((struct str){s.p, i}, &suffix))
+	if (suffix.family == BINARY_SI) {
+		if (binary_kept((struct str){s.p, i}, &suffix, q))
+			q->text = s;
+		times_power_of_2(q, suffix.power);
+		return true;
+	}
+	q->exp += suffix.power;
+	round_to(q, MILLI);
+	if (kept_as_written((struct str){s.p, i}, &suffix))
 		q->text = s;
 	return true;
 }
@@ -227,58 +222,65 @@ static bool parse_value(const value *v, struct quantity *q)
 bool kube_quantity_milli(const value *v, int64_t *milli)
 {
 	struct quantity q;
-	wide m;
 
 	if (!parse_value(v, &q))
 		return false;
-	m = q.nano / (NANO / 1000);
-	m += q.nano > 0 && q.nano % (NANO / 1000) != 0;
-	*milli = m > INT64_MAX ? INT64_MAX : m < INT64_MIN ? INT64_MIN : (int64_t)m;
+	for (; q.exp > MILLI && q.v && q.v <= INT64_MAX; q.exp--)
+		q.v *= 10;
+	*milli = q.v > INT64_MAX ? INT64_MAX : (int64_t)q.v;
+	if (q.minus)
+		*milli = -*milli;
 	return true;
 }
 
 /* --- Printing --------------------------------------------------------------------- */
 
-/* The largest suffix of the family that leaves no fraction. */
-static const struct suffix *best_suffix(wide nano, enum family family)
+/* Digits followed by a suffix. */
+static struct str print_number(zone *z, bool minus, wide v, const char *suffix)
 {
-	const struct suffix *best = &suffixes[0];
+	char text[48];
+	size_t i = sizeof text;
 
-	for (size_t i = 0; i < countof(suffixes); i++) {
-		const struct suffix *s = &suffixes[i];
-		wide unit = s->family == BINARY_SI ? ((wide)1 << s->power) * NANO
-						   : power_of_10(s->power + 9);
-
-		if (s->family != (family == BINARY_SI ? BINARY_SI : DECIMAL_SI) && s->power != 0)
-			continue;
-		if (nano % unit == 0)
-			best = s;
-	}
-	return best;
+	do
+		text[--i] = (char)('0' + (int)(v % 10));
+	while (v /= 10);
+	if (minus)
+		text[--i] = '-';
+	return zone_printf(z, "%.*s%s", (int)(sizeof text - i), text + i, suffix);
 }
 
-static struct str print(zone *z, const struct quantity *q)
+static const char *suffix_text(enum family family, int power)
 {
-	enum family family = q->family;
-	wide magnitude = q->nano < 0 ? -q->nano : q->nano;
-	const struct suffix *s;
-	unsigned long long n;
-	char tail[8] = "";
+	for (size_t i = 0; i < countof(suffixes); i++)
+		if (suffixes[i].family == family && suffixes[i].power == power)
+			return suffixes[i].text;
+	return NULL;
+}
 
-	if (q->nano == 0)
-		return STR("0");
-	/* Below 1024, or with a fraction, powers of two say nothing. */
-	if (family == BINARY_SI && (magnitude < (wide)1024 * NANO || magnitude % NANO))
-		family = DECIMAL_SI;
-	s = best_suffix(magnitude, family);
-	n = (unsigned long long)(s->family == BINARY_SI
-					 ? magnitude / NANO / ((wide)1 << s->power)
-					 : magnitude / power_of_10(s->power + 9));
-	if (family != EXPONENT)
-		snprintf(tail, sizeof tail, "%s", s->text);
-	else if (s->power)
-		snprintf(tail, sizeof tail, "e%d", s->power);
-	return zone_printf(z, "%s%llu%s", q->nano < 0 ? "-" : "", n, tail);
+/* As few digits as an exponent that is a multiple of 3 allows. */
+static struct str print_decimal(zone *z, struct quantity q)
+{
+	char exponent[16] = "";
+	const char *suffix;
+
+	for (; q.v % 10 == 0; q.exp++)
+		q.v /= 10;
+	for (; q.exp % 3; q.exp--)
+		q.v *= 10;
+	suffix = q.family == EXPONENT ? NULL : suffix_text(DECIMAL_SI, q.exp);
+	if (!suffix && q.exp)
+		snprintf(exponent, sizeof exponent, "e%d", q.exp);
+	return print_number(z, q.minus, q.v, suffix ? suffix : exponent);
+}
+
+static struct str print_binary(zone *z, const struct quantity *q)
+{
+	wide v = q->v / 1000;
+	int power = 0;
+
+	for (; power < 60 && v % 1024 == 0; power += 10)
+		v /= 1024;
+	return print_number(z, q->minus, v, power ? suffix_text(BINARY_SI, power) : "");
 }
 
 bool kube_quantity_canonical(zone *z, const value *v, struct str *out)
@@ -287,7 +289,17 @@ bool kube_quantity_canonical(zone *z, const value *v, struct str *out)
 
 	if (!parse_value(v, &q))
 		return false;
-	*out = q.text.n ? zone_str(z, q.text) : print(z, &q);
+	if (q.text.n) {
+		*out = zone_str(z, q.text);
+	} else if (!q.v) {
+		*out = STR("0");
+	} else if (q.family == BINARY_SI && q.v >= 1024 * 1000 && q.v % 1000 == 0) {
+		*out = print_binary(z, &q);
+	} else {
+		/* Below 1024, or with a fraction, powers of two say nothing. */
+		q.family = q.family == EXPONENT ? EXPONENT : DECIMAL_SI;
+		*out = print_decimal(z, q);
+	}
 	return true;
 }
 
