@@ -1,5 +1,5 @@
 /* test_hash.c - the hash index against an array of what should be in it. */
-#include "tests/unit/world.h"
+#include "tests/unit/churn.h"
 
 #define ITEMS 60000
 
@@ -210,6 +210,96 @@ START_TEST(init_without_memory)
 }
 END_TEST
 
+/* --- Readers while the writer churns ------------------------------------------------------ */
+
+#define STABLE 3000 /* items that are always there */
+#define CHURNED 6000 /* items that come and go, with numbers behind those */
+
+static uint32_t churned[CHURNED]; /* entry, 0: not there now */
+static uint32_t churn_mask;
+
+static uint32_t number_hash(uint32_t i)
+{
+	return (uint32_t)XXH3_64bits(&i, sizeof(i)) & churn_mask;
+}
+
+static bool is_numbered(const char *base, uint32_t ref, const void *key)
+{
+	const struct entry *e = ref_ptr(base, ref);
+	char want[16];
+
+	snprintf(want, sizeof(want), "item-%u", *(const uint32_t *)key);
+	return str_eq(entry_name(e), str_of(want));
+}
+
+static bool look_up_one(struct world *world)
+{
+	uint32_t i = rng_below(STABLE + CHURNED);
+	uint32_t ref = hash_find(world->base, &world->shared->table, number_hash(i), is_numbered, &i);
+	const struct entry *e;
+
+	if (!ref)
+		return i >= STABLE;
+	e = ref_ptr(world->base, ref);
+	return is_numbered(world->base, ref, &i) && e->created_rv == i && e->name[e->name_len] == 0;
+}
+
+static uint32_t put_numbered(struct world *world, uint32_t i)
+{
+	char text[16];
+	uint32_t ref;
+
+	snprintf(text, sizeof(text), "item-%u", i);
+	ref = world_entry(world, (string_ref){0}, text, i);
+	ck_assert_int_eq(hash_insert(&h, number_hash(i), ref), 0);
+	return ref;
+}
+
+static void toggle_one(struct world *world)
+{
+	static uint32_t calls;
+	uint32_t i = rng_below(CHURNED);
+	/* waves: so that buckets split, fill and become empty */
+	bool there = churned[i] != 0, want = ++calls / 20000 % 2 == 0;
+
+	if (there == want && rng_below(3))
+		return;
+	if (there) {
+		ck_assert(hash_remove(&h, number_hash(STABLE + i), churned[i]));
+		world_retire_entry(world, churned[i]);
+		churned[i] = 0;
+	} else {
+		churned[i] = put_numbered(world, STABLE + i);
+	}
+}
+
+static void churn_with(uint32_t mask, enum churn_mode mode)
+{
+	struct churn c = {.w = &w, .read_once = look_up_one, .write_once = toggle_one};
+	struct err e = {0};
+
+	churn_mask = mask;
+	for (uint32_t i = 0; i < STABLE; i++)
+		put_numbered(&w, i);
+	churn(&c, mode);
+	ck_assert_msg(hash_check(&h, &e) == 0, "%s", e.msg);
+	world_reclaim_all(&w);
+	ck_assert_uint_eq(world_used(&w, ARENA_INDEX), hash_memory(&h));
+}
+
+START_TEST(readers_miss_nothing)
+{
+	churn_with(UINT32_MAX, (enum churn_mode)_i);
+}
+END_TEST
+
+/* Few hashes: long chains, and items move within them all the time. */
+START_TEST(readers_miss_nothing_in_chains)
+{
+	churn_with(0x3ff, (enum churn_mode)_i);
+}
+END_TEST
+
 static void cases(TCase *tc)
 {
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -221,6 +311,8 @@ static void cases(TCase *tc)
 	tcase_add_test(tc, memory_for_each_item_is_small);
 	tcase_add_test(tc, insert_without_memory_changes_nothing);
 	tcase_add_test(tc, init_without_memory);
+	tcase_add_loop_test(tc, readers_miss_nothing, 0, CHURN_MODES);
+	tcase_add_loop_test(tc, readers_miss_nothing_in_chains, 0, CHURN_MODES);
 }
 
 world_suite("hash", cases)

@@ -1,5 +1,5 @@
 /* test_ordered.c - the ordered index against a sorted array. */
-#include "tests/unit/world.h"
+#include "tests/unit/churn.h"
 
 #define MODEL_MAX 20000
 
@@ -288,6 +288,94 @@ START_TEST(remove_works_without_memory)
 }
 END_TEST
 
+/* --- Readers while the writer churns ---------------------------------------------------- */
+
+/* Entries with numbers divisible by 8 are always there, the others come and go. */
+#define NUMBERS 8000
+#define ALWAYS 8
+
+static uint32_t numbered[NUMBERS]; /* entry, 0: not there now */
+static string_ref churn_ns;
+
+static void put_number(struct world *world, uint32_t i)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "web-%06u", i);
+	numbered[i] = world_entry(world, churn_ns, text, i);
+	ck_assert_int_eq(ordered_insert(&o, &world->shared->root, numbered[i]), 0);
+}
+
+/* The entry's number, or -1 if it is not what an entry must be. */
+static int64_t number_of(const struct world *world, uint32_t ref)
+{
+	const struct entry *e = ref_ptr(world->base, ref);
+	char want[32];
+
+	snprintf(want, sizeof(want), "web-%06u", (unsigned)e->created_rv);
+	return str_eq(entry_name(e), str_of(want)) ? (int64_t)e->created_rv : -1;
+}
+
+/* From anywhere, a while: ascending, and nothing left out that is always there. */
+static bool walk_a_while(struct world *world)
+{
+	uint32_t steps = rng_below(200) ? rng_below(300) : NUMBERS, ref = 0;
+	int64_t last = (int64_t)rng_below(NUMBERS + 10) - 1, i;
+	struct ordered_pos pos;
+	char text[32];
+	struct ordered_key k;
+
+	snprintf(text, sizeof(text), "web-%06u", (unsigned)last);
+	k = (struct ordered_key){STR("default"), str_of(text), UINT64_MAX};
+	ordered_seek(&pos, world->base, &world->shared->root, last < 0 ? NULL : &k);
+	for (; steps > 0 && (ref = ordered_next(&pos, world->base)); steps--) {
+		i = number_of(world, ref);
+		/* the number before the first one that is always there and above `last` */
+		if (i <= last || i > last / ALWAYS * ALWAYS + ALWAYS)
+			return false;
+		last = i;
+	}
+	return ref || steps == 0 || last >= NUMBERS - ALWAYS;
+}
+
+static void change_numbers(struct world *world)
+{
+	static uint32_t calls, at, length;
+	/* in waves, so that leaves fill, split, become empty and merge */
+	bool want = ++calls / 30000 % 2 == 0, there;
+
+	if (!length--) { /* runs, up or anywhere */
+		at = rng_below(NUMBERS);
+		length = rng_below(2) ? rng_below(300) : 0;
+	}
+	at = (at + 1) % NUMBERS;
+	there = numbered[at] != 0;
+	if (at % ALWAYS == 0 || (there == want && rng_below(3)))
+		return;
+	if (!there) {
+		put_number(world, at);
+		return;
+	}
+	ck_assert(ordered_remove(&o, &world->shared->root, numbered[at]));
+	world_retire_entry(world, numbered[at]);
+	numbered[at] = 0;
+}
+
+START_TEST(readers_miss_nothing)
+{
+	struct churn c = {.w = &w, .read_once = walk_a_while, .write_once = change_numbers};
+	struct err e = {0};
+
+	churn_ns = world_string(&w, "default");
+	for (uint32_t i = 0; i < NUMBERS; i += ALWAYS)
+		put_number(&w, i);
+	churn(&c, (enum churn_mode)_i);
+	ck_assert_msg(ordered_check(&o, &w.shared->root, &e) == 0, "%s", e.msg);
+	world_reclaim_all(&w);
+	ck_assert_uint_eq(world_used(&w, ARENA_INDEX), ordered_memory(&o, &w.shared->root));
+}
+END_TEST
+
 static void cases(TCase *tc)
 {
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -297,6 +385,7 @@ static void cases(TCase *tc)
 	tcase_add_test(tc, same_key_is_refused);
 	tcase_add_test(tc, insert_without_memory_changes_nothing);
 	tcase_add_test(tc, remove_works_without_memory);
+	tcase_add_loop_test(tc, readers_miss_nothing, 0, CHURN_MODES);
 }
 
 world_suite("ordered", cases)
