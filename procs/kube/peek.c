@@ -140,7 +140,7 @@ struct level {
 
 bool peek_valid(struct str bytes)
 {
-	struct level at[VALUE_DEPTH_MAX + 2];
+	struct level at[VALUE_DEPTH_MAX + 1];
 	struct peek k = peek_of(bytes);
 	struct mp_item it;
 	int depth = 0;
@@ -158,7 +158,7 @@ bool peek_valid(struct str bytes)
 		if (l->map && l->left % 2 == 0 && it.type != MSGPACK_OBJECT_STR)
 			return false;
 		l->left--;
-		if (it.type != MSGPACK_OBJECT_MAP && it.type != MSGPACK_OBJECT_ARRAY)
+		if ((it.type != MSGPACK_OBJECT_MAP && it.type != MSGPACK_OBJECT_ARRAY) || !it.n)
 			continue;
 		if (++depth == (int)countof(at))
 			return false;
