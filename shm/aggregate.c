@@ -1,7 +1,7 @@
 /* aggregate.c - counts of dependents by state, kept with each write. */
 #include "shm/cache_priv.h"
 
-/* The counters in the order of `struct counts`, which is that of the bits. */
+/* The counters in the order of `struct counts_slot`, which is that of the bits. */
 enum {
 	IN_TOTAL = 1,
 	IN_ACTIVE = 2,
@@ -13,8 +13,8 @@ enum {
 	IN_SCHEDULED = 128,
 };
 #define AT(field, bit) \
-	_Static_assert(offsetof(struct counts, field) == \
-			      offsetof(struct counts, total) + __builtin_ctz(bit) * 4, \
+	_Static_assert(offsetof(struct counts_slot, field) == \
+			      offsetof(struct counts_slot, total) + __builtin_ctz(bit) * 4, \
 		      "counters lie in the order of their bits")
 AT(active, IN_ACTIVE);
 AT(ready, IN_READY);
@@ -67,32 +67,35 @@ int counts_reserve(struct cache_writer *w, struct entry *owner)
 	return WEFT_OK;
 }
 
+/* Write the slot that does not count yet, from the one that does. */
+static void write_slot(struct counts_slot *to, const struct counts_slot *from, uint32_t before,
+		       uint32_t after, uint64_t rv)
+{
+	for (int i = 0; i < COUNTS_KINDS; i++) {
+		uint32_t n = prcu_own(&(&from->total)[i]);
+
+		n += (after >> i & 1) - (before >> i & 1);
+		/* [cache.R5] A reader who copies this slot and meets a counter of
+		 * ours finds `seq` moved on, since it moved before. */
+		prcu_assign(&(&to->total)[i], n);
+	}
+	prcu_assign(&to->rv, rv);
+}
+
 void counts_change(struct cache_writer *w, uint32_t owner, uint16_t type,
 		   const struct version *old, const struct version *v, uint64_t rv)
 {
-	uint32_t from, to, changed, seq;
-	_Atomic uint32_t *counter;
+	uint32_t before, after, seq;
 	struct counts *c;
 
 	if (!owner)
 		return;
-	from = counts_of_state(w->h, type, old);
-	to = counts_of_state(w->h, type, v);
-	changed = from ^ to;
-	if (!changed)
+	before = counts_of_state(w->h, type, old);
+	after = counts_of_state(w->h, type, v);
+	if (before == after)
 		return;
 	c = ref_ptr(w->base, prcu_own(&entry_at(w, owner)->counts));
-	counter = &c->total;
 	seq = prcu_own(&c->seq);
-	/* An odd seq is visible before any counter that was changed under it,
-	 * because each counter is a release store [cache.R5]. */
-	prcu_set_relaxed(&c->seq, seq + 1);
-	for (uint32_t bits = changed; bits; bits &= bits - 1) {
-		int i = __builtin_ctz(bits);
-		uint32_t by = to & (1u << i) ? 1 : UINT32_MAX;
-
-		prcu_assign(&counter[i], prcu_own(&counter[i]) + by);
-	}
-	prcu_assign(&c->rv, rv);
-	prcu_assign(&c->seq, seq + 2); /* [cache.R6] */
+	write_slot(&c->slot[(seq + 1) % 2], &c->slot[seq % 2], before, after, rv);
+	prcu_assign(&c->seq, seq + 1); /* [cache.R6] */
 }

@@ -436,13 +436,15 @@ const struct entry *cache_next_in_set(const struct cache *c, const struct entry 
 
 /* --- Counts ------------------------------------------------------------------------------------- */
 
-/* How often a copy is tried: the store changes counters within nanoseconds, so
- * only one that died in the middle can use this up. */
+/* How often a copy is tried.  Each failure means that the store has made two
+ * changes meanwhile: no store does that a thousand times in a row to a reader
+ * who runs, and for one who is stopped again and again a copy that mixes two
+ * states is better than none. */
 #define COUNTS_TRIES 1000
 
-static void copy_counts(const struct counts *c, struct counts_copy *out)
+static void copy_counts(const struct counts_slot *c, struct counts_copy *out)
 {
-	/* [cache.A5] pairs with [cache.R5]: one changed counter shows the odd seq. */
+	/* [cache.A5] pairs with [cache.R5]. */
 	*out = (struct counts_copy){
 		.total = prcu_dereference(&c->total),
 		.active = prcu_dereference(&c->active),
@@ -467,8 +469,8 @@ void cache_counts(const struct cache *c, const struct entry *owner, struct count
 	counts = ref_ptr(c->base, ref);
 	for (int i = 0; i < COUNTS_TRIES; i++) {
 		seq = prcu_dereference(&counts->seq); /* [cache.A6] pairs with [cache.R6] */
-		copy_counts(counts, out);
-		if (likely_true(seq % 2 == 0 && seq == prcu_own(&counts->seq)))
+		copy_counts(&counts->slot[seq % 2], out);
+		if (likely_true(seq == prcu_own(&counts->seq)))
 			return;
 	}
 }

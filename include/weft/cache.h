@@ -117,12 +117,9 @@ struct version {
 
 /* Dependents by state, kept by the store with each dependent's write.  Only
  * dependents that name this object as their controller are counted, and only
- * pods have the states below `terminating`.  Moving; each counter is right at
- * some resourceVersion between the reader's loads, all of them at `rv` if
- * cache_counts() says so. */
-struct counts {
+ * pods have states besides `total` and `terminating`. */
+struct counts_slot {
 	_Atomic uint64_t rv;	   /* of the last change */
-	_Atomic uint32_t seq;	   /* odd while the store changes it */
 	_Atomic uint32_t total;	   /* live dependents, terminating ones included */
 	_Atomic uint32_t active;   /* pods: not Succeeded, not Failed, not terminating */
 	_Atomic uint32_t ready;	   /* pods: active and Ready */
@@ -131,7 +128,16 @@ struct counts {
 	_Atomic uint32_t succeeded;
 	_Atomic uint32_t failed;
 	_Atomic uint32_t scheduled; /* pods: active with a node */
-	_Atomic uint32_t left;	/* how often a dependent went to another owner [cache.R8] */
+};
+
+/* Moving.  slot[seq % 2] is what counts.  The store writes the other slot whole
+ * [cache.R5] and then makes it the one that counts [cache.R6]; so a store that
+ * stops at any point leaves counts that can be read, and a copy is whole if
+ * `seq` is the same before and after. */
+struct counts {
+	_Atomic uint32_t seq;
+	_Atomic uint32_t left; /* how often a dependent went to another owner [cache.R8] */
+	struct counts_slot slot[2];
 };
 
 /* An object's identity.  Constant while reachable, except the fields marked
@@ -299,7 +305,8 @@ const struct entry *cache_first_in_set(const struct cache *c, const struct label
 const struct entry *cache_next_in_set(const struct cache *c, const struct entry *e);
 
 /* A consistent copy of the counters (all 0 if the object never had
- * dependents): retried while the store changes them. */
+ * dependents), as of `rv`; tried again while the store changes them twice
+ * in the time that copying takes. */
 struct counts_copy {
 	uint64_t rv;
 	uint32_t total, active, ready, terminating, pending, succeeded, failed, scheduled;
