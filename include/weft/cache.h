@@ -251,6 +251,14 @@ struct str cache_blob(const struct cache *c, blob_ref r);   /* empty for 0 */
 struct str cache_string(const struct cache *c, string_ref r);
 /* The msgpack bytes of a part (labels included), empty if absent. */
 struct str cache_part(const struct cache *c, const struct version *v, enum part part);
+/* XXH3 of a part's bytes, 0 if it is absent: tells contents, where a reference
+ * may mean something else later. */
+static inline uint64_t cache_part_hash(const struct cache *c, const struct version *v, enum part part)
+{
+	struct str bytes = cache_part(c, v, part);
+
+	return bytes.n ? ((const struct blob *)(bytes.p - offsetof(struct blob, bytes)))->hash : 0;
+}
 struct str cache_ns(const struct cache *c, const struct entry *e);
 static inline struct str entry_name(const struct entry *e)
 {

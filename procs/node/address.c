@@ -1,0 +1,104 @@
+/* address.c - addresses for pods; see address.h. */
+#include "procs/node/address.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+#define BLOCK 256u
+
+int addresses_init(struct addresses *a, struct str cidr, uint32_t share, uint32_t shares)
+{
+	char text[64], *slash;
+	long bits;
+	uint32_t ip;
+
+	if (cidr.n >= sizeof(text))
+		return WEFT_EINVAL;
+	snprintf(text, sizeof(text), STR_FMT, STR_ARG(cidr));
+	slash = strchr(text, '/');
+	if (!slash)
+		return WEFT_EINVAL;
+	*slash = 0;
+	bits = strtol(slash + 1, NULL, 10);
+	ip = address_parse(str_of(text));
+	if (!ip || bits < 4 || bits > 30)
+		return WEFT_EINVAL;
+	*a = (struct addresses){.share = share, .shares = shares ? shares : 1};
+	a->count = 1u << (32 - bits);
+	a->first = ip & ~(a->count - 1);
+	a->used = calloc((a->count + 63) / 64, sizeof(*a->used));
+	weft_assert(a->used);
+	return 0;
+}
+
+void addresses_free(struct addresses *a)
+{
+	free(a->used);
+	*a = (struct addresses){0};
+}
+
+static bool is_used(const struct addresses *a, uint32_t i)
+{
+	return a->used[i / 64] >> (i % 64) & 1;
+}
+
+/* The first and last address of a range have other uses by custom. */
+static bool may_take(const struct addresses *a, uint32_t i)
+{
+	return i != 0 && i != a->count - 1 && !is_used(a, i) && i / BLOCK % a->shares == a->share;
+}
+
+uint32_t address_take(struct addresses *a)
+{
+	for (uint32_t tries = 0; tries < a->count; tries++) {
+		uint32_t i = a->next++ % a->count;
+
+		if (i % BLOCK == 0 && i / BLOCK % a->shares != a->share) {
+			a->next += BLOCK - 1;
+			tries += BLOCK - 1;
+			continue;
+		}
+		if (may_take(a, i)) {
+			a->used[i / 64] |= UINT64_C(1) << (i % 64);
+			return a->first + i;
+		}
+	}
+	return 0;
+}
+
+void address_mark(struct addresses *a, uint32_t ip)
+{
+	uint32_t i = ip - a->first;
+
+	if (ip >= a->first && i < a->count)
+		a->used[i / 64] |= UINT64_C(1) << (i % 64);
+}
+
+void address_give(struct addresses *a, uint32_t ip)
+{
+	uint32_t i = ip - a->first;
+
+	if (ip >= a->first && i < a->count)
+		a->used[i / 64] &= ~(UINT64_C(1) << (i % 64));
+}
+
+uint32_t address_parse(struct str text)
+{
+	char buf[16];
+	struct in_addr in;
+
+	if (!text.n || text.n >= sizeof(buf))
+		return 0;
+	memcpy(buf, text.p, text.n);
+	buf[text.n] = 0;
+	return inet_pton(AF_INET, buf, &in) == 1 ? ntohl(in.s_addr) : 0;
+}
+
+uint32_t address_of_node(struct str name)
+{
+	uint32_t host = (uint32_t)XXH3_64bits(name.p, name.n) & 0x3fffff;
+
+	return 0x7f400000 | (host ? host : 1);
+}

@@ -1,0 +1,79 @@
+/* node.c - the node process: attach, and hand what comes to pods.c and
+ * register.c. */
+#include "procs/node/node.h"
+
+#include "procs/lib/mains.h"
+
+static void on_work(void *arg, uint16_t type, struct u32s entries)
+{
+	struct node *self = arg;
+	struct cache *c = proc_cache(self->proc);
+	const struct entry *e;
+
+	self->c = c;
+	if (type == TYPE_POD) {
+		for (uint32_t i = 0; i < entries.n; i++)
+			pods_queue(self, entries.p[i]);
+		return;
+	}
+	cache_lock(c);
+	for (uint32_t i = 0; i < entries.n; i++)
+		if (cache_entry_checked(c, entries.p[i], &e) == 0 && e->type == TYPE_NODE)
+			nodes_look(self, e);
+	cache_unlock(c);
+	zone_reset(self->z);
+}
+
+static void renew_addresses(struct node *self)
+{
+	struct str cidr = v_as_str(v_path(proc_config(self->proc), "pods.cidr"));
+
+	addresses_free(&self->addresses);
+	if (addresses_init(&self->addresses, cidr.n ? cidr : STR("127.128.0.0/9"),
+			   proc_shard(self->proc), proc_shards(self->proc)))
+		weft_fatal("pods.cidr is no range of addresses: " STR_FMT, STR_ARG(cidr));
+}
+
+static void on_resync(void *arg)
+{
+	struct node *self = arg;
+	struct cache *c = proc_cache(self->proc);
+
+	self->c = c;
+	renew_addresses(self);
+	cache_lock(c);
+	pods_resync(self);
+	nodes_resync(self);
+	cache_unlock(c);
+	zone_reset(self->z);
+	if (!self->registered)
+		nodes_register(self);
+	self->registered = true;
+}
+
+/* Timers of pods run on wall time, the loop on monotonic time. */
+static int64_t on_turn(void *arg, int64_t now_ns)
+{
+	struct node *self = arg;
+	int64_t due_ms, left_ms, lease_ns;
+
+	self->c = proc_cache(self->proc);
+	due_ms = pods_turn(self);
+	lease_ns = nodes_turn(self, now_ns);
+	if (!due_ms)
+		return lease_ns;
+	left_ms = due_ms == 1 ? 0 : due_ms - clock_wall_ns() / 1000000;
+	if (left_ms < 0)
+		left_ms = 0;
+	return now_ns + left_ms * 1000000 < lease_ns ? now_ns + left_ms * 1000000 : lease_ns;
+}
+
+int node_main(void)
+{
+	struct node self = {.proc = proc_start(PROC_NODE), .z = zone_new()};
+	struct proc_handlers handlers = {
+		.on_work = on_work, .on_resync = on_resync, .on_turn = on_turn, .arg = &self};
+
+	self.rules = v_path(proc_config(self.proc), "nodes.rules");
+	return proc_run(self.proc, &handlers);
+}

@@ -1,0 +1,122 @@
+/*
+ * node.h - the node process: any number of simulated kubelets.
+ *
+ * Pods come as work (they are bound to one of our nodes, or changed); each is
+ * looked at in the cache, and what kubelet_advance() makes of it is written.
+ * Pods of one kind (same spec, metadata and status) that go straight to a
+ * state in which nothing more happens by itself share a plan: the status is
+ * made once, with holes for addresses and times, and written for thousands at
+ * a time.  All others are taken forward one by one, by timers.
+ */
+#ifndef WEFT_NODE_H
+#define WEFT_NODE_H
+
+#include "procs/node/address.h"
+#include "procs/node/kubelet.h"
+#include "weft/kube.h"
+#include "weft/proc.h"
+
+#define PLAN_BATCH 4096u
+#define PLAN_SLOTS 256u
+#define PLAN_HOLES_MAX 16u
+
+struct node;
+
+/* --- plan.c: pods of one kind, done together --------------------------------------- */
+
+/* What a pod's kind is told by: contents, not references, which are reused. */
+struct plan_key {
+	uint64_t spec, meta, labels, status, ns;
+};
+
+struct plan_events {
+	struct kubelet_event list[16];
+	uint32_t n;
+};
+
+struct plan {
+	struct plan_key key;
+	bool set;      /* the slot is in use */
+	bool single;   /* pods of this kind are to be done one by one */
+	int64_t stop_ms; /* how long they take to stop */
+	bool host_network;
+	struct buf status; /* template */
+	uint8_t nholes;	   /* KUBELET_HOLES, then those of the status before */
+	struct plan_events starts, stops; /* what is told about each pod */
+	zone *zone;			  /* their texts */
+	/* Pods waiting to be written. */
+	uint32_t n;
+	uint32_t entries[PLAN_BATCH];
+	uint64_t rvs[PLAN_BATCH];
+	uint32_t holes[PLAN_BATCH * PLAN_HOLES_MAX];
+};
+
+/* The plan for a pod's kind, made if there is none yet.  In a read section. */
+struct plan *plan_for(struct node *self, const struct entry *e, const struct version *v);
+/* Put a pod into its plan's batch; the batch is sent when it is full. */
+void plan_add(struct node *self, struct plan *plan, const struct entry *e, const struct version *v);
+/* Send what has been gathered. */
+void plan_flush(struct node *self, struct plan *plan);
+void plan_flush_all(struct node *self);
+void plan_forget(struct node *self);
+
+/* --- pods.c: the queue, timers, single pods ------------------------------------------ */
+
+void pods_queue(struct node *self, uint32_t entry);
+void pods_resync(struct node *self);
+/* Work on the queue; returns when (wall ms) the next timer is due, 0: none. */
+int64_t pods_turn(struct node *self);
+void pods_tell(struct node *self, const struct entry *e, struct str node_name,
+	       const struct kubelet_event *events, uint32_t n);
+/* The pod's facts for kubelet.h, trees in self->z. */
+void pods_read(struct node *self, const struct entry *e, const struct version *v, bool fill,
+	       struct kubelet_pod *out);
+uint32_t pods_address(struct node *self, const struct entry *e, const struct version *v);
+
+/* --- register.c: Node objects and Leases ----------------------------------------------- */
+
+void nodes_register(struct node *self); /* those of the configuration */
+void nodes_resync(struct node *self);
+void nodes_look(struct node *self, const struct entry *e);
+/* Renew Leases that are due; returns when (monotonic ns) the next is. */
+int64_t nodes_turn(struct node *self, int64_t now_ns);
+/* False while a node is made to look dead. */
+bool nodes_alive(struct node *self, struct str name);
+
+struct known_node {
+	char *name;
+	uint64_t hash;
+	bool present, vanished;
+	int64_t renew_ns; /* monotonic; when its Lease is due */
+};
+
+struct lively; /* a pod that has timers */
+struct timer;
+
+struct node {
+	struct proc *proc;
+	const struct cache *c; /* of now */
+	zone *z;
+	const value *rules;
+	struct addresses addresses;
+	uint32_t shards;
+	struct plan *plans[PLAN_SLOTS];
+	/* pods.c */
+	uint32_t *queue;
+	uint32_t queue_n, queue_at, queue_cap;
+	struct timer *timers; /* a heap, soonest first */
+	uint32_t ntimers, timers_cap;
+	struct lively *lively; /* open addressing by created_rv */
+	uint32_t lively_n, lively_cap;
+	uint32_t *doomed; /* pods to be removed, one request */
+	uint64_t *doomed_rvs;
+	uint32_t ndoomed;
+	/* register.c */
+	struct known_node *nodes;
+	uint32_t nnodes, nodes_cap;
+	uint32_t *node_index; /* hash table into nodes */
+	uint32_t node_index_cap;
+	bool registered;
+};
+
+#endif

@@ -1,0 +1,493 @@
+/* pods.c - the queue of pods, their timers, and those done one by one. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "procs/node/node.h"
+
+#define TURN_MAX 8192u	       /* pods looked at in one turn of the loop */
+#define SECTION_MAX 512u       /* and in one read section */
+#define DOOMED_MAX 4096u
+#define SEND_ROOM (384u << 10) /* a full batch fits */
+
+/* A pod that is taken forward one by one.  `key` is its created_rv, which no
+ * other object of this generation has. */
+struct lively {
+	uint64_t key;	  /* 0: free */
+	uint64_t sent_rv; /* a status for this version is on its way */
+	int64_t wake_ms;
+	uint32_t pull_attempts;
+	bool stop_told;
+};
+
+struct timer {
+	int64_t due_ms;
+	uint64_t key;
+	uint32_t entry;
+};
+
+/* --- The queue ------------------------------------------------------------------- */
+
+void pods_queue(struct node *self, uint32_t entry)
+{
+	if (self->queue_n == self->queue_cap) {
+		self->queue_cap = self->queue_cap ? self->queue_cap * 2 : 1024;
+		self->queue = realloc(self->queue, self->queue_cap * sizeof(*self->queue));
+		weft_assert(self->queue);
+	}
+	self->queue[self->queue_n++] = entry;
+}
+
+/* --- Lively pods ------------------------------------------------------------------- */
+
+static struct lively *find_lively(struct node *self, uint64_t key)
+{
+	uint32_t mask = self->lively_cap - 1, i;
+
+	if (!self->lively_cap)
+		return NULL;
+	for (i = (uint32_t)(key * 0x9e3779b97f4a7c15u >> 32) & mask; self->lively[i].key;
+	     i = (i + 1) & mask)
+		if (self->lively[i].key == key)
+			return &self->lively[i];
+	return NULL;
+}
+
+static struct lively *put_lively(struct lively *table, uint32_t cap, uint64_t key)
+{
+	uint32_t mask = cap - 1, i = (uint32_t)(key * 0x9e3779b97f4a7c15u >> 32) & mask;
+
+	while (table[i].key)
+		i = (i + 1) & mask;
+	table[i].key = key;
+	return &table[i];
+}
+
+static void grow_lively(struct node *self)
+{
+	uint32_t cap = self->lively_cap ? self->lively_cap * 2 : 256;
+	struct lively *table = calloc(cap, sizeof(*table));
+
+	weft_assert(table);
+	for (uint32_t i = 0; i < self->lively_cap; i++)
+		if (self->lively[i].key)
+			*put_lively(table, cap, self->lively[i].key) = self->lively[i];
+	free(self->lively);
+	self->lively = table;
+	self->lively_cap = cap;
+}
+
+static struct lively *want_lively(struct node *self, uint64_t key)
+{
+	struct lively *l = find_lively(self, key);
+
+	if (l)
+		return l;
+	if (self->lively_n * 2 >= self->lively_cap)
+		grow_lively(self);
+	self->lively_n++;
+	return put_lively(self->lively, self->lively_cap, key);
+}
+
+/* Take it out and close the gap, so that those behind it are still found. */
+static void drop_lively(struct node *self, uint64_t key)
+{
+	struct lively *l = find_lively(self, key);
+	uint32_t mask = self->lively_cap - 1, i;
+
+	if (!l)
+		return;
+	l->key = 0;
+	self->lively_n--;
+	for (i = (uint32_t)(l - self->lively + 1) & mask; self->lively[i].key; i = (i + 1) & mask) {
+		struct lively moved = self->lively[i];
+
+		self->lively[i].key = 0;
+		*put_lively(self->lively, self->lively_cap, moved.key) = moved;
+	}
+}
+
+/* --- Timers ---------------------------------------------------------------------------- */
+
+static void swap_timers(struct node *self, uint32_t a, uint32_t b)
+{
+	struct timer t = self->timers[a];
+
+	self->timers[a] = self->timers[b];
+	self->timers[b] = t;
+}
+
+static void add_timer(struct node *self, const struct entry *e, int64_t due_ms)
+{
+	uint32_t i = self->ntimers++;
+
+	if (self->ntimers > self->timers_cap) {
+		self->timers_cap = self->timers_cap ? self->timers_cap * 2 : 256;
+		self->timers = realloc(self->timers, self->timers_cap * sizeof(*self->timers));
+		weft_assert(self->timers);
+	}
+	self->timers[i] = (struct timer){due_ms, e->created_rv, cache_entry_ref(self->c, e).u};
+	for (; i && self->timers[i].due_ms < self->timers[(i - 1) / 2].due_ms; i = (i - 1) / 2)
+		swap_timers(self, i, (i - 1) / 2);
+}
+
+static struct timer pop_timer(struct node *self)
+{
+	struct timer top = self->timers[0];
+	uint32_t i = 0, n = --self->ntimers;
+
+	self->timers[0] = self->timers[n];
+	for (;;) {
+		uint32_t least = i, l = 2 * i + 1, r = l + 1;
+
+		if (l < n && self->timers[l].due_ms < self->timers[least].due_ms)
+			least = l;
+		if (r < n && self->timers[r].due_ms < self->timers[least].due_ms)
+			least = r;
+		if (least == i)
+			return top;
+		swap_timers(self, i, least);
+		i = least;
+	}
+}
+
+/* Be called for this pod at `due_ms`; an earlier timer of it is void. */
+static void wake_at(struct node *self, const struct entry *e, struct lively *l, int64_t due_ms)
+{
+	if (l->wake_ms == due_ms)
+		return;
+	l->wake_ms = due_ms;
+	add_timer(self, e, due_ms);
+}
+
+/* --- Reading ------------------------------------------------------------------------------ */
+
+static struct str node_name_of(struct node *self, const struct version *v)
+{
+	return cache_string(self->c, cache_nodeslot(self->c, v->hot.node)->name);
+}
+
+void pods_read(struct node *self, const struct entry *e, const struct version *v, bool fill,
+	       struct kubelet_pod *out)
+{
+	const struct cache *c = self->c;
+	zone *z = self->z;
+	struct str status = cache_part(c, v, PART_STATUS);
+	value *trees = zone_alloc(z, 3 * sizeof(*trees));
+
+	trees[0] = kube_part(z, c, e, v, PART_SPEC);
+	trees[1] = kube_part(z, c, e, v, PART_META);
+	trees[2] = kube_part(z, c, e, v, PART_LABELS);
+	*out = (struct kubelet_pod){
+		.z = z,
+		.spec = &trees[0],
+		.rules = self->rules,
+		.name = entry_name(e),
+		.generation = v->generation,
+		.now_ms = clock_wall_ns() / 1000000,
+		.facts = {.meta = &trees[1], .labels = &trees[2], .ns = cache_ns(c, e),
+			  .node = node_name_of(self, v)},
+		.status = v_map(),
+	};
+	memcpy(out->uid, e->uid, 16);
+	if (fill)
+		out->status = kube_part(z, c, e, v, PART_STATUS);
+	else if (status.n)
+		v_decode(z, status, &out->status);
+	if (!v_is_map(&out->status))
+		out->status = v_map();
+}
+
+/* The pod's own address, 0 if it has none. */
+uint32_t pods_address(struct node *self, const struct entry *e, const struct version *v)
+{
+	value status;
+
+	if (v->hot.flags & HOT_HOSTNET)
+		return 0;
+	if (v->writer_kind == PROC_NODE && v->nholes >= KUBELET_HOLES)
+		return v->holes[KUBELET_POD_IP];
+	status = kube_part(self->z, self->c, e, v, PART_STATUS);
+	return address_parse(v_get_str(&status, "podIP"));
+}
+
+void pods_tell(struct node *self, const struct entry *e, struct str node_name,
+	       const struct kubelet_event *events, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct event_source source = {.component = "kubelet",
+					      .host = node_name,
+					      .field_path = events[i].field_path};
+
+		proc_event(self->proc, e, &source, events[i].type, events[i].reason,
+			   events[i].message);
+	}
+}
+
+/* --- One pod --------------------------------------------------------------------------------- */
+
+struct sent {
+	struct node *self;
+	uint32_t entry, ip;
+	uint64_t key;
+};
+
+static void on_status(void *arg, const struct msg_reply *reply)
+{
+	struct sent *s = arg;
+	struct lively *l = find_lively(s->self, s->key);
+
+	if (reply->status == WEFT_ELOST)
+		goto out; /* everything is looked at anew */
+	if (l)
+		l->sent_rv = 0;
+	if (reply->status == WEFT_OK && !reply->skipped.n)
+		goto out;
+	address_give(&s->self->addresses, s->ip);
+	pods_queue(s->self, s->entry);
+out:
+	free(s);
+}
+
+static int send_status(struct node *self, const struct entry *e, const struct version *v,
+		       const value *status, uint32_t fresh_ip)
+{
+	uint32_t entry = cache_entry_ref(self->c, e).u;
+	struct sent *s = malloc(sizeof(*s));
+	struct buf bytes = {0};
+	struct msg m = {.kind = MSG_status_many};
+	int ret;
+
+	weft_assert(s);
+	*s = (struct sent){self, entry, fresh_ip, e->created_rv};
+	v_encode(&bytes, status);
+	m.status_many = (struct msg_status_many){
+		.type = TYPE_POD,
+		.status = buf_str(&bytes),
+		.entries = {&entry, 1},
+		.rvs = {&v->rv, 1},
+	};
+	ret = proc_send(self->proc, &m, on_status, s);
+	buf_free(&bytes);
+	if (ret)
+		free(s);
+	return ret;
+}
+
+static void advance(struct node *self, const struct entry *e, const struct version *v)
+{
+	struct lively *l = want_lively(self, e->created_rv);
+	struct kubelet_pod p;
+	uint32_t fresh_ip = 0;
+
+	if (l->sent_rv == v->rv)
+		return; /* comes back with the reply or its own write */
+	pods_read(self, e, v, true, &p);
+	p.host_ip = address_of_node(p.facts.node);
+	p.pod_ip = pods_address(self, e, v);
+	if (!p.pod_ip && !(v->hot.flags & HOT_HOSTNET))
+		p.pod_ip = fresh_ip = address_take(&self->addresses);
+	p.pull_attempts = l->pull_attempts;
+	if (kubelet_advance(&p)) {
+		if (send_status(self, e, v, &p.status, fresh_ip)) {
+			address_give(&self->addresses, fresh_ip);
+			pods_queue(self, cache_entry_ref(self->c, e).u);
+			return;
+		}
+		l->sent_rv = v->rv;
+		l->pull_attempts += p.pull_failed;
+		pods_tell(self, e, p.facts.node, p.events, p.nevents);
+	}
+	if (p.wake_ms)
+		wake_at(self, e, l, p.wake_ms);
+	else if (!l->sent_rv)
+		drop_lively(self, e->created_rv);
+}
+
+/* --- Removal ------------------------------------------------------------------------------------ */
+
+static void flush_doomed(struct node *self)
+{
+	struct msg m = {.kind = MSG_delete_many};
+
+	if (!self->ndoomed)
+		return;
+	m.delete_many = (struct msg_delete_many){
+		.type = TYPE_POD,
+		.grace = 0,
+		.propagation = PROPAGATION_BACKGROUND,
+		.entries = {self->doomed, self->ndoomed},
+		.rvs = {self->doomed_rvs, self->ndoomed},
+	};
+	if (proc_send(self->proc, &m, NULL, NULL))
+		for (uint32_t i = 0; i < self->ndoomed; i++)
+			pods_queue(self, self->doomed[i]);
+	self->ndoomed = 0;
+}
+
+static void doom(struct node *self, const struct entry *e, const struct version *v)
+{
+	if (!self->doomed) {
+		self->doomed = malloc(DOOMED_MAX * sizeof(*self->doomed));
+		self->doomed_rvs = malloc(DOOMED_MAX * sizeof(*self->doomed_rvs));
+		weft_assert(self->doomed && self->doomed_rvs);
+	}
+	self->doomed[self->ndoomed] = cache_entry_ref(self->c, e).u;
+	self->doomed_rvs[self->ndoomed++] = v->rv;
+	if (self->ndoomed == DOOMED_MAX)
+		flush_doomed(self);
+}
+
+/* Containers that take their time to stop: told once, removed when they have. */
+static void stop_slowly(struct node *self, const struct entry *e, const struct version *v)
+{
+	struct lively *l = want_lively(self, e->created_rv);
+	struct kubelet_pod p;
+	int64_t stop_ms, due_ms;
+
+	pods_read(self, e, v, true, &p);
+	stop_ms = kubelet_stop(&p, v->grace_s > 0 ? v->grace_s : 0);
+	due_ms = ((int64_t)v->deletion_s - (v->grace_s > 0 ? v->grace_s : 0)) * 1000 + stop_ms;
+	if (!l->stop_told)
+		pods_tell(self, e, p.facts.node, p.events, p.nevents);
+	l->stop_told = true;
+	if (p.now_ms < due_ms)
+		wake_at(self, e, l, due_ms);
+	else
+		doom(self, e, v);
+}
+
+static void terminate(struct node *self, const struct entry *e, const struct version *v)
+{
+	struct plan *plan;
+
+	if (v->hot.phase == POD_SUCCEEDED || v->hot.phase == POD_FAILED) {
+		doom(self, e, v);
+		return;
+	}
+	plan = plan_for(self, e, v);
+	if (plan->stop_ms) {
+		stop_slowly(self, e, v);
+		return;
+	}
+	pods_tell(self, e, node_name_of(self, v), plan->stops.list, plan->stops.n);
+	doom(self, e, v);
+}
+
+static void forget(struct node *self, const struct entry *e, const struct version *v)
+{
+	uint32_t ip = pods_address(self, e, v);
+
+	if (ip)
+		address_give(&self->addresses, ip);
+	drop_lively(self, e->created_rv);
+}
+
+/* --- The turn --------------------------------------------------------------------------------------- */
+
+static void look(struct node *self, uint32_t ref)
+{
+	const struct entry *e;
+	const struct version *v;
+	struct plan *plan;
+
+	if (cache_entry_checked(self->c, ref, &e) || e->type != TYPE_POD)
+		return;
+	v = cache_newest(self->c, e);
+	if (!v || !v->hot.node.u)
+		return;
+	if (v->flags & VERSION_TOMBSTONE) {
+		forget(self, e, v);
+		return;
+	}
+	if (!proc_mine_name(self->proc, node_name_of(self, v)) ||
+	    !nodes_alive(self, node_name_of(self, v)))
+		return;
+	if (v->deletion_s) {
+		terminate(self, e, v);
+		return;
+	}
+	if (v->hot.phase == POD_SUCCEEDED || v->hot.phase == POD_FAILED)
+		return;
+	/* What a plan made needs no more until somebody else changes it. */
+	if (v->writer_kind == PROC_NODE && v->nholes >= KUBELET_HOLES)
+		return;
+	plan = v->hot.phase == POD_PENDING ? plan_for(self, e, v) : NULL;
+	if (plan && !plan->single)
+		plan_add(self, plan, e, v);
+	else
+		advance(self, e, v);
+}
+
+static int64_t run_timers(struct node *self)
+{
+	int64_t now_ms = clock_wall_ns() / 1000000;
+
+	while (self->ntimers && self->timers[0].due_ms <= now_ms) {
+		struct timer t = pop_timer(self);
+		struct lively *l = find_lively(self, t.key);
+
+		if (!l || l->wake_ms != t.due_ms)
+			continue;
+		l->wake_ms = 0;
+		pods_queue(self, t.entry);
+	}
+	return self->ntimers ? self->timers[0].due_ms : 0;
+}
+
+int64_t pods_turn(struct node *self)
+{
+	struct cache *c = proc_cache(self->proc);
+	int64_t due = run_timers(self);
+	uint32_t done = 0;
+
+	while (self->queue_at < self->queue_n && done < TURN_MAX &&
+	       proc_can_send(self->proc, SEND_ROOM)) {
+		cache_lock(c);
+		for (uint32_t i = 0; i < SECTION_MAX && self->queue_at < self->queue_n; i++, done++)
+			look(self, self->queue[self->queue_at++]);
+		cache_unlock(c);
+		zone_reset(self->z);
+	}
+	plan_flush_all(self);
+	flush_doomed(self);
+	if (self->queue_at == self->queue_n)
+		self->queue_at = self->queue_n = 0;
+	if (self->queue_at > 65536) {
+		self->queue_n -= self->queue_at;
+		memmove(self->queue, self->queue + self->queue_at,
+			self->queue_n * sizeof(*self->queue));
+		self->queue_at = 0;
+	}
+	atomic_store_explicit(&proc_counters(self->proc)->queue, self->queue_n - self->queue_at,
+			      memory_order_relaxed);
+	if (self->queue_n)
+		return 1;
+	return self->ntimers ? self->timers[0].due_ms : due;
+}
+
+/* Every pod of our nodes: note its address, then look at it. */
+void pods_resync(struct node *self)
+{
+	struct cache_iter it;
+	const struct entry *e;
+
+	self->queue_n = self->queue_at = self->ntimers = self->ndoomed = 0;
+	free(self->lively);
+	self->lively = NULL;
+	self->lively_n = self->lively_cap = 0;
+	plan_forget(self);
+	cache_iter_init(&it, self->c, TYPE_POD, (struct str){0}, (struct str){0}, (struct str){0});
+	while ((e = cache_iter_next(&it))) {
+		const struct version *v = cache_live(self->c, e);
+		uint32_t ip;
+
+		if (!v || !v->hot.node.u || !proc_mine_name(self->proc, node_name_of(self, v)))
+			continue;
+		ip = pods_address(self, e, v);
+		if (ip)
+			address_mark(&self->addresses, ip);
+		pods_queue(self, cache_entry_ref(self->c, e).u);
+		if (self->queue_n % 4096 == 0)
+			zone_reset(self->z);
+	}
+}

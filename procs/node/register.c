@@ -1,0 +1,432 @@
+/* register.c - Node objects, their conditions and Leases. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/utsname.h>
+#include <xxhash.h>
+
+#include "procs/node/node.h"
+
+#define LEASE_NS "kube-node-lease"
+#define LEASE_SECONDS 40
+#define RENEW_BATCH 256 /* Leases renewed in one turn */
+#define VANISH "weft.dev/vanish"
+
+/* --- The table of known nodes ------------------------------------------------------ */
+
+static uint32_t *index_at(struct node *self, uint64_t hash, struct str name)
+{
+	uint32_t mask = self->node_index_cap - 1, i = (uint32_t)hash & mask;
+
+	for (; self->node_index[i]; i = (i + 1) & mask) {
+		struct known_node *n = &self->nodes[self->node_index[i] - 1];
+
+		if (n->hash == hash && str_eq(str_of(n->name), name))
+			break;
+	}
+	return &self->node_index[i];
+}
+
+static void grow_index(struct node *self)
+{
+	free(self->node_index);
+	self->node_index_cap = self->node_index_cap ? self->node_index_cap * 2 : 64;
+	self->node_index = calloc(self->node_index_cap, sizeof(*self->node_index));
+	weft_assert(self->node_index);
+	for (uint32_t i = 0; i < self->nnodes; i++)
+		*index_at(self, self->nodes[i].hash, str_of(self->nodes[i].name)) = i + 1;
+}
+
+static struct known_node *find_node(struct node *self, struct str name)
+{
+	uint32_t at = self->node_index_cap
+			      ? *index_at(self, XXH3_64bits(name.p, name.n), name)
+			      : 0;
+
+	return at ? &self->nodes[at - 1] : NULL;
+}
+
+static struct known_node *want_node(struct node *self, struct str name)
+{
+	struct known_node *n = find_node(self, name);
+
+	if (n)
+		return n;
+	if (self->nnodes * 2 >= self->node_index_cap)
+		grow_index(self);
+	if (self->nnodes == self->nodes_cap) {
+		self->nodes_cap = self->nodes_cap ? self->nodes_cap * 2 : 64;
+		self->nodes = realloc(self->nodes, self->nodes_cap * sizeof(*self->nodes));
+		weft_assert(self->nodes);
+	}
+	n = &self->nodes[self->nnodes++];
+	*n = (struct known_node){.name = strndup(name.p, name.n),
+				 .hash = XXH3_64bits(name.p, name.n)};
+	weft_assert(n->name);
+	*index_at(self, n->hash, name) = self->nnodes;
+	return n;
+}
+
+bool nodes_alive(struct node *self, struct str name)
+{
+	struct known_node *n = find_node(self, name);
+
+	return n && n->present && !n->vanished;
+}
+
+/* --- Status -------------------------------------------------------------------------- */
+
+static const struct {
+	const char *type, *status, *reason, *message;
+} conditions[] = {
+	{"MemoryPressure", "False", "KubeletHasSufficientMemory",
+	 "kubelet has sufficient memory available"},
+	{"DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"},
+	{"PIDPressure", "False", "KubeletHasSufficientPID",
+	 "kubelet has sufficient PID available"},
+	{"Ready", "True", "KubeletReady", "kubelet is posting ready status"},
+};
+
+static void set_conditions(zone *z, value *status)
+{
+	value *list = v_array_at(z, status, "conditions");
+	char now[21];
+	struct str text;
+
+	time_format(clock_wall_s(), now);
+	text = zone_str(z, str_of(now));
+	for (size_t i = 0; i < countof(conditions); i++) {
+		value *condition;
+
+		kube_condition_set(z, list, conditions[i].type, conditions[i].status,
+				   conditions[i].reason, str_of(conditions[i].message),
+				   clock_wall_s(), false);
+		condition = kube_condition(list, conditions[i].type);
+		v_set(z, condition, "lastHeartbeatTime", v_str(text));
+	}
+}
+
+static void set_capacity(struct node *self, value *status)
+{
+	static const struct {
+		const char *resource, *setting, *otherwise;
+	} kinds[] = {
+		{"cpu", "nodes.cpu", "32"},
+		{"ephemeral-storage", "nodes.ephemeralStorage", "1Ti"},
+		{"memory", "nodes.memory", "256Gi"},
+		{"pods", "nodes.pods", "110"},
+	};
+	value map = v_map();
+
+	for (size_t i = 0; i < countof(kinds); i++) {
+		const value *set = v_path(proc_config(self->proc), kinds[i].setting);
+		struct str text = v_as_str(set);
+
+		if (v_is_int(set))
+			text = zone_printf(self->z, "%lld", (long long)v_as_int(set, 0));
+		v_set(self->z, &map, kinds[i].resource,
+		      v_str(text.n ? text : str_of(kinds[i].otherwise)));
+	}
+	if (!v_get(status, "capacity"))
+		v_set(self->z, status, "capacity", map);
+	if (!v_get(status, "allocatable"))
+		v_set(self->z, status, "allocatable", v_copy(self->z, v_get(status, "capacity")));
+}
+
+static void set_addresses(struct node *self, value *status, struct str name)
+{
+	uint32_t ip = address_of_node(name);
+	value list = v_array(), internal = v_map(), host = v_map();
+	zone *z = self->z;
+
+	if (v_len(v_get(status, "addresses")))
+		return;
+	v_set(z, &internal, "type", v_cstr("InternalIP"));
+	v_set(z, &internal, "address",
+	      v_str(zone_printf(z, "%u.%u.%u.%u", ip >> 24, ip >> 16 & 255, ip >> 8 & 255,
+				ip & 255)));
+	v_set(z, &host, "type", v_cstr("Hostname"));
+	v_set(z, &host, "address", v_str(name));
+	v_append(z, &list, internal);
+	v_append(z, &list, host);
+	v_set(z, status, "addresses", list);
+}
+
+/* An id that is always the same for one node. */
+static value stable_id(zone *z, struct str name, uint64_t salt, bool dashes)
+{
+	XXH128_hash_t h = XXH3_128bits_withSeed(name.p, name.n, salt);
+	uint8_t uid[16];
+	char text[37];
+
+	memcpy(uid, &h, 16);
+	uid_format(uid, text);
+	if (dashes)
+		return v_str(zone_str(z, str_of(text)));
+	return v_str(zone_printf(z, "%016llx%016llx", (unsigned long long)h.high64,
+				 (unsigned long long)h.low64));
+}
+
+static void set_info(struct node *self, value *status, struct str name)
+{
+	zone *z = self->z;
+	value info = v_map();
+	struct utsname u;
+
+	if (v_get(v_get(status, "nodeInfo"), "kubeletVersion"))
+		return;
+	uname(&u);
+	v_set(z, &info, "architecture", v_cstr("amd64"));
+	v_set(z, &info, "bootID", stable_id(z, name, 1, true));
+	v_set(z, &info, "containerRuntimeVersion", v_cstr("weft://simulated"));
+	v_set(z, &info, "kernelVersion", v_str(zone_str(z, str_of(u.release))));
+	v_set(z, &info, "kubeProxyVersion", v_cstr(""));
+	v_set(z, &info, "kubeletVersion", v_cstr("v1.37.2"));
+	v_set(z, &info, "machineID", stable_id(z, name, 2, false));
+	v_set(z, &info, "operatingSystem", v_cstr("linux"));
+	v_set(z, &info, "osImage", v_cstr("weft"));
+	v_set(z, &info, "systemUUID", stable_id(z, name, 3, true));
+	v_set(z, status, "nodeInfo", info);
+}
+
+/* What a kubelet posts when it finds its Node without it. */
+static void fill_status(struct node *self, value *status, struct str name)
+{
+	value endpoint = v_map();
+
+	set_addresses(self, status, name);
+	set_capacity(self, status);
+	set_conditions(self->z, status);
+	if (!v_get(status, "daemonEndpoints")) {
+		v_set(self->z, &endpoint, "Port", v_int(10250));
+		v_set(self->z, v_map_at(self->z, status, "daemonEndpoints"), "kubeletEndpoint",
+		      endpoint);
+	}
+	set_info(self, status, name);
+}
+
+/* --- Registration ------------------------------------------------------------------------ */
+
+static void create_node(struct node *self, struct str name)
+{
+	zone *z = self->z;
+	value obj = v_map(), *labels;
+	struct kube_parts parts;
+	struct msg m = {.kind = MSG_create};
+
+	labels = v_map_at(z, v_map_at(z, &obj, "metadata"), "labels");
+	v_set(z, labels, "beta.kubernetes.io/arch", v_cstr("amd64"));
+	v_set(z, labels, "beta.kubernetes.io/os", v_cstr("linux"));
+	v_set(z, labels, "kubernetes.io/arch", v_cstr("amd64"));
+	v_set(z, labels, "kubernetes.io/hostname", v_str(name));
+	v_set(z, labels, "kubernetes.io/os", v_cstr("linux"));
+	v_each_kv(kv, v_path(proc_config(self->proc), "nodes.labels"))
+		v_setn(z, labels, v_as_str(&kv->key), kv->val);
+	v_set(z, &obj, "spec", v_map());
+	fill_status(self, v_map_at(z, &obj, "status"), name);
+	kube_split(z, &obj, &parts);
+	m.create = (struct msg_create){
+		.type = TYPE_NODE,
+		.name = name,
+		.meta = buf_str(&parts.part[PART_META]),
+		.labels = buf_str(&parts.part[PART_LABELS]),
+		.spec = buf_str(&parts.part[PART_SPEC]),
+		.status = buf_str(&parts.part[PART_STATUS]),
+	};
+	while (proc_send(self->proc, &m, NULL, NULL) == WEFT_EAGAIN &&
+	       !proc_stopping(self->proc))
+		proc_flush(self->proc);
+	kube_parts_free(&parts);
+	zone_reset(z);
+}
+
+/* The nodes of the configuration come up once in a process's life: one that is
+ * deleted later stays away. */
+void nodes_register(struct node *self)
+{
+	int64_t count = v_as_int(v_path(proc_config(self->proc), "nodes.count"), 3);
+	struct str prefix = v_as_str(v_path(proc_config(self->proc), "nodes.prefix"));
+	struct cache *c = proc_cache(self->proc);
+	char name[256];
+
+	for (int64_t i = 0; i < count; i++) {
+		bool there;
+
+		snprintf(name, sizeof(name), STR_FMT "%lld",
+			 STR_ARG(prefix.n ? prefix : STR("node-")), (long long)i);
+		if (!proc_mine_name(self->proc, str_of(name)))
+			continue;
+		cache_lock(c);
+		there = cache_find(c, TYPE_NODE, (struct str){0}, str_of(name));
+		cache_unlock(c);
+		if (!there)
+			create_node(self, str_of(name));
+	}
+}
+
+/* --- Looking at Nodes ---------------------------------------------------------------------- */
+
+static void post_status(struct node *self, const struct entry *e, const struct version *v,
+			value *status)
+{
+	struct buf bytes = {0};
+	struct msg m = {.kind = MSG_update};
+
+	fill_status(self, status, entry_name(e));
+	v_encode(&bytes, status);
+	m.update = (struct msg_update){
+		.type = TYPE_NODE,
+		.name = entry_name(e),
+		.uid = {(const char *)e->uid, 16},
+		.rv = v->rv,
+		.mask = 1u << PART_STATUS,
+		.status = buf_str(&bytes),
+	};
+	proc_send(self->proc, &m, NULL, NULL);
+	buf_free(&bytes);
+}
+
+/* A node that is there (again): its pods are looked at. */
+static void queue_pods(struct node *self, struct str name)
+{
+	const struct nodeslot *slot = cache_node(self->c, name);
+
+	for (const struct entry *pod = slot ? cache_first_on_node(self->c, slot) : NULL; pod;
+	     pod = cache_next_on_node(self->c, pod))
+		pods_queue(self, cache_entry_ref(self->c, pod).u);
+}
+
+void nodes_look(struct node *self, const struct entry *e)
+{
+	const struct version *v = cache_live(self->c, e);
+	struct str name = entry_name(e);
+	struct known_node *n;
+	value meta, status;
+	bool was_alive;
+
+	if (!proc_mine_name(self->proc, name))
+		return;
+	was_alive = nodes_alive(self, name);
+	n = want_node(self, name);
+	n->present = v != NULL;
+	if (!v)
+		return;
+	meta = kube_part(self->z, self->c, e, v, PART_META);
+	n->vanished = str_eq(v_get_str(v_get(&meta, "annotations"), VANISH), STR("true"));
+	if (n->vanished)
+		return;
+	if (!was_alive) {
+		n->renew_ns = 0;
+		queue_pods(self, name);
+	}
+	if (v->hot.flags & HOT_READY)
+		return;
+	status = kube_part(self->z, self->c, e, v, PART_STATUS);
+	if (!v_is_map(&status))
+		status = v_map();
+	post_status(self, e, v, &status);
+}
+
+void nodes_resync(struct node *self)
+{
+	struct cache_iter it;
+	const struct entry *e;
+
+	for (uint32_t i = 0; i < self->nnodes; i++)
+		self->nodes[i].present = false;
+	cache_iter_init(&it, self->c, TYPE_NODE, (struct str){0}, (struct str){0}, (struct str){0});
+	while ((e = cache_iter_next(&it)))
+		nodes_look(self, e);
+}
+
+/* --- Leases ------------------------------------------------------------------------------------ */
+
+static value lease_spec(zone *z, const struct known_node *n)
+{
+	value spec = v_map();
+	char now[28];
+
+	time_format_micro(clock_wall_ns(), now);
+	v_set(z, &spec, "holderIdentity", v_cstr(n->name));
+	v_set(z, &spec, "leaseDurationSeconds", v_int(LEASE_SECONDS));
+	v_set(z, &spec, "renewTime", v_str(zone_str(z, str_of(now))));
+	return spec;
+}
+
+static int create_lease(struct node *self, const struct known_node *n, struct str spec)
+{
+	const struct entry *node =
+		cache_find(self->c, TYPE_NODE, (struct str){0}, str_of(n->name));
+	struct buf meta = {0};
+	struct msg m = {.kind = MSG_create};
+	value refs = v_array(), tree = v_map(), owner;
+	int ret;
+
+	if (node) {
+		owner = kube_owner_ref(self->z, self->c, node, false);
+		v_append(self->z, &refs, owner);
+		v_set(self->z, &tree, "ownerReferences", refs);
+		v_encode(&meta, &tree);
+	}
+	m.create = (struct msg_create){
+		.type = TYPE_LEASE,
+		.ns = STR(LEASE_NS),
+		.name = str_of(n->name),
+		.meta = buf_str(&meta),
+		.spec = spec,
+	};
+	ret = proc_send(self->proc, &m, NULL, NULL);
+	buf_free(&meta);
+	return ret;
+}
+
+static int renew(struct node *self, struct known_node *n)
+{
+	value spec = lease_spec(self->z, n);
+	struct buf bytes = {0};
+	struct msg m = {.kind = MSG_update};
+	int ret;
+
+	v_encode(&bytes, &spec);
+	if (!cache_find(self->c, TYPE_LEASE, STR(LEASE_NS), str_of(n->name))) {
+		ret = create_lease(self, n, buf_str(&bytes));
+		buf_free(&bytes);
+		return ret;
+	}
+	m.update = (struct msg_update){
+		.type = TYPE_LEASE,
+		.ns = STR(LEASE_NS),
+		.name = str_of(n->name),
+		.mask = 1u << PART_SPEC,
+		.spec = buf_str(&bytes),
+	};
+	ret = proc_send(self->proc, &m, NULL, NULL);
+	buf_free(&bytes);
+	return ret;
+}
+
+int64_t nodes_turn(struct node *self, int64_t now_ns)
+{
+	int64_t every_ns = v_as_int(v_path(proc_config(self->proc), "nodes.lease"), 10000) * 1000000;
+	int64_t soonest = now_ns + every_ns;
+	struct cache *c = proc_cache(self->proc);
+	uint32_t renewed = 0;
+
+	cache_lock(c);
+	for (uint32_t i = 0; i < self->nnodes; i++) {
+		struct known_node *n = &self->nodes[i];
+
+		if (!n->present || n->vanished)
+			continue;
+		if (n->renew_ns <= now_ns && renewed < RENEW_BATCH && renew(self, n) == 0) {
+			/* The first spreads them over the period. */
+			n->renew_ns = now_ns + (n->renew_ns ? every_ns
+							    : (int64_t)(n->hash % (uint64_t)every_ns) + 1);
+			renewed++;
+		}
+		if (n->renew_ns < soonest)
+			soonest = n->renew_ns;
+	}
+	cache_unlock(c);
+	zone_reset(self->z);
+	return soonest <= now_ns ? now_ns + 10000000 : soonest;
+}
