@@ -117,6 +117,7 @@ struct node {
 	uint32_t *node_index; /* hash table into nodes */
 	uint32_t node_index_cap;
 	bool registered;
+	int64_t lease_due_ns; /* monotonic; nothing to renew before */
 };
 
 #endif

@@ -59,7 +59,7 @@ static void make(struct node *self, struct plan *plan, const struct entry *e,
 	pods_read(self, e, v, false, &p);
 	p.symbolic = true;
 	plan->host_network = v->hot.flags & HOT_HOSTNET;
-	plan->single = v->nholes + KUBELET_HOLES > PLAN_HOLES_MAX || !kubelet_is_new(&p.status);
+	plan->single = v->nholes > PLAN_HOLES_MAX - KUBELET_HOLES || !kubelet_is_new(&p.status);
 	if (!plan->single) {
 		shift_holes(self->z, &p.status);
 		kubelet_advance(&p);

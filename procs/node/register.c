@@ -315,7 +315,7 @@ void nodes_look(struct node *self, const struct entry *e)
 	if (n->vanished)
 		return;
 	if (!was_alive) {
-		n->renew_ns = 0;
+		n->renew_ns = self->lease_due_ns = 0;
 		queue_pods(self, name);
 	}
 	if (v->hot.flags & HOT_READY)
@@ -411,6 +411,8 @@ int64_t nodes_turn(struct node *self, int64_t now_ns)
 	struct cache *c = proc_cache(self->proc);
 	uint32_t renewed = 0;
 
+	if (now_ns < self->lease_due_ns)
+		return self->lease_due_ns;
 	cache_lock(c);
 	for (uint32_t i = 0; i < self->nnodes; i++) {
 		struct known_node *n = &self->nodes[i];
@@ -428,5 +430,6 @@ int64_t nodes_turn(struct node *self, int64_t now_ns)
 	}
 	cache_unlock(c);
 	zone_reset(self->z);
-	return soonest <= now_ns ? now_ns + 10000000 : soonest;
+	self->lease_due_ns = soonest <= now_ns ? now_ns + 10000000 : soonest;
+	return self->lease_due_ns;
 }
