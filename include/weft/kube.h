@@ -132,9 +132,14 @@ void kube_default_template(zone *z, value *template);
 
 /* What admission does to a new pod on a stock cluster: default service account
  * and its projected token volume (with HOLE_UID5 in the volume's name when
- * `holes`, so that pods share it), tolerations for not-ready and unreachable,
- * priority from its class (`priority_value` found by the caller), and so on. */
+ * `holes`, so that pods share it; else the name comes from metadata.uid),
+ * tolerations for not-ready and unreachable, and priority.  A priority class
+ * other than the two built-in ones is looked up by the caller, who sets
+ * spec.priority and spec.preemptionPolicy before. */
 void kube_admit_pod(zone *z, value *pod, bool holes);
+/* The same for a new object of any kind (pods without holes): nodes get the
+ * taint not-ready, volumes and claims their finalizers. */
+void kube_admit(zone *z, const struct kube_resource *r, value *obj);
 
 /* Validation; errors are added.  `old` is NULL on create.  `sub` is "" or the
  * subresource that is written ("status"). */
@@ -143,9 +148,16 @@ void kube_validate(zone *z, const struct kube_resource *r, const value *obj, con
 
 /* The strategy step of a create or update: what a client may not set is reset
  * (status on create; metadata of the system; status on update, spec on a status
- * update).  *bump is set when metadata.generation has to rise. */
+ * update).  The caller has set metadata.uid before a create (a Job's selector
+ * holds it).  *bump is set when metadata.generation has to rise; it is counted
+ * in *obj already.  *obj may share parts with *old afterwards.
+ * The order of a write: kube_check, kube_default, kube_admit (create),
+ * kube_prepare, kube_validate. */
 void kube_prepare(zone *z, const struct kube_resource *r, value *obj, const value *old,
 		  struct str sub, bool *bump);
+/* May a PUT of an absent object create it?  Must a PUT name a resourceVersion? */
+bool kube_creates_on_update(uint16_t type);
+bool kube_update_needs_version(uint16_t type);
 
 /* Between versions of one kind (HorizontalPodAutoscaler v1 and v2, Event). */
 int kube_convert(zone *z, const struct kube_resource *from, const struct kube_resource *to,
