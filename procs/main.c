@@ -1,4 +1,138 @@
-int main(void)
+/* main.c - the one executable: a command of the user's, or (by its title,
+ * "weft: replicaset/1") a process that the supervisor started. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+
+#include "procs/supervisor/commands.h"
+
+#define VERSION "0.1.0"
+#define TITLE "weft: "
+
+static int command_version(int argc, char **argv);
+static int command_help(int argc, char **argv);
+
+static const struct command commands[] = {
+	{"up", command_up, "[-c CONFIG.yaml] [--data DIR] [--nodes N] [--listen ADDR:PORT]",
+	 "run a cluster in the foreground",
+	 "Starts every process and prints one line, `ready` with the address and the path of a\n"
+	 "kubeconfig, once it serves.  Ctrl-C or SIGTERM stops it in order; what was acknowledged\n"
+	 "is there when it is started again on the same directory.\n\n"
+	 "  -c, --config FILE   configuration; `weft help config` shows every key\n"
+	 "  --data DIR          directory of everything that lasts; default /var/lib/weft for root,\n"
+	 "                      $XDG_DATA_HOME/weft for others\n"
+	 "  --nodes N           simulated nodes (default 3)\n"
+	 "  --listen ADDR:PORT  of the API (default 127.0.0.1:6443); port 0 picks a free one\n"},
+	{"status", command_status, "[--data DIR] [--json]", "show the processes of a cluster",
+	 "Exit status 0 if all run, 1 if one is starting, or no cluster runs.\n"},
+	{"top", command_top, "[--data DIR] [-n COUNT]", "the same, live, with rates and memory",
+	 "Only maps the segments, so it works while a process hangs.  -n COUNT ends it after so\n"
+	 "many pages.\n"},
+	{"scale", command_scale, "[--data DIR] PROCESS=N", "change how many processes of a kind run",
+	 "While the cluster runs: `weft scale replicaset=4`.  Returns when the new number is in force.\n"},
+	{"version", command_version, "", "print the version", ""},
+	{"help", command_help, "[COMMAND | config]", "explain a command, or the configuration", ""},
+};
+
+int command_usage(const char *command, const char *fmt, ...)
 {
+	va_list ap;
+
+	fprintf(stderr, "weft: ");
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, " (see `weft help%s%s`)\n", command ? " " : "", command ? command : "");
 	return 2;
+}
+
+int command_failed(const struct err *e)
+{
+	fprintf(stderr, "weft: %s\n", e->msg);
+	return 1;
+}
+
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < countof(commands); i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+static int command_version(int argc, char **argv)
+{
+	if (argc > 1)
+		return command_usage("version", "'%s' is not expected", argv[1]);
+	printf("weft " VERSION " (build %016llx)\n", (unsigned long long)weft_build_id());
+	return 0;
+}
+
+static void list_commands(FILE *out)
+{
+	fprintf(out, "usage: weft COMMAND [ARGUMENTS]\n\n"
+		     "Kubernetes' workload controllers on one machine; kubectl is the client.\n\n");
+	for (size_t i = 0; i < countof(commands); i++)
+		fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].brief);
+	fprintf(out, "\n`weft help COMMAND` says more; `weft help config` prints every configuration key.\n");
+}
+
+static int command_help(int argc, char **argv)
+{
+	const struct command *c;
+
+	if (argc < 2) {
+		list_commands(stdout);
+		return 0;
+	}
+	if (strcmp(argv[1], "config") == 0) {
+		struct buf out = {0};
+
+		config_print(&out);
+		fwrite(out.p, 1, out.n, stdout);
+		buf_free(&out);
+		return 0;
+	}
+	c = find_command(argv[1]);
+	if (!c)
+		return command_usage(NULL, "there is no command '%s'", argv[1]);
+	printf("usage: weft %s %s\n\n%c%s.\n%s%s", c->name, c->usage, c->brief[0] - 'a' + 'A',
+	       c->brief + 1, *c->help ? "\n" : "", c->help);
+	return 0;
+}
+
+/* "weft: replicaset/1": run that process. */
+static int run_process(const char *title)
+{
+	const char *name = title + strlen(TITLE);
+	int kind = proc_kind_by_name((struct str){name, (uint32_t)strcspn(name, "/")});
+	char comm[16];
+
+	if (kind < 0 || !proc_kind_info((enum proc_kind)kind)->main) {
+		log_error("there is no process '%s' in this build", name);
+		return 2;
+	}
+	snprintf(comm, sizeof(comm), "weft:%s", name);
+	prctl(PR_SET_NAME, comm);
+	return proc_kind_info((enum proc_kind)kind)->main();
+}
+
+int main(int argc, char **argv)
+{
+	const struct command *c;
+
+	if (argc > 0 && strncmp(argv[0], TITLE, strlen(TITLE)) == 0)
+		return run_process(argv[0]);
+	if (argc < 2) {
+		list_commands(stderr);
+		return 2;
+	}
+	c = find_command(argv[1]);
+	if (!c && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
+		c = find_command("help");
+	if (!c && strcmp(argv[1], "--version") == 0)
+		c = find_command("version");
+	if (!c)
+		return command_usage(NULL, "there is no command '%s'", argv[1]);
+	return c->run(argc - 1, argv + 1);
 }

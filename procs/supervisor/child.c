@@ -1,0 +1,329 @@
+/* child.c - one process after another in a slot: segments, fork and exec, end. */
+#include "procs/supervisor/supervisor.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SHORT_LIFE_NS INT64_C(1000000000)
+#define BACKOFF_FIRST_NS (50 * INT64_C(1000000))
+#define BACKOFF_MAX_NS (10 * INT64_C(1000000000))
+#define EXIT_HOPELESS 2 /* a process that would fail the same way again */
+
+const char *child_name(const struct child *c, char out[32])
+{
+	snprintf(out, 32, "%s/%u", proc_kind_info(c->kind)->name, c->shard);
+	return out;
+}
+
+bool child_alive(const struct child *c)
+{
+	return c->state == CHILD_STARTING || c->state == CHILD_RUNNING ||
+	       c->state == CHILD_STOPPING;
+}
+
+struct child *child_find(struct supervisor *s, enum proc_kind kind, uint32_t shard)
+{
+	for (uint32_t i = 0; i < PROC_SLOTS; i++)
+		if (s->child[i].state != CHILD_FREE && s->child[i].kind == kind &&
+		    s->child[i].shard == shard)
+			return &s->child[i];
+	return NULL;
+}
+
+const struct proc_segment *child_segment(const struct child *c)
+{
+	return c->has_segments ? (const struct proc_segment *)c->proc.base : NULL;
+}
+
+void child_signal(struct supervisor *s, struct child *c, int sig)
+{
+	/* The pidfd names exactly this process, whatever became of its pid. */
+	if (child_alive(c) && c->pidfd >= 0)
+		syscall(SYS_pidfd_send_signal, c->pidfd, sig, NULL, 0);
+}
+
+void child_stop(struct supervisor *s, struct child *c, int64_t within_ms)
+{
+	if (!child_alive(c) || c->state == CHILD_STOPPING)
+		return;
+	c->state = CHILD_STOPPING;
+	c->kill_ns = s->now + within_ms * 1000000;
+	/* A stopped process must be able to see the signal. */
+	child_signal(s, c, SIGTERM);
+	child_signal(s, c, SIGCONT);
+}
+
+/* --- Segments ------------------------------------------------------------------- */
+
+static void drop_segments(struct supervisor *s, struct child *c)
+{
+	struct err e;
+
+	if (!c->has_segments)
+		return;
+	c->has_segments = false;
+	seg_unlink(c->proc.name, &e);
+	seg_close(&c->proc);
+	if (c->kind == PROC_STORE)
+		return;
+	seg_unlink(c->inbox.name, &e);
+	seg_close(&c->inbox);
+}
+
+static int make_segments(struct supervisor *s, struct child *c, struct err *e)
+{
+	const struct proc_kind_info *k = proc_kind_info(c->kind);
+	char name[SEG_NAME_MAX];
+	size_t bytes = proc_segment_bytes(k->ring_out);
+	int rc;
+
+	proc_name_proc(name, s->dir.cluster, c->slot, c->incarnation);
+	rc = seg_create(&c->proc, name, SEG_PROC, proc_layout_proc(), bytes, bytes, e);
+	if (rc)
+		return rc;
+	ring_init(&((struct proc_segment *)c->proc.base)->out, k->ring_out);
+	if (c->kind == PROC_STORE) {
+		c->has_segments = true;
+		return 0;
+	}
+	bytes = inbox_segment_bytes(k->ring_in);
+	proc_name_inbox(name, s->dir.cluster, c->slot, c->incarnation);
+	rc = seg_create(&c->inbox, name, SEG_INBOX, proc_layout_inbox(), bytes, bytes, e);
+	if (rc) {
+		seg_unlink(c->proc.name, NULL);
+		seg_close(&c->proc);
+		return rc;
+	}
+	ring_init(&((struct inbox_segment *)c->inbox.base)->out, k->ring_in);
+	c->has_segments = true;
+	return 0;
+}
+
+/* --- fork and exec --------------------------------------------------------------------- */
+
+/* In the new process, between fork and exec. */
+static _Noreturn void become(struct supervisor *s, struct child *c, pid_t parent, int output)
+{
+	char title[48], name[32], slot[16], cluster[24], supervisor[16];
+	char *argv[] = {title, NULL};
+	int null = open("/dev/null", O_RDONLY);
+	sigset_t none;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
+	signal(SIGINT, SIG_IGN); /* Ctrl-C is the supervisor's to handle */
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	dup2(null, STDIN_FILENO);
+	dup2(output, STDOUT_FILENO);
+	dup2(output, STDERR_FILENO);
+	snprintf(title, sizeof(title), "weft: %s", child_name(c, name));
+	snprintf(slot, sizeof(slot), "%u", c->slot);
+	snprintf(cluster, sizeof(cluster), "%016llx", (unsigned long long)s->dir.cluster);
+	snprintf(supervisor, sizeof(supervisor), "%d", (int)parent);
+	setenv("WEFT_SLOT", slot, 1);
+	setenv("WEFT_CLUSTER", cluster, 1);
+	setenv("WEFT_SUPERVISOR", supervisor, 1);
+	setenv("WEFT_LOG", zone_printf(s->config.z, STR_FMT "%c", STR_ARG(s->config.log_level), 0).p,
+	       0);
+	execv("/proc/self/exe", argv);
+	dprintf(STDERR_FILENO, "error cannot run /proc/self/exe: %s\n", strerror(errno));
+	_exit(127);
+}
+
+static int spawn(struct supervisor *s, struct child *c, struct err *e)
+{
+	pid_t parent = getpid();
+	int output[2];
+
+	if (pipe2(output, O_CLOEXEC) < 0)
+		return err_errno(e, errno, "pipe");
+	c->pid = fork();
+	if (c->pid < 0) {
+		int saved = errno;
+
+		close(output[0]);
+		close(output[1]);
+		return err_errno(e, saved, "fork");
+	}
+	if (c->pid == 0)
+		become(s, c, parent, output[1]);
+	close(output[1]);
+	fcntl(output[0], F_SETFL, O_NONBLOCK);
+	c->log_fd = output[0];
+	c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
+	supervisor_watch(s, c->log_fd, FROM_LOG, c->slot);
+	if (c->pidfd >= 0)
+		supervisor_watch(s, c->pidfd, FROM_PIDFD, c->slot);
+	return 0;
+}
+
+/* Fill in the control segment's slot; the state comes last. */
+static void publish_slot(struct supervisor *s, struct child *c)
+{
+	struct slot *slot = &s->control->slots[c->slot];
+
+	slot->kind = c->kind;
+	slot->shard = c->shard;
+	slot->ring_out = proc_kind_info(c->kind)->ring_out;
+	slot->ring_in = proc_kind_info(c->kind)->ring_in;
+	atomic_store_explicit(&slot->incarnation, c->incarnation, memory_order_relaxed);
+	atomic_store_explicit(&slot->started_ns, s->now, memory_order_relaxed);
+	/* [control.R1] pairs with [control.A1]. */
+	atomic_store_explicit(&slot->state, SLOT_STARTING, memory_order_release);
+}
+
+static void set_slot_state(struct supervisor *s, struct child *c, enum slot_state state)
+{
+	/* [control.R1] pairs with [control.A1]. */
+	atomic_store_explicit(&s->control->slots[c->slot].state, state, memory_order_release);
+}
+
+void child_restart(struct supervisor *s, struct child *c)
+{
+	char name[32];
+	struct err e = {0};
+
+	drop_segments(s, c);
+	c->incarnation++;
+	c->state = CHILD_STARTING;
+	c->was_ready = c->killed = false;
+	c->beat = 0;
+	c->started_ns = c->beat_seen_ns = s->now;
+	if (make_segments(s, c, &e) || (publish_slot(s, c), spawn(s, c, &e))) {
+		logs_say(s, LOG_ERROR, "cannot start %s: %s; trying again in a second",
+			 child_name(c, name), e.msg);
+		c->state = CHILD_WAITING;
+		c->next_ns = s->now + 1000000000;
+		set_slot_state(s, c, SLOT_DEAD);
+		supervisor_changed(s);
+		return;
+	}
+	atomic_store_explicit(&s->control->slots[c->slot].pid, c->pid, memory_order_relaxed);
+	supervisor_changed(s);
+	datadir_note_children(s);
+}
+
+bool child_start(struct supervisor *s, enum proc_kind kind, uint32_t shard)
+{
+	uint32_t i = kind == PROC_STORE ? STORE_SLOT : STORE_SLOT + 1;
+	struct child *c;
+
+	while (i < PROC_SLOTS && s->child[i].state != CHILD_FREE)
+		i++;
+	if (i == PROC_SLOTS) {
+		logs_say(s, LOG_ERROR, "no slot left for another process (%d are in use)",
+			 PROC_SLOTS);
+		return false;
+	}
+	c = &s->child[i];
+	/* Incarnations of a slot rise through all who ever had it. */
+	*c = (struct child){.kind = kind, .shard = shard, .slot = i, .pidfd = -1, .log_fd = -1,
+			    .incarnation = c->incarnation};
+	atomic_store_explicit(&s->control->slots[i].restarts, 0, memory_order_relaxed);
+	child_restart(s, c);
+	return true;
+}
+
+/* --- The end of a process ---------------------------------------------------------------- */
+
+void child_free(struct supervisor *s, struct child *c)
+{
+	set_slot_state(s, c, SLOT_FREE);
+	drop_segments(s, c);
+	buf_free(&c->line);
+	c->state = CHILD_FREE;
+	c->leaving = false;
+	supervisor_changed(s);
+}
+
+static void tell_end(struct supervisor *s, struct child *c, int status)
+{
+	char name[32];
+
+	child_name(c, name);
+	if (c->state == CHILD_STOPPING)
+		logs_say(s, LOG_INFO, "%s (pid %d) stopped", name, (int)c->pid);
+	else if (WIFSIGNALED(status))
+		logs_say(s, c->killed ? LOG_INFO : LOG_WARN, "%s (pid %d) was killed by signal %d",
+			 name, (int)c->pid, WTERMSIG(status));
+	else
+		logs_say(s, LOG_WARN, "%s (pid %d) ended with status %d", name, (int)c->pid,
+			 WEXITSTATUS(status));
+}
+
+/* The first restart is at once; after short lives there is a pause. */
+static void plan_restart(struct supervisor *s, struct child *c)
+{
+	int64_t pause = BACKOFF_FIRST_NS;
+
+	if (c->was_ready && s->now - c->started_ns >= SHORT_LIFE_NS)
+		c->failures = 0;
+	for (unsigned i = 1; i < c->failures && pause < BACKOFF_MAX_NS; i++)
+		pause *= 2;
+	if (pause > BACKOFF_MAX_NS)
+		pause = BACKOFF_MAX_NS;
+	c->next_ns = c->failures ? s->now + pause : s->now;
+	c->failures++;
+	atomic_fetch_add_explicit(&s->control->slots[c->slot].restarts, 1, memory_order_relaxed);
+}
+
+/* Can nothing good come of starting it again?  Only before the cluster serves:
+ * later, what it needs may come back. */
+static bool hopeless(struct supervisor *s, struct child *c, int status)
+{
+	if (s->serving || !WIFEXITED(status))
+		return false;
+	return WEXITSTATUS(status) == EXIT_HOPELESS || (c->kind == PROC_STORE && !s->started);
+}
+
+static void store_ended(struct supervisor *s)
+{
+	char name[SEG_NAME_MAX];
+	struct err e;
+
+	atomic_store_explicit(&s->control->store_up, 0, memory_order_release);
+	/* One that it was about to make. */
+	proc_name_cache(name, s->dir.cluster, atomic_load(&s->control->generation) + 1);
+	seg_unlink(name, &e);
+}
+
+void child_ended(struct supervisor *s, struct child *c)
+{
+	enum child_state was = c->state;
+	char name[32];
+	int status;
+
+	if (!child_alive(c) || waitpid(c->pid, &status, WNOHANG) != c->pid)
+		return;
+	logs_read(s, c);
+	logs_end(s, c);
+	tell_end(s, c, status);
+	if (c->pidfd >= 0)
+		close(c->pidfd);
+	c->pidfd = -1;
+	c->ended_ns = s->now;
+	atomic_store_explicit(&s->control->slots[c->slot].pid, 0, memory_order_relaxed);
+	set_slot_state(s, c, SLOT_DEAD);
+	if (c->kind == PROC_STORE)
+		store_ended(s);
+	if (was == CHILD_STOPPING || s->stop) {
+		child_free(s, c);
+		return;
+	}
+	c->state = c->kind == PROC_STORE ? CHILD_WAITING : CHILD_DRAINING;
+	plan_restart(s, c);
+	supervisor_changed(s);
+	if (hopeless(s, c, status)) {
+		logs_say(s, LOG_ERROR, "%s cannot start; its last words are in %s/log",
+			 child_name(c, name), s->dir.path);
+		supervisor_stop(s, 1);
+	}
+}

@@ -1,0 +1,702 @@
+/* config.c - the table of configuration keys, and reading a file by it. */
+#include "procs/supervisor/config.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "weft/json.h"
+
+enum key_type {
+	KEY_COUNT,  /* a whole number, min..max */
+	KEY_TEXT,
+	KEY_SIZE,   /* "16Gi", "64Mi", or bytes; becomes bytes */
+	KEY_TIME,   /* "10s", "250ms", "1h", or seconds; becomes ms */
+	KEY_LISTEN, /* address:port, or empty */
+	KEY_CIDR,   /* 10.128.0.0/9 */
+	KEY_CHOICE, /* one of `choices`, separated by | */
+};
+
+struct key {
+	const char *path;   /* "[]": each element of a list; last ".*": any key */
+	enum key_type type;
+	const char *absent; /* default; NULL: none */
+	int64_t min, max;
+	const char *choices;
+	const char *help;
+};
+
+#define MANY 1000000
+
+/* In the order of the printed file; keys of one section stand together. */
+static const struct key keys[] = {
+	{"data", KEY_TEXT, "", 0, 0, NULL,
+	 "directory of everything that lasts; empty: /var/lib/weft for root, else "
+	 "$XDG_DATA_HOME/weft"},
+	{"listen", KEY_LISTEN, "127.0.0.1:6443", 0, 0, NULL,
+	 "address and port of the API (TLS); port 0 picks a free one"},
+	{"listenPlain", KEY_LISTEN, "", 0, 0, NULL,
+	 "the same without TLS or authentication, on loopback only; empty: off"},
+#define X(N, name, n, o, i, s)                                                \
+	{"processes." #name, KEY_COUNT, #n, PROC_##N <= PROC_CHECKPOINT ? 1 : 0, \
+	 PROC_##N <= PROC_CHECKPOINT ? 1 : 32, NULL, "how many " #name " processes run"},
+	PROC_KINDS(X)
+#undef X
+	{"nodes.count", KEY_COUNT, "3", 0, MANY, NULL, "simulated nodes"},
+	{"nodes.prefix", KEY_TEXT, "node-", 0, 0, NULL, "their names: this and a number from 0"},
+	{"nodes.cpu", KEY_TEXT, "32", 0, 0, NULL, "capacity of each, as Kubernetes quantities"},
+	{"nodes.memory", KEY_TEXT, "256Gi", 0, 0, NULL, "memory of each"},
+	{"nodes.ephemeralStorage", KEY_TEXT, "1Ti", 0, 0, NULL, "ephemeral-storage of each"},
+	{"nodes.pods", KEY_COUNT, "110", 1, MANY, NULL, "pods that fit on each"},
+	{"nodes.lease", KEY_TIME, "10s", 100, 3600000, NULL, "how often each renews its Lease"},
+	{"nodes.labels.*", KEY_TEXT, NULL, 0, 0, NULL, "labels that all of them have"},
+	{"nodes.rules[].image", KEY_TEXT, NULL, 0, 0, NULL,
+	 "for containers whose image matches this pattern (* and ?)"},
+	{"nodes.rules[].namespace", KEY_TEXT, NULL, 0, 0, NULL, "and pods of this namespace"},
+	{"nodes.rules[].labels.*", KEY_TEXT, NULL, 0, 0, NULL, "and with these labels:"},
+	{"nodes.rules[].start", KEY_TIME, NULL, 0, 86400000, NULL,
+	 "how long the container takes to start"},
+	{"nodes.rules[].ready", KEY_TIME, NULL, 0, 86400000, NULL, "then to become ready"},
+	{"nodes.rules[].run", KEY_TIME, NULL, 0, 31622400000, NULL,
+	 "how long it runs; absent: for ever, in a Job's pod not at all"},
+	{"nodes.rules[].exitCode", KEY_COUNT, NULL, 0, 255, NULL, "with which exit code it ends"},
+	{"nodes.rules[].pull", KEY_CHOICE, NULL, 0, 0, "ok|error",
+	 "whether its image can be pulled"},
+	{"pods.cidr", KEY_CIDR, "10.128.0.0/9", 0, 0, NULL, "range of the pods' addresses"},
+	{"services.cidr", KEY_CIDR, "10.96.0.0/12", 0, 0, NULL, "range of Services' addresses"},
+	{"cache.max", KEY_SIZE, "16Gi", 16 << 20, INT64_C(64) << 30, NULL,
+	 "the object cache may grow to this"},
+	{"cache.first", KEY_SIZE, "2Mi", 1 << 20, INT64_C(64) << 30, NULL,
+	 "memory that it reserves at start"},
+	{"cache.journalMin", KEY_COUNT, "65536", 1024, INT64_C(1) << 30, NULL,
+	 "changes that a watch can always go back"},
+	{"cache.journalMax", KEY_COUNT, "1048576", 1024, INT64_C(1) << 30, NULL,
+	 "and at most, with many objects"},
+	{"log.segment", KEY_SIZE, "16Mi", 1 << 20, INT64_C(1) << 30, NULL,
+	 "size of the log's files"},
+	{"durability.events", KEY_CHOICE, "memory", 0, 0, "sync|memory",
+	 "whether a write is on disk before it is acknowledged, by resource"},
+	{"durability.leases.coordination.k8s.io", KEY_CHOICE, "memory", 0, 0, "sync|memory",
+	 "(all others: sync)"},
+	{"durability.*", KEY_CHOICE, NULL, 0, 0, "sync|memory", "any other resource, as plural.group"},
+	{"events.perSecond", KEY_COUNT, "2000", 1, MANY, NULL,
+	 "Events that one process may record, on average"},
+	{"events.burst", KEY_COUNT, "5000", 1, MANY, NULL, "and at once"},
+	{"events.ttl", KEY_TIME, "1h", 1000, 31622400000, NULL, "how long an Event is kept"},
+	{"supervisor.stallAfter", KEY_TIME, "5s", 500, 3600000, NULL,
+	 "a process that shows no life for this long is killed and started again"},
+	{"supervisor.stopWithin", KEY_TIME, "30s", 1000, 3600000, NULL,
+	 "how long the store may take to stop before it is killed"},
+	{"supervisor.logLevel", KEY_CHOICE, "info", 0, 0, "debug|info|warn|error",
+	 "what goes into DATA/log"},
+};
+
+/* --- Texts to numbers ---------------------------------------------------------------- */
+
+struct unit {
+	const char *suffix;
+	int64_t factor;
+};
+
+/* "<digits>[.<digits>]<suffix>" times the suffix's factor; false if malformed. */
+static bool scaled(struct str text, const struct unit *units, size_t n, int64_t *out)
+{
+	char copy[32], *end;
+	double d;
+
+	if (!text.n || text.n >= sizeof(copy) || text.p[0] < '0' || text.p[0] > '9')
+		return false;
+	memcpy(copy, text.p, text.n);
+	copy[text.n] = 0;
+	d = strtod(copy, &end);
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(end, units[i].suffix) != 0)
+			continue;
+		d *= (double)units[i].factor;
+		if (d > 9e18)
+			return false;
+		*out = (int64_t)(d + 0.5);
+		return true;
+	}
+	return false;
+}
+
+static bool read_size(struct str text, int64_t *bytes)
+{
+	static const struct unit units[] = {
+		{"", 1},	 {"Ki", 1 << 10},   {"Mi", 1 << 20}, {"Gi", 1 << 30},
+		{"Ti", INT64_C(1) << 40}, {"k", 1000}, {"M", 1000000}, {"G", 1000000000},
+	};
+
+	return scaled(text, units, countof(units), bytes);
+}
+
+static bool read_time(struct str text, int64_t *ms)
+{
+	static const struct unit units[] = {
+		{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {"", 1000},
+	};
+
+	return scaled(text, units, countof(units), ms);
+}
+
+bool config_listen_split(struct str text, struct str *host, uint16_t *port)
+{
+	uint32_t at = text.n, value = 0;
+
+	while (at && text.p[at - 1] != ':')
+		at--;
+	if (!at || at == text.n || text.n - at > 5)
+		return false;
+	for (uint32_t i = at; i < text.n; i++) {
+		if (text.p[i] < '0' || text.p[i] > '9')
+			return false;
+		value = value * 10 + (uint32_t)(text.p[i] - '0');
+	}
+	*host = (struct str){text.p, at - 1};
+	if (host->n >= 2 && host->p[0] == '[' && host->p[host->n - 1] == ']')
+		*host = (struct str){host->p + 1, host->n - 2};
+	*port = (uint16_t)value;
+	return value <= UINT16_MAX;
+}
+
+static bool is_address(struct str host)
+{
+	char copy[64];
+	struct in6_addr any;
+
+	if (!host.n || host.n >= sizeof(copy))
+		return false;
+	memcpy(copy, host.p, host.n);
+	copy[host.n] = 0;
+	return inet_pton(AF_INET, copy, &any) == 1 || inet_pton(AF_INET6, copy, &any) == 1;
+}
+
+static bool is_cidr(struct str text)
+{
+	char copy[32], *slash, *end;
+	struct in_addr any;
+	long bits;
+
+	if (!text.n || text.n >= sizeof(copy))
+		return false;
+	memcpy(copy, text.p, text.n);
+	copy[text.n] = 0;
+	slash = strchr(copy, '/');
+	if (!slash || slash[1] < '0' || slash[1] > '9')
+		return false;
+	*slash = 0;
+	bits = strtol(slash + 1, &end, 10);
+	return !*end && bits >= 4 && bits <= 30 && inet_pton(AF_INET, copy, &any) == 1;
+}
+
+static bool is_choice(const char *choices, struct str text)
+{
+	const char *at = choices;
+
+	while (*at) {
+		size_t n = strcspn(at, "|");
+
+		if (n == text.n && memcmp(at, text.p, n) == 0)
+			return true;
+		at += n + (at[n] == '|');
+	}
+	return false;
+}
+
+/* --- One value by its key ------------------------------------------------------------------ */
+
+static int check_listen(struct str text, struct err *e)
+{
+	struct str host;
+	uint16_t port;
+
+	if (!text.n)
+		return 0;
+	if (!config_listen_split(text, &host, &port) || !is_address(host))
+		return err_set(e, WEFT_EINVAL,
+			       "'" STR_FMT "' is not an address and port, such as 127.0.0.1:6443",
+			       STR_ARG(text));
+	return 0;
+}
+
+static int check_range(const struct key *k, int64_t n, const char *unit, struct err *e)
+{
+	if (n >= k->min && n <= k->max)
+		return 0;
+	return err_set(e, WEFT_EINVAL, "%lld%s is out of range (%lld to %lld)", (long long)n, unit,
+		       (long long)k->min, (long long)k->max);
+}
+
+/* A scalar as the text that stood in the file. */
+static bool scalar_text(zone *z, const value *v, struct str *text)
+{
+	switch (v->type) {
+	case MSGPACK_OBJECT_STR:
+		*text = v_as_str(v);
+		return true;
+	case MSGPACK_OBJECT_BOOLEAN:
+		*text = v_as_bool(v, false) ? STR("true") : STR("false");
+		return true;
+	case MSGPACK_OBJECT_POSITIVE_INTEGER:
+	case MSGPACK_OBJECT_NEGATIVE_INTEGER:
+		*text = zone_printf(z, "%lld", (long long)v_as_int(v, 0));
+		return true;
+	case MSGPACK_OBJECT_FLOAT32:
+	case MSGPACK_OBJECT_FLOAT64:
+		*text = zone_printf(z, "%g", v->via.f64);
+		return true;
+	case MSGPACK_OBJECT_NIL:
+		*text = STR("");
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Check *v by its key and bring it into the form that children get. */
+static int convert(zone *z, const struct key *k, value *v, struct err *e)
+{
+	struct str text;
+	int64_t n = 0;
+
+	if (!scalar_text(z, v, &text))
+		return err_set(e, WEFT_EINVAL, "a single value is expected here");
+	switch (k->type) {
+	case KEY_TEXT:
+		break;
+	case KEY_COUNT:
+		if (!v_is_int(v))
+			return err_set(e, WEFT_EINVAL, "'" STR_FMT "' is not a whole number",
+				       STR_ARG(text));
+		return check_range(k, v_as_int(v, 0), "", e);
+	case KEY_SIZE:
+		if (!read_size(text, &n))
+			return err_set(e, WEFT_EINVAL, "'" STR_FMT "' is not a size, such as 64Mi",
+				       STR_ARG(text));
+		*v = v_int(n);
+		return check_range(k, n, " bytes", e);
+	case KEY_TIME:
+		if (!read_time(text, &n))
+			return err_set(e, WEFT_EINVAL, "'" STR_FMT "' is not a time, such as 10s",
+				       STR_ARG(text));
+		*v = v_int(n);
+		return check_range(k, n, " ms", e);
+	case KEY_LISTEN:
+		if (check_listen(text, e))
+			return WEFT_EINVAL;
+		break;
+	case KEY_CIDR:
+		if (!is_cidr(text))
+			return err_set(e, WEFT_EINVAL,
+				       "'" STR_FMT "' is not a range of IPv4 addresses, such as "
+				       "10.128.0.0/9",
+				       STR_ARG(text));
+		break;
+	case KEY_CHOICE:
+		if (!is_choice(k->choices, text))
+			return err_set(e, WEFT_EINVAL, "'" STR_FMT "' is none of %s", STR_ARG(text),
+				       k->choices);
+		break;
+	}
+	*v = v_str(text);
+	return 0;
+}
+
+/* --- Keys ------------------------------------------------------------------------------------ */
+
+enum match { MATCH_NONE, MATCH_SECTION, MATCH_KEY };
+
+/* Is `path` the key `pattern`, or a section above it?  The ends of elements
+ * ("[3]") match "[]"; a last "*" matches whatever is left. */
+static enum match match_path(const char *pattern, struct str path)
+{
+	uint32_t i = 0;
+
+	for (; *pattern && i < path.n; pattern++) {
+		if (pattern[0] == '*' && !pattern[1])
+			return MATCH_KEY;
+		if (pattern[0] == '[' && path.p[i] == '[') {
+			while (i < path.n && path.p[i] != ']')
+				i++;
+			i += i < path.n;
+			pattern++;
+			continue;
+		}
+		if (*pattern != path.p[i++])
+			return MATCH_NONE;
+	}
+	if (i < path.n)
+		return MATCH_NONE;
+	if (!*pattern)
+		return MATCH_KEY;
+	return *pattern == '.' || *pattern == '[' ? MATCH_SECTION : MATCH_NONE;
+}
+
+static const struct key *find_key(struct str path, enum match *best)
+{
+	const struct key *found = NULL;
+
+	*best = MATCH_NONE;
+	for (size_t i = 0; i < countof(keys); i++) {
+		enum match m = match_path(keys[i].path, path);
+
+		if (m > *best) {
+			*best = m;
+			found = &keys[i];
+		}
+	}
+	return found;
+}
+
+/* How many single-character changes make `a` into `b` (both short). */
+static unsigned distance(struct str a, struct str b)
+{
+	unsigned row[64], diagonal, up;
+
+	if (a.n >= countof(row) || b.n >= countof(row))
+		return UINT32_MAX;
+	for (unsigned j = 0; j <= b.n; j++)
+		row[j] = j;
+	for (unsigned i = 1; i <= a.n; i++) {
+		diagonal = row[0];
+		row[0] = i;
+		for (unsigned j = 1; j <= b.n; j++) {
+			up = row[j];
+			row[j] = a.p[i - 1] == b.p[j - 1] ? diagonal : diagonal + 1;
+			if (row[j] > up + 1)
+				row[j] = up + 1;
+			if (row[j] > row[j - 1] + 1)
+				row[j] = row[j - 1] + 1;
+			diagonal = up;
+		}
+	}
+	return row[b.n];
+}
+
+/* The key that was probably meant, or NULL. */
+static const char *nearest_key(struct str path)
+{
+	const char *best = NULL;
+	unsigned least = 4;
+
+	for (size_t i = 0; i < countof(keys); i++) {
+		unsigned d = distance(path, str_of(keys[i].path));
+
+		if (d < least) {
+			least = d;
+			best = keys[i].path;
+		}
+	}
+	return best;
+}
+
+/* --- Reading a file ------------------------------------------------------------------------------ */
+
+struct reading {
+	struct config *c;
+	const char *name;
+	struct err *e;
+	struct place {
+		struct str path;
+		unsigned line;
+	} *places;
+	uint32_t nplaces;
+	int rc;
+};
+
+static void note_place(void *arg, struct str path, unsigned line)
+{
+	struct reading *r = arg;
+	struct place *more = realloc(r->places, (r->nplaces + 1) * sizeof(*more));
+
+	if (!more)
+		weft_fatal("out of memory for the configuration");
+	r->places = more;
+	r->places[r->nplaces++] = (struct place){zone_str(r->c->z, path), line};
+}
+
+static unsigned line_of(const struct reading *r, struct str path)
+{
+	for (uint32_t i = 0; i < r->nplaces; i++)
+		if (str_eq(r->places[i].path, path))
+			return r->places[i].line;
+	return 1;
+}
+
+static int unknown_key(struct reading *r, struct str path)
+{
+	const char *meant = nearest_key(path);
+
+	return err_set(r->e, WEFT_EINVAL, "%s:%u: unknown key '" STR_FMT "'%s%s%s (see `weft help config`)",
+		       r->name, line_of(r, path), STR_ARG(path), meant ? "; did you mean '" : "",
+		       meant ? meant : "", meant ? "'?" : "");
+}
+
+static int check_tree(struct reading *r, struct str path, value *v);
+
+static int check_member(struct reading *r, struct str path, value *v)
+{
+	enum match m;
+	const struct key *k = find_key(path, &m);
+	struct err why;
+
+	if (m == MATCH_NONE)
+		return unknown_key(r, path);
+	if (m == MATCH_SECTION)
+		return check_tree(r, path, v);
+	if (!convert(r->c->z, k, v, &why))
+		return 0;
+	return err_set(r->e, WEFT_EINVAL, "%s:%u: " STR_FMT ": %s", r->name, line_of(r, path),
+		       STR_ARG(path), why.msg);
+}
+
+/* A section: a map, a list or nothing. */
+static int check_tree(struct reading *r, struct str path, value *v)
+{
+	uint32_t i = 0;
+	int rc;
+
+	if (v_is_null(v)) {
+		*v = v_map();
+		return 0;
+	}
+	if (!v_is_map(v) && !v_is_array(v))
+		return err_set(r->e, WEFT_EINVAL, "%s:%u: " STR_FMT ": a section is expected here",
+			       r->name, line_of(r, path), STR_ARG(path));
+	v_each_kv(kv, v)
+	{
+		struct str key = v_as_str(&kv->key);
+
+		rc = check_member(r,
+				  path.n ? zone_printf(r->c->z, STR_FMT "." STR_FMT, STR_ARG(path),
+						       STR_ARG(key))
+					 : key,
+				  &kv->val);
+		if (rc)
+			return rc;
+	}
+	v_each(el, v)
+	{
+		rc = check_member(r, zone_printf(r->c->z, STR_FMT "[%u]", STR_ARG(path), i++), el);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+/* Put `v` where `path` (maps only) says. */
+static void put_path(zone *z, value *at, const char *path, value v)
+{
+	size_t n = strcspn(path, ".");
+	struct str key = zone_str(z, (struct str){path, (uint32_t)n});
+	value *next;
+
+	/* The name of a resource has dots of its own. */
+	if (strncmp(path, "leases.", 7) == 0) {
+		v_setn(z, at, zone_str(z, str_of(path)), v);
+		return;
+	}
+	if (!path[n]) {
+		v_setn(z, at, key, v);
+		return;
+	}
+	next = v_getn(at, key);
+	if (!next)
+		next = v_setn(z, at, key, v_map());
+	put_path(z, next, path + n + 1, v);
+}
+
+static value *get_path(value *at, const char *path)
+{
+	size_t n = strcspn(path, ".");
+
+	if (strncmp(path, "leases.", 7) == 0 || !path[n])
+		return v_get(at, path);
+	at = v_getn(at, (struct str){path, (uint32_t)n});
+	return at ? get_path(at, path + n + 1) : NULL;
+}
+
+/* A default or an option as the value that a file would give. */
+static value text_value(const struct key *k, const char *text)
+{
+	char *end;
+	long long n = strtoll(text, &end, 10);
+
+	return k->type == KEY_COUNT && *text && !*end ? v_int(n) : v_str(str_of(text));
+}
+
+static int fill_defaults(struct config *c, struct err *e)
+{
+	for (size_t i = 0; i < countof(keys); i++) {
+		const struct key *k = &keys[i];
+		value v;
+
+		if (!k->absent || get_path(&c->all, k->path))
+			continue;
+		v = text_value(k, k->absent);
+		if (convert(c->z, k, &v, e))
+			return err_wrap(e, "default of %s", k->path);
+		put_path(c->z, &c->all, k->path, v);
+	}
+	return 0;
+}
+
+/* What the supervisor needs itself. */
+static void take_own(struct config *c)
+{
+	const value *counts = v_get(&c->all, "processes");
+
+	for (int k = 0; k < PROC_KIND_COUNT; k++)
+		c->count[k] = (uint32_t)v_get_int(counts, proc_kind_info(k)->name, 0);
+	c->data = v_get_str(&c->all, "data");
+	c->stall_ms = v_as_int(v_path(&c->all, "supervisor.stallAfter"), 5000);
+	c->stop_ms = v_as_int(v_path(&c->all, "supervisor.stopWithin"), 30000);
+	c->log_level = v_as_str(v_path(&c->all, "supervisor.logLevel"));
+}
+
+static int check_across(struct config *c, const char *name, struct err *e)
+{
+	if (v_as_int(v_path(&c->all, "cache.journalMin"), 0) >
+	    v_as_int(v_path(&c->all, "cache.journalMax"), 0))
+		return err_set(e, WEFT_EINVAL, "%s: cache.journalMin is larger than cache.journalMax",
+			       name);
+	if (v_as_int(v_path(&c->all, "cache.first"), 0) > v_as_int(v_path(&c->all, "cache.max"), 0))
+		return err_set(e, WEFT_EINVAL, "%s: cache.first is larger than cache.max", name);
+	return 0;
+}
+
+int config_read(struct config *c, const char *name, struct str text, struct err *e)
+{
+	struct reading r = {.c = c, .name = name, .e = e};
+	int rc = 0;
+
+	*c = (struct config){.z = zone_new(), .all = v_map()};
+	if (text.n)
+		rc = yaml_decode_lines(c->z, text, &c->all, note_place, &r, e);
+	if (rc) {
+		err_wrap(e, "%s", name);
+		goto out;
+	}
+	if (v_is_null(&c->all))
+		c->all = v_map();
+	if (!v_is_map(&c->all)) {
+		rc = err_set(e, WEFT_EINVAL, "%s:1: keys and values are expected", name);
+		goto out;
+	}
+	rc = check_tree(&r, STR(""), &c->all);
+	if (!rc)
+		rc = fill_defaults(c, e);
+	if (!rc)
+		rc = check_across(c, name, e);
+	if (!rc)
+		take_own(c);
+out:
+	free(r.places);
+	return rc;
+}
+
+int config_load(struct config *c, const char *path, struct err *e)
+{
+	struct buf text = {0};
+	FILE *f;
+	int rc, ch;
+
+	if (!path)
+		return config_read(c, "defaults", (struct str){0}, e);
+	*c = (struct config){0};
+	f = fopen(path, "re");
+	if (!f)
+		return err_errno(e, errno, "configuration '%s'", path);
+	while ((ch = getc(f)) != EOF && text.n < 1 << 20)
+		buf_putc(&text, (char)ch);
+	rc = ferror(f) ? err_errno(e, errno, "configuration '%s'", path)
+		       : config_read(c, path, buf_str(&text), e);
+	fclose(f);
+	buf_free(&text);
+	return rc;
+}
+
+void config_free(struct config *c)
+{
+	if (c->z)
+		zone_free(c->z);
+	*c = (struct config){0};
+}
+
+int config_set(struct config *c, const char *option, const char *key, const char *text,
+	       struct err *e)
+{
+	enum match m;
+	const struct key *k = find_key(str_of(key), &m);
+	value v;
+
+	weft_assert(m == MATCH_KEY);
+	v = text_value(k, (const char *)zone_printf(c->z, "%s%c", text, 0).p);
+	if (convert(c->z, k, &v, e))
+		return err_wrap(e, "%s", option);
+	put_path(c->z, &c->all, key, v);
+	take_own(c);
+	return 0;
+}
+
+/* --- The documented file ------------------------------------------------------------------------------ */
+
+void config_each_key(void (*cb)(void *arg, const char *path, const char *absent, const char *help),
+		     void *arg)
+{
+	for (size_t i = 0; i < countof(keys); i++)
+		cb(arg, keys[i].path, keys[i].absent, keys[i].help);
+}
+
+/* Where the last name of a path begins; names of resources count as one. */
+static size_t last_name(const char *path)
+{
+	const char *dot = strstr(path, "durability.") == path ? strchr(path, '.')
+							       : strrchr(path, '.');
+
+	return dot ? (size_t)(dot - path) + 1 : 0;
+}
+
+/* Print the sections of `path` that the key before it was not in; returns the
+ * key's depth. */
+static int print_sections(struct buf *out, const char *path, const char *before)
+{
+	size_t end = last_name(path), from = 0;
+	int depth = 0;
+
+	while (from < end) {
+		size_t n = strcspn(path + from, ".");
+		bool list = n > 2 && path[from + n - 1] == ']';
+
+		if (strncmp(path, before, from + n + 1) != 0)
+			buf_printf(out, "%s%*s%.*s:\n", depth ? "# " : "", 2 * depth, "",
+				   (int)(list ? n - 2 : n), path + from);
+		from += n + 1;
+		depth += list ? 2 : 1;
+	}
+	return depth;
+}
+
+void config_print(struct buf *out)
+{
+	const char *before = "";
+
+	for (size_t i = 0; i < countof(keys); i++) {
+		const struct key *k = &keys[i];
+		int depth = print_sections(out, k->path, before);
+		const char *name = k->path + last_name(k->path);
+
+		buf_printf(out, "%*s# %s", 2 * depth, "", k->help);
+		if (k->choices)
+			buf_printf(out, " (%s)", k->choices);
+		buf_puts(out, "\n");
+		if (k->absent)
+			buf_printf(out, "%*s%s: %s\n", 2 * depth, "", name,
+				   *k->absent ? k->absent : "\"\"");
+		else
+			buf_printf(out, "%*s# %s: ...\n", 2 * depth, "",
+				   *name == '*' ? "NAME" : name);
+		before = k->path;
+	}
+}

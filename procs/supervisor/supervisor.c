@@ -1,0 +1,255 @@
+/* supervisor.c - the supervisor's life: make everything, loop, stop in order. */
+#include "procs/supervisor/supervisor.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "weft/json.h"
+
+#define TICK_SOON_MS 5   /* while something is on its way */
+#define TICK_IDLE_MS 250 /* for heartbeats */
+
+int supervisor_watch(struct supervisor *s, int fd, enum source from, uint32_t slot)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = (uint64_t)from << 32 | slot};
+
+	return epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &ev) < 0 ? weft_code_from_errno(errno) : 0;
+}
+
+void supervisor_changed(struct supervisor *s)
+{
+	uint64_t one = 1;
+
+	atomic_fetch_add_explicit(&s->control->changes, 1, memory_order_release);
+	for (uint32_t i = 0; i < PROC_SLOTS; i++)
+		if (child_alive(&s->child[i]) &&
+		    write(PROC_BELL_FD(i), &one, sizeof(one)) < 0)
+			continue; /* rung already */
+}
+
+void supervisor_stop(struct supervisor *s, int exit_status)
+{
+	if (s->stop) {
+		/* Asked twice: whoever is left has no more time. */
+		for (uint32_t i = 0; i < PROC_SLOTS; i++)
+			s->child[i].kill_ns = 0;
+		return;
+	}
+	s->stop = STOP_CONTROLLERS;
+	s->exit_status = exit_status;
+	atomic_store_explicit(&s->control->stopping, 1, memory_order_release);
+	supervisor_changed(s);
+	logs_say(s, LOG_INFO, "stopping");
+}
+
+/* --- Making ------------------------------------------------------------------------- */
+
+/* Descriptors of 128 bells, pipes, pidfds and clients' sockets. */
+static void raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int make_bells(struct err *e)
+{
+	for (int slot = 0; slot <= PROC_SLOTS; slot++) {
+		int bell = bell_create(e);
+
+		if (bell < 0)
+			return err_wrap(e, "doorbells");
+		if (bell == PROC_BELL_FD(slot))
+			continue;
+		if (dup2(bell, PROC_BELL_FD(slot)) < 0) {
+			close(bell);
+			return err_errno(e, errno, "doorbell %d", PROC_BELL_FD(slot));
+		}
+		close(bell);
+	}
+	/* The supervisor's bell is for its children, too. */
+	return 0;
+}
+
+static int make_control(struct supervisor *s, struct err *e)
+{
+	size_t bytes = align_up(sizeof(struct control), (size_t)4096);
+	struct buf json = {0};
+	char name[SEG_NAME_MAX];
+	int rc;
+
+	proc_name_control(name, s->dir.cluster);
+	rc = seg_create(&s->control_seg, name, SEG_CONTROL, proc_layout_control(), bytes, bytes, e);
+	if (rc)
+		return err_wrap(e, "control segment");
+	s->control = (struct control *)s->control_seg.base;
+	s->control->cluster_hash = s->dir.cluster;
+	snprintf(s->control->data_dir, sizeof(s->control->data_dir), "%s", s->dir.path);
+	for (int k = 0; k < PROC_KIND_COUNT; k++) {
+		uint64_t word = SHARD_WORD(1, s->config.count[k]);
+
+		atomic_store(&s->control->maps[k].now, word);
+		atomic_store(&s->control->maps[k].next, word);
+	}
+	json_encode(&json, &s->config.all, NULL);
+	if (json.n > sizeof(s->control->config)) {
+		rc = err_set(e, WEFT_ETOOBIG, "the configuration is too long (%zu bytes of %zu)",
+			     json.n, sizeof(s->control->config));
+	} else {
+		memcpy(s->control->config, json.p, json.n);
+		s->control->config_len = (uint32_t)json.n;
+	}
+	buf_free(&json);
+	return rc;
+}
+
+static int make_loop(struct supervisor *s, struct err *e)
+{
+	sigset_t set;
+
+	s->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (s->epoll < 0)
+		return err_errno(e, errno, "epoll");
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (s->signals < 0)
+		return err_errno(e, errno, "signalfd");
+	if (supervisor_watch(s, s->signals, FROM_SIGNALS, 0) ||
+	    supervisor_watch(s, SUPERVISOR_BELL_FD, FROM_BELL, 0))
+		return err_errno(e, errno, "watch descriptors");
+	return 0;
+}
+
+static int make_all(struct supervisor *s, const char *data, struct err *e)
+{
+	int rc = datadir_take(&s->dir, data, e);
+
+	if (rc)
+		return rc;
+	raise_descriptors();
+	rc = make_bells(e);
+	if (!rc)
+		rc = logs_open(s, e);
+	if (!rc)
+		rc = make_control(s, e);
+	if (!rc)
+		rc = make_loop(s, e);
+	if (!rc)
+		rc = scale_open(s, e);
+	return rc;
+}
+
+static void unmake_all(struct supervisor *s)
+{
+	scale_close(s);
+	if (s->signals >= 0)
+		close(s->signals);
+	if (s->epoll >= 0)
+		close(s->epoll);
+	if (s->control)
+		seg_close(&s->control_seg);
+	for (int slot = 0; slot <= PROC_SLOTS; slot++)
+		close(PROC_BELL_FD(slot));
+	if (s->log >= 0)
+		close(s->log);
+	datadir_leave(&s->dir);
+	config_free(&s->config);
+}
+
+/* --- The loop ----------------------------------------------------------------------------- */
+
+static void take_signals(struct supervisor *s)
+{
+	struct signalfd_siginfo info;
+
+	while (read(s->signals, &info, sizeof(info)) == sizeof(info))
+		supervisor_stop(s, 0);
+}
+
+static void dispatch(struct supervisor *s, uint64_t data)
+{
+	struct child *c = &s->child[(uint32_t)data % PROC_SLOTS];
+
+	switch ((enum source)(data >> 32)) {
+	case FROM_SIGNALS:
+		take_signals(s);
+		break;
+	case FROM_BELL:
+		bell_clear(SUPERVISOR_BELL_FD);
+		break;
+	case FROM_SOCKET:
+		scale_accept(s);
+		break;
+	case FROM_PIDFD:
+		child_ended(s, c);
+		break;
+	case FROM_LOG:
+		logs_read(s, c);
+		break;
+	}
+}
+
+static int tick_ms(const struct supervisor *s)
+{
+	if (s->stop || scale_busy(s))
+		return TICK_SOON_MS;
+	for (uint32_t i = 0; i < PROC_SLOTS; i++)
+		if (s->child[i].state != CHILD_FREE && s->child[i].state != CHILD_RUNNING)
+			return TICK_SOON_MS;
+	return TICK_IDLE_MS;
+}
+
+static void loop(struct supervisor *s)
+{
+	struct epoll_event events[32];
+	int n;
+
+	s->now = s->last_tick_ns = proc_mono_ns();
+	child_start(s, PROC_STORE, 0);
+	while (s->stop <= STOP_STORE) {
+		n = epoll_wait(s->epoll, events, countof(events), tick_ms(s));
+		s->now = proc_mono_ns();
+		for (int i = 0; i < n; i++)
+			dispatch(s, events[i].data.u64);
+		watch_tick(s);
+	}
+}
+
+int supervisor_run(struct config *config, const char *data)
+{
+	struct supervisor *s = calloc(1, sizeof(*s));
+	struct err e = {0};
+	int status = 1;
+
+	if (!s)
+		weft_fatal("out of memory");
+	s->config = *config;
+	s->epoll = s->signals = s->socket = s->log = -1;
+	s->dir.fd = s->dir.lock_fd = -1;
+	if (make_all(s, data, &e)) {
+		fprintf(stderr, "weft: %s\n", e.msg);
+	} else {
+		logs_say(s, LOG_INFO, "starting on '%s' (cluster %016llx)", s->dir.path,
+			 (unsigned long long)s->dir.cluster);
+		loop(s);
+		status = s->exit_status;
+		logs_say(s, LOG_INFO, "stopped");
+	}
+	unmake_all(s);
+	free(s);
+	return status;
+}
