@@ -34,8 +34,10 @@ $(B)/libweft.a: $(LIB_OBJ)
 	@rm -f $@
 	ar rcs $@ $^
 
-$(B)/weft: $(B)/procs/main.o $(B)/libweft.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+# All objects, not the archive: the processes' mains are weak references, which
+# take nothing out of an archive.
+$(B)/weft: $(B)/procs/main.o $(LIB_OBJ)
+	$(CC) $(LDFLAGS) -Wl,--unresolved-symbols=ignore-all -o $@ $^ $(LDLIBS)
 
 $(B)/tests/%: $(B)/tests/unit/%.o $(B)/libweft.a
 	@mkdir -p $(@D)

@@ -659,8 +659,8 @@ static size_t last_name(const char *path)
 }
 
 /* Print the sections of `path` that the key before it was not in; returns the
- * key's depth. */
-static int print_sections(struct buf *out, const char *path, const char *before)
+ * key's depth.  What has no default is there as a comment. */
+static int print_sections(struct buf *out, const char *path, const char *before, bool comment)
 {
 	size_t end = last_name(path), from = 0;
 	int depth = 0;
@@ -670,12 +670,26 @@ static int print_sections(struct buf *out, const char *path, const char *before)
 		bool list = n > 2 && path[from + n - 1] == ']';
 
 		if (strncmp(path, before, from + n + 1) != 0)
-			buf_printf(out, "%s%*s%.*s:\n", depth ? "# " : "", 2 * depth, "",
+			buf_printf(out, "%s%*s%.*s:\n", comment && depth ? "  # " : "",
+				   comment && depth ? 2 * depth - 2 : 2 * depth, "",
 				   (int)(list ? n - 2 : n), path + from);
 		from += n + 1;
 		depth += list ? 2 : 1;
 	}
 	return depth;
+}
+
+/* A key without default: one line, as a comment. */
+static void print_optional(struct buf *out, const struct key *k, int depth, bool first_of_element)
+{
+	const char *name = k->path + last_name(k->path);
+	int indent = 2 * depth - 2 - (first_of_element ? 2 : 0);
+
+	buf_printf(out, "  # %*s%s%s: ... # %s", indent, "", first_of_element ? "- " : "",
+		   *name == '*' ? "NAME" : name, k->help);
+	if (k->choices)
+		buf_printf(out, " (%s)", k->choices);
+	buf_puts(out, "\n");
 }
 
 void config_print(struct buf *out)
@@ -684,19 +698,19 @@ void config_print(struct buf *out)
 
 	for (size_t i = 0; i < countof(keys); i++) {
 		const struct key *k = &keys[i];
-		int depth = print_sections(out, k->path, before);
-		const char *name = k->path + last_name(k->path);
+		int depth = print_sections(out, k->path, before, !k->absent);
+		const char *name = k->path + last_name(k->path), *list = strstr(k->path, "[].");
 
-		buf_printf(out, "%*s# %s", 2 * depth, "", k->help);
-		if (k->choices)
-			buf_printf(out, " (%s)", k->choices);
-		buf_puts(out, "\n");
-		if (k->absent)
-			buf_printf(out, "%*s%s: %s\n", 2 * depth, "", name,
+		if (k->absent) {
+			buf_printf(out, "%*s# %s", 2 * depth, "", k->help);
+			if (k->choices)
+				buf_printf(out, " (%s)", k->choices);
+			buf_printf(out, "\n%*s%s: %s\n", 2 * depth, "", name,
 				   *k->absent ? k->absent : "\"\"");
-		else
-			buf_printf(out, "%*s# %s: ...\n", 2 * depth, "",
-				   *name == '*' ? "NAME" : name);
+		} else {
+			print_optional(out, k, depth,
+				       list && strncmp(k->path, before, list - k->path) != 0);
+		}
 		before = k->path;
 	}
 }
