@@ -165,8 +165,11 @@ int kube_convert(zone *z, const struct kube_resource *from, const struct kube_re
 
 /* --- Patches ----------------------------------------------------------------------------- */
 
-/* Each leaves the result in *obj.  WEFT_EINVAL with *message when the patch is
- * malformed or does not apply (JSON Patch: also a failed test). */
+/* Each leaves the result in *obj, which is as it was after an error:
+ * WEFT_EINVAL    the patch is malformed (400 BadRequest)
+ * WEFT_ECONFLICT it does not apply, or a JSON patch's test failed (422)
+ * WEFT_ESYS      a merge that makes no sense, which Kubernetes answers with 500
+ * with *message in Kubernetes' words. */
 int kube_patch_json(zone *z, value *obj, const value *patch, struct str *message);
 int kube_patch_merge(zone *z, value *obj, const value *patch, struct str *message);
 int kube_patch_strategic(zone *z, const struct kube_resource *r, value *obj, const value *patch,

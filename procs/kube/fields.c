@@ -2,7 +2,7 @@
  * fields.c - field selectors: which fields each kind offers, and matching them
  * on stored bytes.
  */
-#include "label_syntax.h"
+#include "go_text.h"
 #include "object.h"
 #include "peek.h"
 

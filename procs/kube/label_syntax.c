@@ -119,30 +119,3 @@ struct str label_value_problem(zone *z, struct str v)
 		add(&l, VALUE_RULE);
 	return l.text;
 }
-
-struct str go_quote(zone *z, struct str s)
-{
-	static const char escapes[][2] = {{'"', '"'},  {'\\', '\\'}, {'\n', 'n'}, {'\t', 't'},
-					  {'\r', 'r'}, {'\a', 'a'},  {'\b', 'b'}, {'\f', 'f'},
-					  {'\v', 'v'}};
-	struct buf b = {0};
-	struct str out;
-
-	buf_putc(&b, '"');
-	for (uint32_t i = 0; i < s.n; i++) {
-		size_t k = 0;
-
-		while (k < countof(escapes) && escapes[k][0] != s.p[i])
-			k++;
-		if (k < countof(escapes))
-			buf_printf(&b, "\\%c", escapes[k][1]);
-		else if ((uint8_t)s.p[i] < 0x20 || s.p[i] == 0x7f)
-			buf_printf(&b, "\\x%02x", (uint8_t)s.p[i]);
-		else
-			buf_putc(&b, s.p[i]);
-	}
-	buf_putc(&b, '"');
-	out = zone_str(z, buf_str(&b));
-	buf_free(&b);
-	return out;
-}

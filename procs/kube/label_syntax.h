@@ -12,7 +12,5 @@
 struct str label_key_problem(zone *z, struct str key);
 /* The same for a label's value. */
 struct str label_value_problem(zone *z, struct str v);
-/* `s` in double quotes as Go's %q writes it. */
-struct str go_quote(zone *z, struct str s);
 
 #endif

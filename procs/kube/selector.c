@@ -3,6 +3,7 @@
  * how they are made from objects.  (selector_parse.c reads queries.)
  */
 #include "selector.h"
+#include "go_text.h"
 #include "label_syntax.h"
 #include "peek.h"
 

@@ -7,6 +7,7 @@
  *
  * The words of errors are Kubernetes': clients show them.
  */
+#include "go_text.h"
 #include "label_syntax.h"
 #include "selector.h"
 
