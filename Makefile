@@ -50,6 +50,13 @@ $(B)/bench/%: $(B)/bench/%.o $(B)/libweft.a
 # The peer that it is compared with.
 $(B)/bench/bench_lookup: LDLIBS += -lurcu-cds
 
+# The decoders that the fuzzers feed need no more than these; clang only.
+FUZZ_OBJ := $(B)/shm/base.o $(filter $(B)/ipc/%,$(LIB_OBJ))
+
+$(B)/fuzz/%: $(B)/tests/fuzz/fuzz_%.o $(FUZZ_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+
 tests: $(TESTS)
 benches: $(BENCHES)
 
@@ -57,9 +64,13 @@ benches: $(BENCHES)
 unit-%: $(B)/tests/test_%
 	$<
 
+# Every decoder under libFuzzer, SECONDS each: make fuzz SECONDS=600
+fuzz:
+	tests/fuzz/run $(or $(SECONDS),10)
+
 clean:
 	rm -rf $(B)
 
-.PHONY: all tests benches clean
+.PHONY: all tests benches fuzz clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -6,6 +6,7 @@
  * between.  Text is what Go's encoding/json writes and so what kube-apiserver
  * sends: <, > and & escaped, numbers in Go's form.
  */
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,10 +132,12 @@ static void put_float(struct buf *out, double d)
 		buf_puts(out, "null");
 		return;
 	}
+	if (d == 0)
+		d = 0; /* -0 would read back as the integer 0 */
 	shortest(d, text);
 	e = strchr(text, 'e');
 	exponent = atoi(e + 1);
-	if (d != 0 && (exponent < -6 || exponent >= 21)) {
+	if (exponent < -6 || exponent >= 21) {
 		buf_add(out, text, (size_t)(e - text));
 		buf_printf(out, "e%c%02d", exponent < 0 ? '-' : '+', abs(exponent));
 		/* Go drops the zero of e-07, but not that of a positive one (there is none). */
@@ -517,6 +520,54 @@ uint32_t utf8_valid_prefix(struct str text)
 	return i;
 }
 
+/* The number that four hex digits at `p` make, or -1. */
+static int32_t hex4(const char *p)
+{
+	int32_t u = 0;
+
+	for (int i = 0; i < 4; i++) {
+		if (!isxdigit((unsigned char)p[i]))
+			return -1;
+		u = u << 4 | ((p[i] & 15) + (p[i] > '9' ? 9 : 0));
+	}
+	return u;
+}
+
+/* Whether a \u escape with a number from `low` to `low` + 0x3ff is at `p`. */
+static bool surrogate_at(const char *p, const char *end, int32_t low)
+{
+	return end - p >= 6 && p[0] == '\\' && p[1] == 'u' && (hex4(p + 2) & ~0x3ff) == low;
+}
+
+/* Makes U+FFFD of each half of a surrogate pair that stands alone, as Go does;
+ * yajl would make bytes of it that are not UTF-8. */
+static void mend_surrogates(char *p, const char *end)
+{
+	while ((p = memchr(p, '\\', (size_t)(end - p)))) {
+		bool high = surrogate_at(p, end, 0xd800), low = surrogate_at(p, end, 0xdc00);
+
+		if (high && surrogate_at(p + 6, end, 0xdc00))
+			p += 12;
+		else if (high || low)
+			memcpy(p, "\\ufffd", 6);
+		else
+			p += end - p < 2 ? 1 : 2; /* what is escaped may be a backslash */
+	}
+}
+
+/* The text, mended if it may need it; *copy is to be freed. */
+static struct str with_whole_pairs(struct str text, char **copy)
+{
+	*copy = NULL;
+	if (!memmem(text.p, text.n, "\\ud", 3) && !memmem(text.p, text.n, "\\uD", 3))
+		return text;
+	*copy = malloc(text.n);
+	weft_assert(*copy);
+	memcpy(*copy, text.p, text.n);
+	mend_surrogates(*copy, *copy + text.n);
+	return (struct str){*copy, text.n};
+}
+
 /* `at`: the byte where it is wrong.  yajl's sentence ends in a newline. */
 static int syntax_error(yajl_handle y, const struct parser *ps, size_t at, struct err *e)
 {
@@ -539,11 +590,13 @@ int json_decode(zone *z, struct str text, value *out, struct json_notes *notes, 
 	uint32_t valid = utf8_valid_prefix(text);
 	yajl_handle y;
 	int rc = WEFT_OK;
+	char *copy;
 
 	if (notes)
 		*notes = (struct json_notes){0};
 	if (valid != text.n)
 		return err_set(e, WEFT_EINVAL, "invalid JSON at byte %u: not UTF-8", valid);
+	text = with_whole_pairs(text, &copy);
 	y = yajl_alloc(&callbacks, NULL, &ps);
 	weft_assert(y);
 	yajl_config(y, yajl_dont_validate_strings, 1); /* done above, and stricter */
@@ -554,6 +607,7 @@ int json_decode(zone *z, struct str text, value *out, struct json_notes *notes, 
 	else
 		*out = builder_result(&ps.b);
 	yajl_free(y);
+	free(copy);
 	builder_free(&ps.b);
 	return rc;
 }

@@ -101,12 +101,13 @@ static bool take_int(struct reader *r, int64_t min, int64_t max, int64_t *i)
 {
 	struct mp_item it;
 
-	if (!mp_next(&r->p, r->end, &it))
+	if (!mp_next(&r->p, r->end, &it) || (it.type != MSGPACK_OBJECT_POSITIVE_INTEGER &&
+					     it.type != MSGPACK_OBJECT_NEGATIVE_INTEGER))
 		return false;
 	*i = it.i;
 	if (it.type == MSGPACK_OBJECT_POSITIVE_INTEGER)
 		return it.u <= (uint64_t)max;
-	return it.type == MSGPACK_OBJECT_NEGATIVE_INTEGER && it.i >= min;
+	return it.i >= min;
 }
 
 #define TAKE_UINT(kind, type, max)                                           \

@@ -265,12 +265,15 @@ static void push_merge(struct loader *l)
 	builder_add(&l->b, v_null());
 }
 
-/* Shortest form that reads back the same float; how keys are written. */
+/* The shortest form that reads back the same float (not double): how
+ * sigs.k8s.io/yaml writes keys. */
 static struct str float_key(zone *z, double d)
 {
 	char text[40];
 	int n = 0, exponent, decimals;
 
+	if (!isfinite((float)d))
+		return d < 0 ? STR("-.inf") : STR(".inf");
 	do
 		snprintf(text, sizeof(text), "%.*e", n, (double)(float)d);
 	while (strtof(text, NULL) != (float)d && ++n < 9);
