@@ -210,6 +210,63 @@ START_TEST(init_without_memory)
 }
 END_TEST
 
+/* --- Items that move while somebody looks for them -------------------------------------- */
+
+/* A reader stops at an item of the same hash, once, while the writer goes on. */
+struct stop {
+	uint32_t decoy, wanted;
+	void (*meanwhile)(void);
+	int stops;
+};
+
+static bool stop_at_decoy(const char *base, uint32_t ref, const void *key)
+{
+	struct stop *s = (struct stop *)key;
+
+	(void)base;
+	if (ref == s->decoy && !s->stops++)
+		s->meanwhile();
+	return ref == s->wanted;
+}
+
+static void grow_by_one_round(void)
+{
+	hash_expect(&h, (uint64_t)w.shared->table.buckets * 2 * HASH_LOAD);
+}
+
+/* Both items go to a new bucket while the reader is between them in the old. */
+START_TEST(item_that_is_split_away_is_found)
+{
+	struct stop s = {.decoy = 1, .wanted = 2, .meanwhile = grow_by_one_round};
+	uint32_t hash = HASH_CHUNK | 5; /* in bucket 5, then in that of the next round */
+
+	ck_assert_int_eq(hash_insert(&h, hash, 1), 0);
+	ck_assert_int_eq(hash_insert(&h, hash, 2), 0);
+	ck_assert_uint_eq(hash_find(w.base, &w.shared->table, hash, stop_at_decoy, &s), 2);
+	ck_assert_int_gt(s.stops, 0);
+	ck_assert_uint_ge(w.shared->table.buckets, 2 * HASH_CHUNK);
+}
+END_TEST
+
+static void remove_first_in_chain(void)
+{
+	ck_assert(hash_remove(&h, 5, 1));
+}
+
+/* The item leaves the overflow bucket for the first one, which the reader has
+ * behind it. */
+START_TEST(item_that_moves_forward_in_its_chain_is_found)
+{
+	struct stop s = {.decoy = 1, .wanted = HASH_SLOTS + 1, .meanwhile = remove_first_in_chain};
+
+	for (uint32_t ref = 1; ref <= HASH_SLOTS + 1; ref++)
+		ck_assert_int_eq(hash_insert(&h, 5, ref), 0);
+	ck_assert_uint_eq(hash_find(w.base, &w.shared->table, 5, stop_at_decoy, &s), s.wanted);
+	ck_assert_int_eq(s.stops, 1);
+	ck_assert_uint_eq(w.shared->table.buckets, HASH_CHUNK);
+}
+END_TEST
+
 /* --- Readers while the writer churns ------------------------------------------------------ */
 
 #define STABLE 3000 /* items that are always there */
@@ -311,6 +368,8 @@ static void cases(TCase *tc)
 	tcase_add_test(tc, memory_for_each_item_is_small);
 	tcase_add_test(tc, insert_without_memory_changes_nothing);
 	tcase_add_test(tc, init_without_memory);
+	tcase_add_test(tc, item_that_is_split_away_is_found);
+	tcase_add_test(tc, item_that_moves_forward_in_its_chain_is_found);
 	tcase_add_loop_test(tc, readers_miss_nothing, 0, CHURN_MODES);
 	tcase_add_loop_test(tc, readers_miss_nothing_in_chains, 0, CHURN_MODES);
 }

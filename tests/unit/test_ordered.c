@@ -361,6 +361,33 @@ static void change_numbers(struct world *world)
 	numbered[at] = 0;
 }
 
+/* The same walk in slow motion: the writer does something after every step. */
+START_TEST(iteration_goes_on_through_any_change)
+{
+	churn_ns = world_string(&w, "default");
+	for (uint32_t i = 0; i < NUMBERS; i += ALWAYS)
+		put_number(&w, i);
+	for (int walk = 0; walk < 12; walk++) {
+		uint32_t always = 0, ref, changes = 1 + rng_below(200);
+		struct ordered_pos pos;
+		int64_t last = -1;
+
+		ordered_seek(&pos, w.base, &w.shared->root, NULL);
+		while ((ref = ordered_next(&pos, w.base))) {
+			int64_t i = number_of(&w, ref);
+
+			ck_assert_int_gt(i, last);
+			last = i;
+			always += i % ALWAYS == 0;
+			for (uint32_t k = 0; k < changes; k++)
+				change_numbers(&w);
+		}
+		ck_assert_uint_eq(always, NUMBERS / ALWAYS);
+		world_reclaim_all(&w);
+	}
+}
+END_TEST
+
 START_TEST(readers_miss_nothing)
 {
 	struct churn c = {.w = &w, .read_once = walk_a_while, .write_once = change_numbers};
@@ -385,6 +412,7 @@ static void cases(TCase *tc)
 	tcase_add_test(tc, same_key_is_refused);
 	tcase_add_test(tc, insert_without_memory_changes_nothing);
 	tcase_add_test(tc, remove_works_without_memory);
+	tcase_add_test(tc, iteration_goes_on_through_any_change);
 	tcase_add_loop_test(tc, readers_miss_nothing, 0, CHURN_MODES);
 }
 
