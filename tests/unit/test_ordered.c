@@ -177,9 +177,9 @@ START_TEST(random_operations)
 	for (int i = 0; i < 4; i++)
 		if (s->ns[0])
 			ns[i] = world_string(&w, s->ns[i] ? s->ns[i] : s->ns[0]);
-	for (uint64_t rv = 1; rv < 40000; rv++) {
+	for (uint64_t rv = 1; rv < 24000; rv++) {
 		/* grows, then shrinks, then grows again */
-		uint32_t grow = rv / 8000 % 2 ? 35 : 65;
+		uint32_t grow = rv / 6000 % 2 ? 35 : 65;
 
 		if (rng_below(100) < grow)
 			insert(random_entry(s, ns, rv));
@@ -238,7 +238,7 @@ START_TEST(insert_without_memory_changes_nothing)
 
 	for (int i = 0; i < 4; i++)
 		ns[i] = world_string(&w, shapes[2].ns[i % 3]);
-	for (uint64_t rv = 1; rv < 6000; rv++) {
+	for (uint64_t rv = 1; rv < 2500; rv++) {
 		uint32_t ref = random_entry(&shapes[2], ns, rv);
 
 		for (int64_t k = 0;; k++) {
@@ -259,7 +259,7 @@ START_TEST(insert_without_memory_changes_nothing)
 		model_insert(ref);
 		world_reclaim(&w);
 	}
-	ck_assert_uint_gt(refused, 5000);
+	ck_assert_uint_gt(refused, 2000);
 	check_all();
 }
 END_TEST
@@ -367,7 +367,7 @@ START_TEST(iteration_goes_on_through_any_change)
 	churn_ns = world_string(&w, "default");
 	for (uint32_t i = 0; i < NUMBERS; i += ALWAYS)
 		put_number(&w, i);
-	for (int walk = 0; walk < 12; walk++) {
+	for (int walk = 0; walk < 6; walk++) {
 		uint32_t always = 0, ref, changes = 1 + rng_below(200);
 		struct ordered_pos pos;
 		int64_t last = -1;
