@@ -129,14 +129,14 @@ static uint32_t leaf_cap(uint32_t n)
 	return cap < ORDERED_FANOUT ? cap : ORDERED_FANOUT;
 }
 
-/* A new leaf of the entries [from, to) for the range (lo, hi), with room for
- * `room`.  The digests are taken as they are unless the range forbids it, or
- * can make them tell more entries apart.  0 without memory. */
+/* A new leaf of the entries [from, to), with room for `room`, for a range whose
+ * keys have `skip` bytes in common.  The digests are taken as they are unless
+ * that forbids it, or can make them tell more entries apart.  0 without memory. */
 static uint32_t build_leaf(struct change *c, const struct entries *s, uint32_t from, uint32_t to,
-			   uint32_t room, const struct sep *lo, const struct sep *hi)
+			   uint32_t room, uint32_t skip)
 {
 	const char *base = c->o->m.base;
-	uint32_t cap = leaf_cap(room), n = to - from, skip = common_of_seps(lo, hi);
+	uint32_t cap = leaf_cap(room), n = to - from;
 	uint32_t ref = fresh_block(c, leaf_bytes(cap));
 	struct node *leaf;
 	bool anew = skip < s->skip || (skip > s->skip && has_ties(s->digest + from, n));
@@ -262,9 +262,10 @@ static int grow_leaf(struct change *c, uint32_t entry, uint64_t d, struct outcom
 	const struct node *leaf = path_node(c, depth);
 	uint32_t at = c->path.at[depth], pos, half, room;
 	const struct sep *lo, *hi, *mid;
-	struct entries s = {.skip = leaf->skip};
+	struct entries s;
 
-	range_of(c, depth, &lo, &hi);
+	s.n = 0;
+	s.skip = leaf->skip;
 	entries_take(&s, leaf, 0, at);
 	pos = s.n;
 	entries_add(&s, entry, d);
@@ -272,8 +273,8 @@ static int grow_leaf(struct change *c, uint32_t entry, uint64_t d, struct outcom
 	replaced_node(c, leaf);
 	if (s.n <= ORDERED_FANOUT) {
 		room = pos + 1 < s.n ? s.n : s.n * 2; /* a run may follow */
-		out->left = build_leaf(c, &s, 0, s.n, room < ORDERED_FANOUT ? room : ORDERED_FANOUT,
-				       lo, hi);
+		out->left = build_leaf(c, &s, 0, s.n,
+				       room < ORDERED_FANOUT ? room : ORDERED_FANOUT, s.skip);
 		return out->left ? 0 : WEFT_ENOMEM;
 	}
 	half = split_at(s.n, pos);
@@ -281,9 +282,10 @@ static int grow_leaf(struct change *c, uint32_t entry, uint64_t d, struct outcom
 	if (!out->sep)
 		return WEFT_ENOMEM;
 	mid = ref_ptr(c->o->m.base, out->sep);
+	range_of(c, depth, &lo, &hi);
 	room = pos + 1 < s.n ? s.n - half : ORDERED_FANOUT;
-	out->left = build_leaf(c, &s, 0, half, half, lo, mid);
-	out->right = build_leaf(c, &s, half, s.n, room, mid, hi);
+	out->left = build_leaf(c, &s, 0, half, half, common_of_seps(lo, mid));
+	out->right = build_leaf(c, &s, half, s.n, room, common_of_seps(mid, hi));
 	return out->left && out->right ? 0 : WEFT_ENOMEM;
 }
 
@@ -362,11 +364,12 @@ static void append(struct node *leaf, uint32_t entry, uint64_t d)
 static int insert_first(struct ordered *o, struct ordered_root *root, uint32_t entry)
 {
 	struct change c = {.o = o, .root = root};
-	struct entries s = {0};
+	struct entries s;
 	uint32_t leaf;
 
+	s.n = s.skip = 0;
 	entries_add(&s, entry, entry_digest(o->m.base, entry, 0));
-	leaf = build_leaf(&c, &s, 0, 1, 1, NULL, NULL);
+	leaf = build_leaf(&c, &s, 0, 1, 1, 0);
 	if (!leaf)
 		return WEFT_ENOMEM;
 	publish(&c, 0, leaf);
@@ -435,16 +438,18 @@ out:
 static uint32_t merge_leaves(struct change *c, const struct node *l, const struct node *r,
 			     const struct sep *lo, const struct sep *hi)
 {
-	struct entries s = {.skip = l->skip};
+	struct entries s;
 	uint32_t from;
 
+	s.n = 0;
+	s.skip = l->skip;
 	entries_take(&s, l, 0, node_n(l));
 	from = s.n;
 	entries_take(&s, r, 0, node_n(r));
 	if (r->skip != l->skip)
 		for (uint32_t i = from; i < s.n; i++)
 			s.digest[i] = entry_digest(c->o->m.base, s.ref[i], s.skip);
-	return build_leaf(c, &s, 0, s.n, s.n, lo, hi);
+	return build_leaf(c, &s, 0, s.n, s.n, common_of_seps(lo, hi));
 }
 
 /* One inner node in place of l and r with `sep` between them. */
