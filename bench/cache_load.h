@@ -165,14 +165,30 @@ static inline void load_create(struct load *l)
 	load_publish(l);
 }
 
+/* The entry of pod i, checked as the store checks what it gets from others. */
+static inline struct entry *load_entry(struct load *l, uint32_t i)
+{
+	const struct entry *e;
+
+	load_check(cache_entry_checked(cw_cache(l->w), l->entry[i], &e), "find a pod");
+	return (struct entry *)e;
+}
+
 static inline void load_update(struct load *l, uint32_t i, const struct version_in *in)
 {
-	struct entry *e =
-		(struct entry *)cache_entry(cw_cache(l->w), (entry_ref){l->entry[i]});
 	struct version *v;
 
-	load_check(cw_prepare_update(l->w, e, ++l->rv, in, &v), "update a pod");
+	load_check(cw_prepare_update(l->w, load_entry(l, i), ++l->rv, in, &v), "update a pod");
 	load_prepared(l, v);
+}
+
+/* Before the first write of a batch that goes on from pod i. */
+static inline void load_ahead(struct load *l, uint32_t i)
+{
+	if (l->nbatch)
+		return;
+	for (uint32_t k = i; k < i + LOAD_BATCH && k < l->pods; k++)
+		cw_prefetch(l->w, l->entry[k]);
 }
 
 static inline void load_bind(struct load *l)
@@ -183,6 +199,7 @@ static inline void load_bind(struct load *l)
 	in.hot.flags = HOT_SCHEDULED;
 	for (uint32_t i = 0; i < l->pods; i++) {
 		in.node = str_of(l->node_name[i % l->nodes]);
+		load_ahead(l, i);
 		load_update(l, i, &in);
 	}
 	load_publish(l);
@@ -202,7 +219,50 @@ static inline void load_status(struct load *l)
 	for (uint32_t i = 0; i < l->pods; i++) {
 		in.node = str_of(l->node_name[i % l->nodes]);
 		holes[0] = i;
+		load_ahead(l, i);
 		load_update(l, i, &in);
+	}
+	load_publish(l);
+}
+
+static inline uint32_t load_some(const struct load *l, uint32_t n)
+{
+	return (uint32_t)(load_mix(n) % l->pods);
+}
+
+/* As many status writes again, each of some pod: memory is met in no order. */
+static inline void load_random(struct load *l)
+{
+	uint32_t holes[LOAD_HOLES] = {0};
+	struct version_in in = {.mask = 1 << PART_STATUS,
+				.flags = VERSION_OWNED,
+				.holes = holes,
+				.nholes = LOAD_HOLES};
+
+	in.part_ref[PART_STATUS] = l->running;
+	in.hot.flags = HOT_SCHEDULED | HOT_READY;
+	in.hot.phase = POD_RUNNING;
+	for (uint32_t n = 0; n < l->pods; n++) {
+		uint32_t i = load_some(l, n);
+
+		if (l->nbatch == 0)
+			for (uint32_t k = n; k < n + LOAD_BATCH; k++)
+				cw_prefetch(l->w, l->entry[load_some(l, k)]);
+		in.node = str_of(l->node_name[i % l->nodes]);
+		holes[0] = n;
+		load_update(l, i, &in);
+	}
+	load_publish(l);
+}
+
+static inline void load_delete(struct load *l)
+{
+	for (uint32_t i = 0; i < l->pods; i++) {
+		struct version *v;
+
+		load_ahead(l, i);
+		load_check(cw_prepare_delete(l->w, load_entry(l, i), ++l->rv, 0, 0, &v), "delete a pod");
+		load_prepared(l, v);
 	}
 	load_publish(l);
 }

@@ -13,6 +13,8 @@
 #include "shm/chain.h"
 #include "weft/cache_write.h"
 
+#define PREFETCH_AHEAD 8 /* about as many as memory answers at a time */
+
 /* What waits until no reader can hold it. */
 struct retired {
 	uint32_t ref;
@@ -90,6 +92,10 @@ struct cache_writer {
 
 	struct prcu_reader **readers;
 	size_t nreaders;
+
+	/* Entries asked for by cw_prefetch() whose versions are asked for next. */
+	uint32_t ahead[PREFETCH_AHEAD];
+	uint32_t ahead_at;
 };
 
 static inline struct entry *entry_at(const struct cache_writer *w, uint32_t ref)
@@ -198,9 +204,6 @@ uint32_t counts_of_state(const struct cache_header *h, uint16_t type, const stru
 int journal_reserve(struct cache_writer *w, uint64_t rv); /* WEFT_ENOMEM */
 void journal_put(struct cache_writer *w, uint64_t rv, uint32_t version);
 uint32_t journal_get(const struct cache_writer *w, uint64_t rv);
-/* Let go of what was before `v`, and of v and its entry if it is a tombstone: the
- * window has passed it. */
-void record_cut(struct cache_writer *w, struct version *v);
 /* Free the chunks whose records are all below w->cut. */
 void journal_trim(struct cache_writer *w);
 /* The window that the number of objects asks for, in records. */

@@ -145,6 +145,34 @@ void cw_expect(struct cache_writer *w, uint16_t type, uint64_t n)
 	hash_expect(&w->by_uid, n);
 }
 
+/* --- Prefetching ------------------------------------------------------------------ */
+
+static bool can_be_entry(const struct cache_writer *w, uint32_t ref)
+{
+	return (uint64_t)ref * ARENA_UNIT + sizeof(struct entry) <= prcu_own(&w->h->seg.size);
+}
+
+/* Two steps, since where the version lies stands in the entry: each call asks
+ * for an entry, and for the version of the one that was asked for some calls
+ * before and has come by now. */
+void cw_prefetch(struct cache_writer *w, uint32_t ref)
+{
+	uint32_t *slot = &w->ahead[w->ahead_at++ % PREFETCH_AHEAD], before = *slot;
+	const struct entry *e = entry_at(w, before);
+	const char *v;
+
+	if (!can_be_entry(w, ref))
+		return;
+	__builtin_prefetch(entry_at(w, ref), 1);
+	*slot = ref;
+	if (!before)
+		return;
+	v = ref_ptr(w->base, prcu_own(&e->newest)); /* nonsense does no harm */
+	__builtin_prefetch(v);
+	__builtin_prefetch(v + CACHE_LINE);
+	hash_prefetch(w->base, &w->h->by_uid, cache_hash_uid(e->uid));
+}
+
 /* --- Publishing and aborting ------------------------------------------------------- */
 
 static void count_object(struct cache_writer *w, const struct entry *e, const struct version *old,
@@ -184,17 +212,6 @@ void cw_publish(struct cache_writer *w, struct version *v)
 	if (e->pending == ref)
 		e->pending = 0;
 	w->unpublished--;
-}
-
-void cw_replay(struct cache_writer *w, struct version *v)
-{
-	struct entry *e = entry_at(w, v->entry.u);
-
-	weft_assert(v->rv < w->cut && e->pending == ref_of(w->base, v));
-	show(w, e, newest_of(w, e), v);
-	e->pending = 0;
-	w->unpublished--;
-	record_cut(w, v);
 }
 
 void cw_commit_rv(struct cache_writer *w, uint64_t rv)

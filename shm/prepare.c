@@ -74,6 +74,12 @@ static uint32_t key_hash(const struct cache_writer *w, const struct entry *e)
 	return cache_hash_key(e->type, blob_str(w->base, e->ns.u), entry_name(e));
 }
 
+static void prefetch_indexes(const struct cache_writer *w, uint32_t key, uint32_t uid)
+{
+	hash_prefetch(w->base, &w->h->by_key, key);
+	hash_prefetch(w->base, &w->h->by_uid, uid);
+}
+
 static int entry_index(struct cache_writer *w, struct entry *e, uint32_t hash)
 {
 	uint32_t ref = ref_of(w->base, e);
@@ -95,11 +101,12 @@ no_uid:
 
 void entry_unindex(struct cache_writer *w, struct entry *e)
 {
-	uint32_t ref = ref_of(w->base, e);
+	uint32_t ref = ref_of(w->base, e), key = key_hash(w, e), uid = cache_hash_uid(e->uid);
 	bool removed;
 
-	remove_from(&w->by_key, key_hash(w, e), ref);
-	remove_from(&w->by_uid, cache_hash_uid(e->uid), ref);
+	prefetch_indexes(w, key, uid);
+	remove_from(&w->by_key, key, ref);
+	remove_from(&w->by_uid, uid, ref);
 	removed = ordered_remove(&w->ordered, &w->h->types[e->type].objects, ref);
 	weft_assert(removed);
 }
@@ -141,6 +148,7 @@ int entry_new(struct cache_writer *w, uint16_t type, struct str ns, struct str n
 	if (name.n == 0 || name.n > 253 || type >= CACHE_TYPES_MAX)
 		return WEFT_EINVAL;
 	hash = cache_hash_key(type, ns, name);
+	prefetch_indexes(w, hash, cache_hash_uid(uid));
 	if (find_key(w, hash, &key))
 		return WEFT_EEXIST;
 	if (ns.n) {

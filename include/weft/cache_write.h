@@ -79,6 +79,11 @@ struct version_in {
 blob_ref cw_blob(struct cache_writer *w, struct str bytes);
 void cw_blob_drop(struct cache_writer *w, blob_ref b);
 
+/* Have what checking and updating the entry behind `ref` will touch brought into
+ * the CPU's cache: called for each object of a batch before the first of them
+ * is looked at.  Any value is allowed, also one that came through a ring. */
+void cw_prefetch(struct cache_writer *w, uint32_t ref);
+
 /* Make room for `n` more objects of `type` at once, so that a burst does not
  * resize indexes step by step.  May do nothing. */
 void cw_expect(struct cache_writer *w, uint16_t type, uint64_t n);
@@ -113,11 +118,6 @@ int cw_restore(struct cache_writer *w, uint16_t type, struct str ns, struct str 
 	       const uint8_t uid[16], uint32_t created_s, uint64_t created_rv, uint64_t rv,
 	       const struct version_in *in, struct entry **out);
 int cw_restore_done(struct cache_writer *w);
-
-/* Recovery, after cw_restore_done(): publish a prepared version whose rv is not
- * above rv_start.  It is outside the journal; the state before it is let go at
- * once, and a tombstone's object with it. */
-void cw_replay(struct cache_writer *w, struct version *v);
 
 /* The store's own look at what is prepared but not yet published. */
 struct entry *cw_find(struct cache_writer *w, uint16_t type, struct str ns, struct str name);
