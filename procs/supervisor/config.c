@@ -378,7 +378,7 @@ static unsigned distance(struct str a, struct str b)
 static const char *nearest_key(struct str path)
 {
 	const char *best = NULL;
-	unsigned least = 4;
+	unsigned least = 3;
 
 	for (size_t i = 0; i < countof(keys); i++) {
 		unsigned d = distance(path, str_of(keys[i].path));

@@ -1,0 +1,344 @@
+/* test_queue.c - the controllers' work queue, alone and against a model. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "procs/lib/queue.h"
+
+#define MS INT64_C(1000000)
+
+static struct queue q;
+
+static void setup(void)
+{
+	queue_init(&q, sizeof(int));
+}
+
+static void teardown(void)
+{
+	queue_free(&q);
+}
+
+static struct queue_item *item(unsigned n)
+{
+	uint8_t uid[16] = {0};
+
+	memcpy(uid, &n, sizeof(n));
+	memcpy(uid + 8, &n, sizeof(n));
+	return queue_item(&q, uid);
+}
+
+START_TEST(first_come_first_served_and_once)
+{
+	queue_add(&q, item(1), 10);
+	queue_add(&q, item(2), 20);
+	queue_add(&q, item(1), 30);
+	ck_assert_uint_eq(q.waiting, 2);
+	ck_assert_int_eq(queue_age_ns(&q, 110), 100);
+	ck_assert_ptr_eq(queue_pop(&q), item(1));
+	ck_assert_ptr_eq(queue_pop(&q), item(2));
+	ck_assert_ptr_null(queue_pop(&q));
+	ck_assert_int_eq(queue_age_ns(&q, 110), 0);
+	queue_add(&q, item(3), 40);
+	ck_assert_ptr_eq(queue_pop(&q), item(3));
+}
+END_TEST
+
+START_TEST(work_that_arrives_in_flight_comes_after_the_answer)
+{
+	struct queue_item *it = item(1);
+
+	queue_add(&q, it, 0);
+	queue_pop(&q);
+	queue_sent(it);
+	queue_sent(it);
+	queue_add(&q, it, 1);
+	ck_assert_ptr_null(queue_pop(&q));
+	ck_assert(!queue_answered(&q, it, WEFT_OK, 2));
+	ck_assert_ptr_null(queue_pop(&q));
+	ck_assert(!queue_answered(&q, it, WEFT_OK, 3));
+	ck_assert_ptr_eq(queue_pop(&q), it);
+	ck_assert_ptr_null(queue_pop(&q));
+}
+END_TEST
+
+START_TEST(success_without_news_leaves_it_resting)
+{
+	struct queue_item *it = item(1);
+
+	queue_sent(it);
+	queue_answered(&q, it, WEFT_OK, 0);
+	ck_assert_ptr_null(queue_pop(&q));
+	ck_assert_int_eq(queue_due(&q, INT64_MAX), 0);
+}
+END_TEST
+
+START_TEST(errors_back_off_and_success_forgets_them)
+{
+	struct queue_item *it = item(1);
+	int64_t now = 0, expect = 5 * MS;
+
+	for (int i = 0; i < 20; i++) {
+		queue_sent(it);
+		queue_answered(&q, it, WEFT_ENOMEM, now);
+		ck_assert_int_eq(queue_due(&q, now + expect - 1), now + expect);
+		now += expect;
+		queue_due(&q, now);
+		ck_assert_ptr_eq(queue_pop(&q), it);
+		expect = 2 * expect < 60000 * MS ? 2 * expect : 60000 * MS;
+	}
+	queue_sent(it);
+	queue_answered(&q, it, WEFT_OK, now);
+	ck_assert_uint_eq(it->failures, 0);
+	ck_assert_int_eq(queue_backoff_ns(1), 5 * MS);
+	ck_assert_int_eq(queue_backoff_ns(2), 10 * MS);
+	ck_assert_int_eq(queue_backoff_ns(65535), 60000 * MS);
+}
+END_TEST
+
+START_TEST(conflict_comes_back_at_once_and_fenced_does_not)
+{
+	struct queue_item *it = item(1);
+
+	queue_sent(it);
+	queue_answered(&q, it, WEFT_ECONFLICT, 0);
+	ck_assert_ptr_eq(queue_pop(&q), it);
+	queue_sent(it);
+	queue_answered(&q, it, WEFT_EFENCED, 0);
+	ck_assert_ptr_null(queue_pop(&q));
+	queue_sent(it);
+	queue_answered(&q, it, WEFT_ELOST, 0);
+	ck_assert_ptr_eq(queue_pop(&q), it);
+}
+END_TEST
+
+START_TEST(timers_keep_the_earliest)
+{
+	struct queue_item *it = item(1);
+
+	queue_at(&q, it, 100);
+	queue_at(&q, it, 200);
+	ck_assert_int_eq(queue_due(&q, 99), 100);
+	queue_at(&q, it, 50);
+	ck_assert_int_eq(queue_due(&q, 49), 50);
+	ck_assert_int_eq(queue_due(&q, 50), 0);
+	ck_assert_ptr_eq(queue_pop(&q), it);
+}
+END_TEST
+
+START_TEST(popping_turns_the_timer_off)
+{
+	struct queue_item *it = item(1);
+
+	queue_at(&q, it, 100);
+	queue_add(&q, it, 0);
+	queue_pop(&q);
+	ck_assert_int_eq(queue_due(&q, 1000), 0);
+	ck_assert_ptr_null(queue_pop(&q));
+}
+END_TEST
+
+START_TEST(what_is_gone_is_dropped_after_its_last_answer)
+{
+	struct queue_item *it = item(7);
+
+	queue_sent(it);
+	queue_sent(it);
+	it->flags |= QUEUE_GONE;
+	ck_assert(!queue_answered(&q, it, WEFT_OK, 0));
+	ck_assert(queue_answered(&q, it, WEFT_ENOENT, 0));
+	ck_assert_uint_eq(q.nitems, 0);
+}
+END_TEST
+
+START_TEST(dropping_unlinks_from_everywhere)
+{
+	queue_add(&q, item(1), 0);
+	queue_add(&q, item(2), 0);
+	queue_add(&q, item(3), 0);
+	queue_at(&q, item(3), 5);
+	queue_at(&q, item(2), 6);
+	queue_drop(&q, item(3));
+	queue_add(&q, item(4), 0);
+	ck_assert_ptr_eq(queue_pop(&q), item(1));
+	ck_assert_ptr_eq(queue_pop(&q), item(2));
+	ck_assert_ptr_eq(queue_pop(&q), item(4));
+	ck_assert_ptr_null(queue_pop(&q));
+	ck_assert_uint_eq(q.nheap, 0);
+}
+END_TEST
+
+START_TEST(state_lives_as_long_as_the_item)
+{
+	*(int *)item(1)->state = 42;
+	for (unsigned i = 2; i < 5000; i++)
+		ck_assert_int_eq(*(int *)item(i)->state, 0);
+	ck_assert_int_eq(*(int *)item(1)->state, 42);
+	queue_drop(&q, item(1));
+	ck_assert_int_eq(*(int *)item(1)->state, 0);
+}
+END_TEST
+
+/* --- Random operations against a model ---------------------------------------------- */
+
+#define N 64
+
+struct model {
+	bool waits, again, failed;
+	unsigned in_flight, failures;
+	int64_t timer; /* 0: none */
+	uint64_t order; /* when it was queued */
+};
+
+static struct model m[N];
+static uint64_t order;
+
+static void model_add(struct model *it)
+{
+	if (it->in_flight) {
+		it->again = true;
+	} else if (!it->waits) {
+		it->waits = true;
+		it->again = false;
+		it->order = ++order;
+	}
+}
+
+static void model_due(int64_t now)
+{
+	for (;;) {
+		int best = -1;
+
+		for (int i = 0; i < N; i++)
+			if (m[i].timer && m[i].timer <= now &&
+			    (best < 0 || m[i].timer < m[best].timer))
+				best = i;
+		if (best < 0)
+			return;
+		m[best].timer = 0;
+		model_add(&m[best]);
+	}
+}
+
+static void model_answered(struct model *it, int status, int64_t now)
+{
+	it->again |= status == WEFT_ECONFLICT;
+	it->failed |= status == WEFT_ENOMEM;
+	if (--it->in_flight)
+		return;
+	if (it->failed) {
+		int64_t at = now + queue_backoff_ns(++it->failures);
+
+		it->failed = it->again = false;
+		if (!it->timer || at < it->timer)
+			it->timer = at;
+		return;
+	}
+	it->failures = 0;
+	if (it->again)
+		model_add(it);
+}
+
+static void check_pop(void)
+{
+	struct queue_item *it = queue_pop(&q);
+	int best = -1;
+
+	for (int i = 0; i < N; i++)
+		if (m[i].waits && (best < 0 || m[i].order < m[best].order))
+			best = i;
+	if (best < 0) {
+		ck_assert_ptr_null(it);
+		return;
+	}
+	ck_assert_ptr_eq(it, item((unsigned)best));
+	m[best].waits = false;
+	m[best].timer = 0;
+	for (long n = random() % 3; n > 0; n--) {
+		queue_sent(it);
+		m[best].in_flight++;
+	}
+}
+
+static void random_step(int64_t now)
+{
+	static const int statuses[] = {WEFT_OK, WEFT_OK, WEFT_ECONFLICT, WEFT_ENOMEM, WEFT_EFENCED};
+	unsigned i = (unsigned)random() % N;
+	int64_t at;
+	int status;
+
+	switch (random() % 5) {
+	case 0:
+		queue_add(&q, item(i), now);
+		model_add(&m[i]);
+		break;
+	case 1:
+		/* Times never equal, so that the order is certain. */
+		at = now + random() % 50 * MS + i + 1;
+		queue_at(&q, item(i), at);
+		if (!m[i].timer || at < m[i].timer)
+			m[i].timer = at;
+		break;
+	case 2:
+		if (!m[i].in_flight)
+			break;
+		status = statuses[random() % 5];
+		queue_answered(&q, item(i), status, now + i);
+		model_answered(&m[i], status, now + i);
+		break;
+	default:
+		check_pop();
+	}
+}
+
+START_TEST(agrees_with_a_model)
+{
+	const char *text = getenv("WEFT_SEED");
+	unsigned seed = text ? (unsigned)atoi(text) : (unsigned)clock_mono_ns();
+	int64_t now = 1000 * MS;
+
+	printf("seed %u\n", seed);
+	srandom(seed);
+	memset(m, 0, sizeof(m));
+	for (int step = 0; step < 200000; step++) {
+		random_step(now);
+		if (random() % 4 == 0) {
+			now += random() % 20 * MS;
+			queue_due(&q, now);
+			model_due(now);
+		}
+	}
+	for (unsigned i = 0; i < N; i++) {
+		ck_assert_uint_eq(item(i)->in_flight, m[i].in_flight);
+		ck_assert_uint_eq(item(i)->failures, m[i].failures);
+		ck_assert_int_eq(item(i)->timer ? item(i)->timer_ns : 0, m[i].timer);
+	}
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("queue");
+	TCase *tc = tcase_create("queue");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, first_come_first_served_and_once);
+	tcase_add_test(tc, work_that_arrives_in_flight_comes_after_the_answer);
+	tcase_add_test(tc, success_without_news_leaves_it_resting);
+	tcase_add_test(tc, errors_back_off_and_success_forgets_them);
+	tcase_add_test(tc, conflict_comes_back_at_once_and_fenced_does_not);
+	tcase_add_test(tc, timers_keep_the_earliest);
+	tcase_add_test(tc, popping_turns_the_timer_off);
+	tcase_add_test(tc, what_is_gone_is_dropped_after_its_last_answer);
+	tcase_add_test(tc, dropping_unlinks_from_everywhere);
+	tcase_add_test(tc, state_lives_as_long_as_the_item);
+	tcase_add_test(tc, agrees_with_a_model);
+	suite_add_tcase(suite, tc);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
