@@ -204,6 +204,9 @@ uint32_t counts_of_state(const struct cache_header *h, uint16_t type, const stru
 int journal_reserve(struct cache_writer *w, uint64_t rv); /* WEFT_ENOMEM */
 void journal_put(struct cache_writer *w, uint64_t rv, uint32_t version);
 uint32_t journal_get(const struct cache_writer *w, uint64_t rv);
+/* Let go of what was before `v`, and of v and its entry if it is a tombstone: the
+ * window has passed it. */
+void record_cut(struct cache_writer *w, struct version *v);
 /* Free the chunks whose records are all below w->cut. */
 void journal_trim(struct cache_writer *w);
 /* The window that the number of objects asks for, in records. */

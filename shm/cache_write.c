@@ -214,6 +214,17 @@ void cw_publish(struct cache_writer *w, struct version *v)
 	w->unpublished--;
 }
 
+void cw_replay(struct cache_writer *w, struct version *v)
+{
+	struct entry *e = entry_at(w, v->entry.u);
+
+	weft_assert(v->rv < w->cut && e->pending == ref_of(w->base, v));
+	show(w, e, newest_of(w, e), v);
+	e->pending = 0;
+	w->unpublished--;
+	record_cut(w, v);
+}
+
 void cw_commit_rv(struct cache_writer *w, uint64_t rv)
 {
 	weft_debug_assert(rv >= prcu_own(&w->h->rv));

@@ -18,7 +18,7 @@
 
 /* --- Cutting --------------------------------------------------------------------- */
 
-static void cut_record(struct cache_writer *w, struct version *v)
+void record_cut(struct cache_writer *w, struct version *v)
 {
 	uint32_t prev = prcu_own(&v->prev);
 
@@ -53,7 +53,7 @@ static void cut_until(struct cache_writer *w, uint64_t end)
 {
 	for (; w->cut < end; w->cut++) {
 		prefetch_record(w, w->cut, end);
-		cut_record(w, version_at(w, journal_get(w, w->cut)));
+		record_cut(w, version_at(w, journal_get(w, w->cut)));
 	}
 	journal_trim(w);
 }

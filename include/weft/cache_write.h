@@ -119,6 +119,11 @@ int cw_restore(struct cache_writer *w, uint16_t type, struct str ns, struct str 
 	       const struct version_in *in, struct entry **out);
 int cw_restore_done(struct cache_writer *w);
 
+/* Recovery, after cw_restore_done(): publish a prepared version whose rv is not
+ * above rv_start.  It is outside the journal; the state before it is let go at
+ * once, and a tombstone's object with it. */
+void cw_replay(struct cache_writer *w, struct version *v);
+
 /* The store's own look at what is prepared but not yet published. */
 struct entry *cw_find(struct cache_writer *w, uint16_t type, struct str ns, struct str name);
 struct entry *cw_find_uid(struct cache_writer *w, const uint8_t uid[16]);

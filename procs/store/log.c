@@ -53,6 +53,7 @@ struct log {
 	uint64_t off;
 	uint64_t seq;	  /* of the next batch */
 	uint64_t last_rv; /* of the last batch */
+	uint64_t rv_bound;
 	bool broken;	  /* an append failed: go on in a new segment */
 };
 
@@ -261,7 +262,46 @@ static int log_read_heads(struct log *log, struct err *e)
 	return WEFT_OK;
 }
 
-static int log_read(struct log *log, log_batch_fn fn, void *arg, struct err *e)
+/* Follow the heads of a segment's batches. */
+static int segment_bound(struct log *log, const struct segment *s, struct err *e)
+{
+	char name[NAME_MAX_LEN];
+	uint64_t off = LOG_HEAD;
+	struct batch_head h;
+	size_t got;
+	int fd, rc;
+
+	segment_name(name, s->number);
+	rc = log->fs->ops->open(log->fs, name, false, &fd, e);
+	if (rc)
+		return rc;
+	for (;;) {
+		rc = log->fs->ops->read(log->fs, fd, &h, sizeof(h), off, &got, e);
+		if (rc || got < sizeof(h) || h.magic != BATCH_MAGIC || h.segment != s->number ||
+		    h.head_hash != head_hash(&h))
+			break;
+		if (h.rv_limit > log->rv_bound)
+			log->rv_bound = h.rv_limit;
+		off += LOG_HEAD + align_up((uint64_t)h.n, (uint64_t)LOG_HEAD);
+	}
+	log->fs->ops->close(log->fs, fd);
+	return rc;
+}
+
+/* The last segment may still be empty: the one before it counts, too. */
+static int log_find_bound(struct log *log, struct err *e)
+{
+	int rc = WEFT_OK;
+
+	for (uint32_t i = log->nseg > 2 ? log->nseg - 2 : 0; !rc && i < log->nseg; i++) {
+		if (log->seg[i].start_rv > log->rv_bound)
+			log->rv_bound = log->seg[i].start_rv;
+		rc = segment_bound(log, &log->seg[i], e);
+	}
+	return rc;
+}
+
+static int log_find(struct log *log, struct err *e)
 {
 	int rc = log->fs->ops->list(log->fs, list_one, log, e);
 
@@ -270,22 +310,11 @@ static int log_read(struct log *log, log_batch_fn fn, void *arg, struct err *e)
 	if (log->nseg)
 		qsort(log->seg, log->nseg, sizeof(*log->seg), segment_order);
 	rc = log_read_heads(log, e);
-	if (log->nseg) {
+	if (!rc)
+		rc = log_find_bound(log, e);
+	if (!rc && log->nseg) {
 		log->seq = log->seg[0].first_seq;
 		log->last_rv = log->seg[0].start_rv;
-	}
-	for (uint32_t i = 0; !rc && i < log->nseg; i++) {
-		struct segment *s = &log->seg[i];
-		uint64_t end = i + 1 < log->nseg ? s[1].first_seq : UINT64_MAX;
-		char name[NAME_MAX_LEN], *bytes;
-		size_t n;
-
-		segment_name(name, s->number);
-		rc = segment_read(log, name, &bytes, &n, e);
-		if (!rc)
-			rc = segment_replay(log, s, name, bytes, n, end, fn, arg, e);
-		s->size = n;
-		free(bytes);
 	}
 	return rc;
 }
@@ -308,8 +337,28 @@ static int log_resume(struct log *log, struct err *e)
 	return log->fs->ops->sync(log->fs, log->fd, e);
 }
 
+int log_replay(struct log *log, log_batch_fn fn, void *arg, struct err *e)
+{
+	int rc = WEFT_OK;
+
+	for (uint32_t i = 0; !rc && i < log->nseg; i++) {
+		struct segment *s = &log->seg[i];
+		uint64_t end = i + 1 < log->nseg ? s[1].first_seq : UINT64_MAX;
+		char name[NAME_MAX_LEN], *bytes;
+		size_t n;
+
+		segment_name(name, s->number);
+		rc = segment_read(log, name, &bytes, &n, e);
+		if (!rc)
+			rc = segment_replay(log, s, name, bytes, n, end, fn, arg, e);
+		s->size = n;
+		free(bytes);
+	}
+	return rc ? rc : log_resume(log, e);
+}
+
 int log_open(struct log **out, struct files *fs, const uint8_t cluster_id[16],
-	     uint64_t segment_size, log_batch_fn fn, void *arg, struct err *e)
+	     uint64_t segment_size, struct err *e)
 {
 	struct log *log = calloc(1, sizeof(*log));
 	int rc;
@@ -320,9 +369,7 @@ int log_open(struct log **out, struct files *fs, const uint8_t cluster_id[16],
 	log->seq = log->next_number = 1;
 	log->segment_size = segment_size < LOG_SEGMENT_MIN ? LOG_SEGMENT_MIN : segment_size;
 	memcpy(log->cluster_id, cluster_id, 16);
-	rc = log_read(log, fn, arg, e);
-	if (!rc)
-		rc = log_resume(log, e);
+	rc = log_find(log, e);
 	if (rc) {
 		log_close(log);
 		err_wrap(e, "open log");
@@ -340,6 +387,11 @@ void log_close(struct log *log)
 		log->fs->ops->close(log->fs, log->fd);
 	free(log->seg);
 	free(log);
+}
+
+uint64_t log_rv_bound(const struct log *log)
+{
+	return log->rv_bound;
 }
 
 /* --- Writing ----------------------------------------------------------------- */
@@ -489,12 +541,14 @@ static int segment_retire(struct log *log, struct err *e)
 	return WEFT_OK;
 }
 
-/* A segment's last resourceVersion is the start_rv of the next. */
+/* A segment's last resourceVersion is the start_rv of the next.  One batch at
+ * least stays, for the sake of its rv_limit. */
 int log_cut(struct log *log, uint64_t rv, struct err *e)
 {
+	uint32_t keep = log->off > LOG_HEAD ? 1 : 2;
 	int rc = WEFT_OK;
 
-	while (!rc && log->nseg > 1 && log->seg[1].start_rv <= rv)
+	while (!rc && log->nseg > keep && log->seg[1].start_rv <= rv)
 		rc = segment_retire(log, e);
 	return rc;
 }

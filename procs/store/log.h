@@ -48,12 +48,19 @@ struct log_batch {
 
 typedef int (*log_batch_fn)(void *arg, const struct log_batch *b, struct err *e);
 
-/* Open the log in `fs` (an empty directory is an empty log) and call `fn` for
- * each batch in order; its error ends the opening.  WEFT_ECORRUPT for damage,
- * WEFT_ELAYOUT for another format or cluster. */
+/* Find the log in `fs`; an empty directory is an empty log.  WEFT_ECORRUPT for
+ * damaged or missing segments, WEFT_ELAYOUT for another format or cluster. */
 int log_open(struct log **out, struct files *fs, const uint8_t cluster_id[16],
-	     uint64_t segment_size, log_batch_fn fn, void *arg, struct err *e);
+	     uint64_t segment_size, struct err *e);
 void log_close(struct log *log);
+
+/* No resourceVersion above this was ever given out: the last batch's rv_limit,
+ * known before the log is read (a torn batch may make it higher). */
+uint64_t log_rv_bound(const struct log *log);
+
+/* Call `fn` for each batch in order, once, before anything is appended; its
+ * error ends the reading.  WEFT_ECORRUPT for damage. */
+int log_replay(struct log *log, log_batch_fn fn, void *arg, struct err *e);
 
 /* The log holds every logged write after this resourceVersion. */
 uint64_t log_start_rv(const struct log *log);

@@ -1,0 +1,469 @@
+/* table.c - the checkpoint's tables: opening, and writing. */
+#include "procs/checkpoint/table.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "procs/checkpoint/table_priv.h"
+
+#define MAP_FIRST (256u << 20)
+
+/* --- LMDB's border ------------------------------------------------------------------ */
+
+int table_code(int rc)
+{
+	static const struct {
+		int from, to;
+	} map[] = {
+		{MDB_SUCCESS, WEFT_OK},
+		{MDB_NOTFOUND, WEFT_ENOENT},
+		{MDB_CORRUPTED, WEFT_ECORRUPT},
+		{MDB_PAGE_NOTFOUND, WEFT_ECORRUPT},
+		{MDB_INVALID, WEFT_ECORRUPT},
+		{MDB_PANIC, WEFT_ECORRUPT},
+		{MDB_VERSION_MISMATCH, WEFT_ELAYOUT},
+		{MDB_MAP_FULL, WEFT_EAGAIN},
+		{MDB_MAP_RESIZED, WEFT_EAGAIN},
+	};
+
+	for (size_t i = 0; i < countof(map); i++)
+		if (map[i].from == rc)
+			return map[i].to;
+	return rc > 0 ? weft_code_from_errno(rc) : WEFT_ESYS;
+}
+
+int table_err(const struct table *t, int rc, const char *what, struct err *e)
+{
+	if (!rc)
+		return WEFT_OK;
+	return err_set(e, table_code(rc), "checkpoint '%s': %s: %s", t->dir, what, mdb_strerror(rc));
+}
+
+/* --- Opening -------------------------------------------------------------------------- */
+
+int table_get_meta(struct table *t, MDB_txn *txn, const char *name, void *out, size_t n,
+		   struct err *e)
+{
+	MDB_val key = {strlen(name), (void *)name}, v;
+	int rc = mdb_get(txn, t->meta, &key, &v);
+
+	if (rc)
+		return table_err(t, rc, name, e);
+	if (v.mv_size != n)
+		return err_set(e, WEFT_ECORRUPT, "checkpoint '%s': '%s' is damaged", t->dir, name);
+	memcpy(out, v.mv_data, n);
+	return WEFT_OK;
+}
+
+static int put_meta(struct table *t, const char *name, const void *p, size_t n, struct err *e)
+{
+	MDB_val key = {strlen(name), (void *)name}, v = {n, (void *)p};
+
+	return table_err(t, mdb_put(t->txn, t->meta, &key, &v, 0), name, e);
+}
+
+static int open_dbs(struct table *t, MDB_txn *txn, unsigned flags, struct err *e)
+{
+	int rc = mdb_dbi_open(txn, "objects", flags, &t->objects);
+
+	if (!rc)
+		rc = mdb_dbi_open(txn, "blobs", flags | MDB_INTEGERKEY, &t->blobs);
+	if (!rc)
+		rc = mdb_dbi_open(txn, "meta", flags, &t->meta);
+	return table_err(t, rc, "open tables", e);
+}
+
+int table_env(struct table *t, const char *dir, unsigned flags, struct err *e)
+{
+	int rc;
+
+	snprintf(t->dir, sizeof(t->dir), "%s", dir);
+	rc = mdb_env_create(&t->env);
+	if (!rc)
+		rc = mdb_env_set_maxdbs(t->env, 4);
+	if (!rc && !(flags & MDB_RDONLY))
+		rc = mdb_env_set_mapsize(t->env, MAP_FIRST);
+	if (!rc)
+		rc = mdb_env_open(t->env, dir, flags, 0600);
+	return table_err(t, rc, "open", e);
+}
+
+int table_check_meta(struct table *t, MDB_txn *txn, const uint8_t cluster_id[16], struct err *e)
+{
+	uint32_t format;
+	uint8_t id[16];
+	int rc = table_get_meta(t, txn, "format", &format, sizeof(format), e);
+
+	if (!rc && format != TABLE_FORMAT)
+		rc = err_set(e, WEFT_ELAYOUT, "checkpoint '%s' has format %u, this weft reads %u",
+			     t->dir, format, TABLE_FORMAT);
+	if (!rc)
+		rc = table_get_meta(t, txn, "cluster", id, sizeof(id), e);
+	if (!rc && memcmp(id, cluster_id, sizeof(id)))
+		rc = err_set(e, WEFT_ELAYOUT, "checkpoint '%s' belongs to another cluster", t->dir);
+	if (!rc)
+		rc = table_get_meta(t, txn, "rv", &t->rv, sizeof(t->rv), e);
+	if (!rc)
+		rc = table_get_meta(t, txn, "objects", &t->count, sizeof(t->count), e);
+	return rc;
+}
+
+/* The first commit: empty tables at resourceVersion 0. */
+static int make_tables(struct table *t, const uint8_t cluster_id[16], struct err *e)
+{
+	uint32_t format = TABLE_FORMAT;
+	int rc = put_meta(t, "format", &format, sizeof(format), e);
+
+	if (!rc)
+		rc = put_meta(t, "cluster", cluster_id, 16, e);
+	if (!rc)
+		rc = put_meta(t, "rv", &t->rv, sizeof(t->rv), e);
+	if (!rc)
+		rc = put_meta(t, "objects", &t->count, sizeof(t->count), e);
+	return rc;
+}
+
+static int open_tables(struct table *t, const uint8_t cluster_id[16], struct err *e)
+{
+	struct err missing = {0};
+	uint32_t format;
+	int rc = table_err(t, mdb_txn_begin(t->env, NULL, 0, &t->txn), "begin", e);
+
+	if (rc) {
+		t->txn = NULL;
+		return rc;
+	}
+	rc = open_dbs(t, t->txn, MDB_CREATE, e);
+	if (!rc && table_get_meta(t, t->txn, "format", &format, sizeof(format), &missing) ==
+			   WEFT_ENOENT)
+		rc = make_tables(t, cluster_id, e);
+	if (!rc)
+		rc = table_check_meta(t, t->txn, cluster_id, e);
+	if (rc) {
+		table_abort(t);
+		return rc;
+	}
+	rc = mdb_txn_commit(t->txn);
+	t->txn = NULL;
+	return table_err(t, rc, "commit", e);
+}
+
+int table_open(struct table **out, const char *dir, const uint8_t cluster_id[16], struct err *e)
+{
+	struct table *t = calloc(1, sizeof(*t));
+	int rc;
+
+	weft_assert(t);
+	if (mkdir(dir, 0700) && errno != EEXIST) {
+		rc = err_errno(e, errno, "checkpoint '%s'", dir);
+		free(t);
+		return rc;
+	}
+	rc = table_env(t, dir, 0, e);
+	if (!rc)
+		rc = open_tables(t, cluster_id, e);
+	if (rc) {
+		table_close(t);
+		return rc;
+	}
+	*out = t;
+	return WEFT_OK;
+}
+
+void table_close(struct table *t)
+{
+	if (!t)
+		return;
+	table_abort(t);
+	if (t->env)
+		mdb_env_close(t->env);
+	buf_free(&t->row);
+	free(t->delta);
+	free(t);
+}
+
+uint64_t table_rv(const struct table *t)
+{
+	return t->rv;
+}
+
+uint64_t table_objects(const struct table *t)
+{
+	return t->count;
+}
+
+/* --- Transactions ----------------------------------------------------------------------- */
+
+/* A full map is made twice as large, once the transaction is out of the way. */
+static int txn_err(struct table *t, int rc, const char *what, struct err *e)
+{
+	if (rc == MDB_MAP_FULL || rc == MDB_MAP_RESIZED)
+		t->grow = true;
+	return table_err(t, rc, what, e);
+}
+
+int table_begin(struct table *t, struct err *e)
+{
+	int rc;
+
+	weft_assert(!t->txn);
+	t->txn_count = t->count;
+	t->ndelta = 0;
+	if (t->delta)
+		memset(t->delta, 0, t->delta_cap * sizeof(*t->delta));
+	rc = mdb_txn_begin(t->env, NULL, 0, &t->txn);
+	if (rc)
+		t->txn = NULL;
+	return txn_err(t, rc, "begin", e);
+}
+
+void table_abort(struct table *t)
+{
+	MDB_envinfo info;
+	int rc;
+
+	if (t->txn)
+		mdb_txn_abort(t->txn);
+	t->txn = NULL;
+	if (!t->grow)
+		return;
+	t->grow = false;
+	mdb_env_info(t->env, &info);
+	rc = mdb_env_set_mapsize(t->env, 2 * info.me_mapsize);
+	if (rc)
+		log_warn("checkpoint '%s': cannot grow the map: %s", t->dir, mdb_strerror(rc));
+}
+
+static size_t make_key(const struct cache *c, const struct entry *o, char out[TABLE_KEY_MAX])
+{
+	struct str ns = cache_ns(c, o), name = entry_name(o);
+	size_t n = 0;
+
+	out[n++] = (char)(o->type >> 8);
+	out[n++] = (char)o->type;
+	if (ns.n) {
+		memcpy(out + n, ns.p, ns.n);
+		n += ns.n;
+		out[n++] = '/';
+	}
+	memcpy(out + n, name.p, name.n);
+	return n + name.n;
+}
+
+/* --- Blobs: counted per transaction, written once each at its end ---------------------------- */
+
+static struct delta *delta_slot(struct table *t, uint64_t id)
+{
+	uint32_t i = (uint32_t)(id * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (t->delta_cap - 1);
+
+	while (t->delta[i].id && t->delta[i].id != id)
+		i = (i + 1) & (t->delta_cap - 1);
+	return &t->delta[i];
+}
+
+static void delta_grow(struct table *t)
+{
+	struct delta *old = t->delta;
+	uint32_t cap = t->delta_cap;
+
+	t->delta_cap = cap ? 2 * cap : 256;
+	t->delta = calloc(t->delta_cap, sizeof(*t->delta));
+	weft_assert(t->delta);
+	for (uint32_t i = 0; i < cap; i++)
+		if (old[i].id)
+			*delta_slot(t, old[i].id) = old[i];
+	free(old);
+}
+
+static struct delta *delta_of(struct table *t, uint64_t id)
+{
+	struct delta *d;
+
+	if (2 * t->ndelta >= t->delta_cap)
+		delta_grow(t);
+	d = delta_slot(t, id);
+	if (!d->id) {
+		d->id = id;
+		t->ndelta++;
+	}
+	return d;
+}
+
+/* Write a blob when it is first met in this transaction; its count follows at
+ * the end.  *other: another one has this id already. */
+static int blob_meet(struct table *t, struct delta *d, struct str bytes, bool *other,
+		     struct err *e)
+{
+	MDB_val key = {sizeof(d->id), &d->id}, v;
+	uint64_t count = 0;
+	int rc = mdb_get(t->txn, t->blobs, &key, &v);
+
+	*other = false;
+	if (!rc && v.mv_size >= sizeof(count)) {
+		memcpy(&count, v.mv_data, sizeof(count));
+		*other = v.mv_size - sizeof(count) != bytes.n ||
+			 memcmp((char *)v.mv_data + sizeof(count), bytes.p, bytes.n);
+		d->met = !*other;
+		d->count = count;
+		return WEFT_OK;
+	}
+	if (rc && rc != MDB_NOTFOUND)
+		return txn_err(t, rc, "read blob", e);
+	v = (MDB_val){sizeof(count) + bytes.n, NULL};
+	rc = mdb_put(t->txn, t->blobs, &key, &v, MDB_RESERVE);
+	if (rc)
+		return txn_err(t, rc, "write blob", e);
+	memcpy(v.mv_data, &count, sizeof(count));
+	memcpy((char *)v.mv_data + sizeof(count), bytes.p, bytes.n);
+	d->met = true;
+	d->count = 0;
+	return WEFT_OK;
+}
+
+/* Decide how a part is kept. */
+static int keep_part(struct table *t, const struct blob *b, struct str bytes,
+		     struct row_part *out, struct err *e)
+{
+	struct delta *d;
+	bool other = false;
+	int rc = WEFT_OK;
+
+	*out = (struct row_part){.bytes = bytes};
+	/* Read racily: either way of keeping it is right. */
+	if (!b || !b->hash || (b->refcount <= 1 && bytes.n <= ROW_INLINE_MAX))
+		return WEFT_OK;
+	d = delta_of(t, b->hash);
+	if (!d->met)
+		rc = blob_meet(t, d, bytes, &other, e);
+	if (rc || other)
+		return rc;
+	d->change++;
+	out->shared = true;
+	out->blob = b->hash;
+	return WEFT_OK;
+}
+
+/* What an old row held of blobs is given back. */
+static int give_back(struct table *t, MDB_val *old, struct err *e)
+{
+	struct row_view view;
+
+	if (!row_decode((struct str){old->mv_data, (uint32_t)old->mv_size}, &view))
+		return err_set(e, WEFT_ECORRUPT, "checkpoint '%s': a row is damaged", t->dir);
+	for (int i = 0; i < PART_COUNT; i++)
+		if (view.part[i].shared)
+			delta_of(t, view.part[i].blob)->change--;
+	return WEFT_OK;
+}
+
+static int blob_count(struct table *t, struct delta *d, struct err *e)
+{
+	MDB_val key = {sizeof(d->id), &d->id}, old, v;
+	uint64_t count;
+	struct buf copy = {0};
+	int rc = mdb_get(t->txn, t->blobs, &key, &old);
+
+	if (rc || old.mv_size < sizeof(count))
+		return rc ? txn_err(t, rc, "count a blob", e)
+			  : err_set(e, WEFT_ECORRUPT, "checkpoint '%s': a blob is damaged", t->dir);
+	memcpy(&count, old.mv_data, sizeof(count));
+	count += (uint64_t)d->change;
+	if (!count)
+		return txn_err(t, mdb_del(t->txn, t->blobs, &key, NULL), "remove a blob", e);
+	buf_add(&copy, old.mv_data, old.mv_size);
+	memcpy(copy.p, &count, sizeof(count));
+	v = (MDB_val){copy.n, copy.p};
+	rc = mdb_put(t->txn, t->blobs, &key, &v, 0);
+	buf_free(&copy);
+	return txn_err(t, rc, "count a blob", e);
+}
+
+/* --- Rows ------------------------------------------------------------------------------------ */
+
+static const struct blob *part_blob(const struct cache *c, const struct version *v, enum part p)
+{
+	uint32_t ref = v->part[p];
+	struct str bytes = cache_part(c, v, p);
+
+	if (!ref || !bytes.n)
+		return NULL;
+	return (const struct blob *)(bytes.p - offsetof(struct blob, bytes));
+}
+
+int table_put(struct table *t, const struct cache *c, const struct entry *o,
+	      const struct version *v, struct err *e)
+{
+	struct row_part part[PART_COUNT];
+	char name[TABLE_KEY_MAX];
+	MDB_val key = {make_key(c, o, name), name}, val;
+	int rc = mdb_get(t->txn, t->objects, &key, &val);
+
+	if (rc && rc != MDB_NOTFOUND)
+		return txn_err(t, rc, "read a row", e);
+	if (rc)
+		t->txn_count++;
+	else if ((rc = give_back(t, &val, e)))
+		return rc;
+	for (int i = 0; i < PART_COUNT; i++) {
+		rc = keep_part(t, part_blob(c, v, (enum part)i), cache_part(c, v, (enum part)i),
+			       &part[i], e);
+		if (rc)
+			return rc;
+	}
+	t->row.n = 0;
+	row_encode(&t->row, c, o, v, part);
+	val = (MDB_val){t->row.n, t->row.p};
+	return txn_err(t, mdb_put(t->txn, t->objects, &key, &val, 0), "write a row", e);
+}
+
+int table_remove(struct table *t, const struct cache *c, const struct entry *o, struct err *e)
+{
+	char name[TABLE_KEY_MAX];
+	MDB_val key = {make_key(c, o, name), name}, val;
+	int rc = mdb_get(t->txn, t->objects, &key, &val);
+
+	if (rc == MDB_NOTFOUND)
+		return WEFT_OK;
+	if (rc)
+		return txn_err(t, rc, "read a row", e);
+	rc = give_back(t, &val, e);
+	if (rc)
+		return rc;
+	t->txn_count--;
+	return txn_err(t, mdb_del(t->txn, t->objects, &key, NULL), "remove a row", e);
+}
+
+int table_clear(struct table *t, struct err *e)
+{
+	int rc = mdb_drop(t->txn, t->objects, 0);
+
+	if (!rc)
+		rc = mdb_drop(t->txn, t->blobs, 0);
+	t->txn_count = 0;
+	return txn_err(t, rc, "clear", e);
+}
+
+int table_commit(struct table *t, uint64_t rv, struct err *e)
+{
+	int rc = WEFT_OK;
+
+	for (uint32_t i = 0; !rc && i < t->delta_cap; i++)
+		if (t->delta[i].id && (t->delta[i].change || t->delta[i].met))
+			rc = blob_count(t, &t->delta[i], e);
+	if (!rc)
+		rc = put_meta(t, "rv", &rv, sizeof(rv), e);
+	if (!rc)
+		rc = put_meta(t, "objects", &t->txn_count, sizeof(t->txn_count), e);
+	if (rc) {
+		t->grow |= rc == WEFT_EAGAIN;
+		return rc;
+	}
+	rc = mdb_txn_commit(t->txn);
+	t->txn = NULL;
+	if (rc)
+		return txn_err(t, rc, "commit", e);
+	t->rv = rv;
+	t->count = t->txn_count;
+	return WEFT_OK;
+}

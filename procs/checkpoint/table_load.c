@@ -1,0 +1,280 @@
+/* table_load.c - a checkpoint into a new cache. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "procs/checkpoint/table_priv.h"
+#include "weft/kube.h"
+
+/* Owners of the metadata looked at last: objects of one owner come together. */
+struct owners {
+	uint64_t blob; /* 0: none */
+	zone *z;
+	struct version_in in;
+};
+
+struct load {
+	struct table t;
+	MDB_txn *txn;
+	struct cache_writer *w;
+	zone *z;
+	struct owners owners;
+	struct held {
+		uint64_t id;
+		blob_ref ref;
+	} *held; /* open addressing, all shared blobs */
+	uint32_t nheld, held_cap;
+	uint64_t objects;
+	struct err *e;
+};
+
+static bool there(const char *dir)
+{
+	char path[600];
+
+	snprintf(path, sizeof(path), "%s/data.mdb", dir);
+	return access(path, F_OK) == 0;
+}
+
+/* --- Opening ------------------------------------------------------------------------ */
+
+static int open_db(struct table *t, MDB_txn *txn, const char *name, MDB_dbi *out, struct err *e)
+{
+	return table_err(t, mdb_dbi_open(txn, name, 0, out), name, e);
+}
+
+static int load_open(struct load *l, const char *dir)
+{
+	struct table *t = &l->t;
+	int rc = table_env(t, dir, MDB_RDONLY, l->e);
+
+	if (!rc)
+		rc = table_err(t, mdb_txn_begin(t->env, NULL, MDB_RDONLY, &l->txn), "begin", l->e);
+	if (!rc)
+		rc = open_db(t, l->txn, "objects", &t->objects, l->e);
+	if (!rc)
+		rc = open_db(t, l->txn, "blobs", &t->blobs, l->e);
+	if (!rc)
+		rc = open_db(t, l->txn, "meta", &t->meta, l->e);
+	return rc;
+}
+
+static void load_close(struct load *l)
+{
+	if (l->txn)
+		mdb_txn_abort(l->txn);
+	if (l->t.env)
+		mdb_env_close(l->t.env);
+}
+
+/* Tables that were never committed are no checkpoint. */
+int table_peek_rv(const char *dir, uint64_t *rv, struct err *e)
+{
+	struct load l = {.e = e};
+	int rc;
+
+	*rv = 0;
+	if (!there(dir))
+		return WEFT_OK;
+	rc = load_open(&l, dir);
+	if (rc == WEFT_ENOENT)
+		rc = WEFT_OK;
+	else if (!rc)
+		rc = table_get_meta(&l.t, l.txn, "rv", rv, sizeof(*rv), e);
+	load_close(&l);
+	return rc;
+}
+
+/* --- Blobs ----------------------------------------------------------------------------- */
+
+static struct held *held_slot(struct load *l, uint64_t id)
+{
+	uint32_t i = (uint32_t)(id * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (l->held_cap - 1);
+
+	while (l->held[i].id && l->held[i].id != id)
+		i = (i + 1) & (l->held_cap - 1);
+	return &l->held[i];
+}
+
+static int load_blob(struct load *l, const MDB_val *key, const MDB_val *v)
+{
+	struct str bytes = {(char *)v->mv_data + sizeof(uint64_t),
+			    (uint32_t)(v->mv_size - sizeof(uint64_t))};
+	struct held *h;
+	uint64_t id;
+
+	if (key->mv_size != sizeof(id) || v->mv_size < sizeof(uint64_t))
+		return err_set(l->e, WEFT_ECORRUPT, "checkpoint '%s/data.mdb': a blob is damaged",
+			       l->t.dir);
+	memcpy(&id, key->mv_data, sizeof(id));
+	if (XXH3_64bits(bytes.p, bytes.n) != id)
+		return err_set(l->e, WEFT_ECORRUPT,
+			       "checkpoint '%s/data.mdb': blob %016llx does not check out", l->t.dir,
+			       (unsigned long long)id);
+	h = held_slot(l, id);
+	h->id = id;
+	h->ref = cw_blob(l->w, bytes);
+	return h->ref.u ? WEFT_OK : err_set(l->e, WEFT_ENOMEM, "the cache is too small");
+}
+
+/* --- Rows ------------------------------------------------------------------------------- */
+
+static int bad_row(struct load *l, const MDB_val *key, const char *why)
+{
+	const char *p = key->mv_data;
+
+	return err_set(l->e, WEFT_ECORRUPT, "checkpoint '%s/data.mdb': object '%.*s': %s", l->t.dir,
+		       key->mv_size > 2 ? (int)key->mv_size - 2 : 0, p + 2, why);
+}
+
+/* "ns/name" or "name" behind the type. */
+static bool split_key(const MDB_val *key, uint16_t *type, struct str *ns, struct str *name)
+{
+	const uint8_t *p = key->mv_data;
+	const char *text = (const char *)p + 2, *slash;
+	uint32_t n = (uint32_t)key->mv_size - 2;
+
+	if (key->mv_size < 3)
+		return false;
+	*type = (uint16_t)(p[0] << 8 | p[1]);
+	slash = memchr(text, '/', n);
+	*ns = (struct str){text, slash ? (uint32_t)(slash - text) : 0};
+	*name = slash ? (struct str){slash + 1, n - ns->n - 1} : (struct str){text, n};
+	return true;
+}
+
+/* Who owns it stands in the metadata. */
+static int find_owners(struct load *l, uint16_t type, const struct row_view *v,
+		       struct version_in *in)
+{
+	struct str part[PART_COUNT] = {[PART_META] = in->part[PART_META]};
+	const struct row_part *meta = &v->part[PART_META];
+	struct owners *o = &l->owners;
+	int rc;
+
+	if (meta->shared)
+		part[PART_META] = cache_blob(cw_cache(l->w), in->part_ref[PART_META]);
+	if (!meta->shared || o->blob != meta->blob) {
+		zone_reset(o->z);
+		o->in = (struct version_in){0};
+		o->blob = meta->shared ? meta->blob : 0;
+		rc = kube_project(o->z, type, part, NULL, 0, &o->in);
+		if (rc)
+			return rc;
+	}
+	in->owner_uids = o->in.owner_uids;
+	in->nowners = o->in.nowners;
+	in->has_controller = o->in.has_controller;
+	return WEFT_OK;
+}
+
+static int load_row(struct load *l, const MDB_val *key, const MDB_val *val)
+{
+	uint32_t holes[UINT8_MAX];
+	struct version_in in = {0};
+	struct row_view v;
+	struct entry *made;
+	struct str ns, name;
+	uint16_t type;
+	int rc;
+
+	if (!split_key(key, &type, &ns, &name) ||
+	    !row_decode((struct str){val->mv_data, (uint32_t)val->mv_size}, &v))
+		return bad_row(l, key, "its row does not check out");
+	for (int i = 0; i < PART_COUNT; i++) {
+		in.part[i] = v.part[i].bytes;
+		if (v.part[i].shared)
+			in.part_ref[i] = held_slot(l, v.part[i].blob)->ref;
+		if (v.part[i].shared && !in.part_ref[i].u)
+			return bad_row(l, key, "a blob of it is missing");
+	}
+	memcpy(holes, v.holes, v.row.nholes * sizeof(*holes));
+	in.holes = holes;
+	in.nholes = v.row.nholes;
+	in.cause = v.row.cause;
+	in.writer_kind = v.row.writer_kind;
+	in.generation = v.row.generation;
+	in.deletion_s = v.row.deletion_s;
+	in.grace_s = v.row.grace_s;
+	in.flags = v.row.flags & (VERSION_FINALIZERS | VERSION_OWNED | VERSION_MEMORY);
+	in.hot = v.row.hot;
+	in.node = v.node;
+	if (in.flags & VERSION_OWNED && find_owners(l, type, &v, &in))
+		return bad_row(l, key, "its metadata cannot be read");
+	rc = cw_restore(l->w, type, ns, name, v.row.uid, v.row.created_s, v.row.created_rv,
+			v.row.rv, &in, &made);
+	l->objects++;
+	if (rc == WEFT_ENOMEM)
+		return err_set(l->e, rc, "the cache is too small for the checkpoint");
+	return rc ? bad_row(l, key, weft_strerror(rc)) : WEFT_OK;
+}
+
+static int load_each(struct load *l, MDB_dbi dbi,
+		     int (*fn)(struct load *l, const MDB_val *key, const MDB_val *v))
+{
+	MDB_cursor *cur;
+	MDB_val key, v;
+	int rc = mdb_cursor_open(l->txn, dbi, &cur), out = WEFT_OK;
+
+	if (rc)
+		return table_err(&l->t, rc, "read", l->e);
+	while (!out && !(rc = mdb_cursor_get(cur, &key, &v, MDB_NEXT)))
+		out = fn(l, &key, &v);
+	mdb_cursor_close(cur);
+	if (!out && rc != MDB_NOTFOUND)
+		out = table_err(&l->t, rc, "read", l->e);
+	return out;
+}
+
+static int load_all(struct load *l, const uint8_t cluster_id[16])
+{
+	MDB_stat stat;
+	int rc = table_check_meta(&l->t, l->txn, cluster_id, l->e);
+
+	if (!rc)
+		rc = table_err(&l->t, mdb_stat(l->txn, l->t.blobs, &stat), "stat", l->e);
+	if (rc)
+		return rc;
+	for (l->held_cap = 64; l->held_cap < 2 * stat.ms_entries; l->held_cap *= 2)
+		;
+	l->held = calloc(l->held_cap, sizeof(*l->held));
+	weft_assert(l->held);
+	cw_expect(l->w, TYPE_POD, l->t.count);
+	rc = load_each(l, l->t.blobs, load_blob);
+	if (!rc)
+		rc = load_each(l, l->t.objects, load_row);
+	if (!rc && l->objects != l->t.count)
+		rc = err_set(l->e, WEFT_ECORRUPT,
+			     "checkpoint '%s/data.mdb': %llu objects of %llu are there", l->t.dir,
+			     (unsigned long long)l->objects, (unsigned long long)l->t.count);
+	for (uint32_t i = 0; i < l->held_cap; i++)
+		if (l->held[i].ref.u)
+			cw_blob_drop(l->w, l->held[i].ref);
+	free(l->held);
+	return rc;
+}
+
+int table_load(const char *dir, struct cache_writer *w, const uint8_t cluster_id[16], uint64_t *rv,
+	       struct err *e)
+{
+	struct load l = {.w = w, .e = e};
+	int rc;
+
+	*rv = 0;
+	if (!there(dir))
+		return WEFT_OK;
+	rc = load_open(&l, dir);
+	if (rc == WEFT_ENOENT) {
+		load_close(&l);
+		return WEFT_OK;
+	}
+	l.owners.z = zone_new();
+	if (!rc)
+		rc = load_all(&l, cluster_id);
+	if (!rc)
+		*rv = l.t.rv;
+	zone_free(l.owners.z);
+	load_close(&l);
+	return rc;
+}

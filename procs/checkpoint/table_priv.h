@@ -1,0 +1,42 @@
+/* table_priv.h - what table.c (writing) and table_load.c share. */
+#ifndef WEFT_CHECKPOINT_TABLE_PRIV_H
+#define WEFT_CHECKPOINT_TABLE_PRIV_H
+
+#include <lmdb.h>
+
+#include "procs/checkpoint/row.h"
+#include "procs/checkpoint/table.h"
+
+#define TABLE_FORMAT  1u
+#define TABLE_KEY_MAX 512
+
+/* How a transaction changes the count of a blob. */
+struct delta {
+	uint64_t id; /* 0: free slot */
+	int64_t change;
+	uint64_t count; /* before */
+	bool met;	/* it is there, with the right bytes */
+};
+
+struct table {
+	char dir[512];
+	MDB_env *env;
+	MDB_dbi objects, blobs, meta;
+	MDB_txn *txn;
+	uint64_t rv, count;  /* at the last commit */
+	uint64_t txn_count;  /* rows, as of this transaction */
+	bool grow;	     /* the map was full */
+	struct buf row;
+	struct delta *delta; /* open addressing */
+	uint32_t ndelta, delta_cap;
+};
+
+int table_code(int mdb_rc);
+/* 0, or the code with "checkpoint 'dir': what: LMDB's words". */
+int table_err(const struct table *t, int mdb_rc, const char *what, struct err *e);
+int table_env(struct table *t, const char *dir, unsigned flags, struct err *e);
+int table_get_meta(struct table *t, MDB_txn *txn, const char *name, void *out, size_t n,
+		   struct err *e);
+int table_check_meta(struct table *t, MDB_txn *txn, const uint8_t cluster_id[16], struct err *e);
+
+#endif

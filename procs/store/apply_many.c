@@ -1,0 +1,226 @@
+/*
+ * apply_many.c - bulk requests: create from a template, bind, set statuses.
+ * What the objects have in common is checked, interned and projected once; each
+ * object then costs its version, its place in the indexes, and 16 to 40 bytes
+ * of log.
+ */
+#include "procs/store/store.h"
+
+static struct u32s list_numbers(const struct buf *b)
+{
+	return (struct u32s){(const uint32_t *)b->p, (uint32_t)(b->n / 4)};
+}
+
+static struct uids list_uids(const struct store *s)
+{
+	return (struct uids){(const uint8_t(*)[16])s->uid_list.p, (uint32_t)(s->uid_list.n / 16)};
+}
+
+/* --- Create ---------------------------------------------------------------------------- */
+
+#define CREATE_MANY_MAX	  1000000u
+#define NAME_ATTEMPTS_MAX 64u
+
+/* The owner is there and stays, or nothing is made. */
+static int check_owner(struct store *s, struct str uid, struct msg_reply *r)
+{
+	const struct version *v = NULL;
+	struct entry *e;
+
+	if (!uid.n)
+		return WEFT_OK;
+	e = cw_find_uid(s->w, (const uint8_t *)uid.p);
+	if (e)
+		v = cw_newest(s->w, e);
+	if (!v)
+		return answer_error(s, r, WEFT_ENOENT, "the owner is gone");
+	if (v->deletion_s)
+		return answer_error(s, r, WEFT_ENOENT, "the owner is being deleted");
+	return WEFT_OK;
+}
+
+/* Object i under the first of its names that is free. */
+static int create_one(struct store *s, const struct rec_create_many *rec, struct bulk *b,
+		      uint32_t i)
+{
+	int rc = WEFT_EEXIST;
+
+	for (uint32_t k = 0; rc == WEFT_EEXIST && k < NAME_ATTEMPTS_MAX; k++) {
+		rc = bulk_create_one(s, rec, b, i, k, rec->rv + i);
+		if (!rc && k) {
+			buf_add(&s->number_list[0], &i, sizeof(i));
+			buf_add(&s->number_list[0], &k, sizeof(k));
+		}
+	}
+	return rc;
+}
+
+void apply_create_many(struct store *s, const struct caller *who, const struct msg_create_many *m,
+		       struct msg_reply *r)
+{
+	struct rec rec = {.kind = REC_create_many};
+	struct rec_create_many *c = &rec.create_many;
+	uint8_t seed[16];
+	struct bulk b;
+
+	*c = (struct rec_create_many){
+		.rv = s->rv + 1,
+		.cause = CAUSE(who->slot, m->cause),
+		.writer = who->kind,
+		.type = m->type,
+		.ns = m->ns,
+		.prefix = m->prefix,
+		.count = m->count,
+		.seed = {(const char *)seed, sizeof(seed)},
+		.created_s = clock_wall_s(),
+		.generation = first_generation(m->type),
+		.meta = m->meta,
+		.labels = m->labels,
+		.spec = m->spec,
+		.status = m->status,
+		.rest = m->rest,
+	};
+	if (m->count > CREATE_MANY_MAX) {
+		answer_error(s, r, WEFT_ETOOBIG, "%u objects at once, at most %u", m->count,
+			     CREATE_MANY_MAX);
+		return;
+	}
+	if (check_namespace(s, m->type, m->ns, r) || check_owner(s, m->owner, r))
+		return;
+	store_uid(s->seed, ++s->uids, 0, seed);
+	r->status = bulk_create_begin(s, c, &b);
+	if (r->status)
+		return;
+	s->number_list[0].n = 0;
+	while (r->done < m->count && !r->status) {
+		r->status = create_one(s, c, &b, r->done);
+		r->done += !r->status;
+	}
+	bulk_end(s, &b);
+	c->count = r->done;
+	c->again = list_numbers(&s->number_list[0]);
+	if (r->done) {
+		note_record(s, &rec, store_in_memory(s, m->type));
+		r->rv = c->rv;
+	}
+}
+
+/* --- Bind --------------------------------------------------------------------------------- */
+
+static int decode_nodes(struct store *s, struct str bytes, struct str **out, uint32_t *n)
+{
+	value list;
+
+	if (v_decode(s->z, bytes, &list) || !v_is_array(&list))
+		return WEFT_EINVAL;
+	*n = v_len(&list);
+	*out = zone_alloc(s->z, (*n + 1) * sizeof(**out));
+	for (uint32_t i = 0; i < *n; i++) {
+		(*out)[i] = v_as_str(v_at(&list, i));
+		if (!(*out)[i].n)
+			return WEFT_EINVAL;
+	}
+	return WEFT_OK;
+}
+
+void apply_bind_many(struct store *s, const struct caller *who, const struct msg_bind_many *m,
+		     struct msg_reply *r)
+{
+	struct rec rec = {.kind = REC_bind_many};
+	struct buf *node_of = &s->number_list[0];
+	uint32_t nnodes;
+	struct str *nodes;
+	struct bulk b;
+
+	if (m->entries.n != m->rvs.n || m->entries.n != m->node_of.n || m->holes.n > UINT8_MAX ||
+	    decode_nodes(s, m->nodes, &nodes, &nnodes)) {
+		r->status = WEFT_EINVAL;
+		return;
+	}
+	rec.bind_many = (struct rec_bind_many){
+		.rv = s->rv + 1,
+		.cause = CAUSE(who->slot, m->cause),
+		.writer = who->kind,
+		.nodes = m->nodes,
+		.status = m->status,
+		.holes = m->holes,
+	};
+	r->status = bulk_status_begin(s, TYPE_POD, m->status, (uint8_t)m->holes.n,
+				      rec.bind_many.cause, who->kind, &b);
+	if (r->status)
+		return;
+	s->uid_list.n = node_of->n = s->skip_list.n = 0;
+	for (uint32_t i = 0; i < m->entries.n; i++) {
+		const struct version *v;
+		struct entry *e = entry_at_rv(s, TYPE_POD, m->entries.p[i], m->rvs.p[i], &v);
+		uint32_t node = m->node_of.p[i];
+
+		if (!e || v->hot.node.u || v->deletion_s || node >= nnodes || r->status ||
+		    (r->status = bulk_status_one(s, &b, e, m->holes.p, nodes[node], s->rv + 1))) {
+			buf_add(&s->skip_list, &i, sizeof(i));
+			continue;
+		}
+		buf_add(&s->uid_list, e->uid, 16);
+		buf_add(node_of, &node, sizeof(node));
+		r->done++;
+	}
+	bulk_end(s, &b);
+	rec.bind_many.uids = list_uids(s);
+	rec.bind_many.node_of = list_numbers(node_of);
+	r->skipped = list_numbers(&s->skip_list);
+	if (r->done) {
+		note_record(s, &rec, store_in_memory(s, TYPE_POD));
+		r->rv = rec.bind_many.rv;
+	}
+}
+
+/* --- Status -------------------------------------------------------------------------------- */
+
+void apply_status_many(struct store *s, const struct caller *who, const struct msg_status_many *m,
+		       struct msg_reply *r)
+{
+	struct rec rec = {.kind = REC_status_many};
+	struct buf *holes = &s->number_list[0];
+	struct bulk b;
+
+	if (m->entries.n != m->rvs.n || m->holes.n != (uint64_t)m->entries.n * m->nholes ||
+	    !m->status.n) {
+		r->status = WEFT_EINVAL;
+		return;
+	}
+	rec.status_many = (struct rec_status_many){
+		.rv = s->rv + 1,
+		.cause = CAUSE(who->slot, m->cause),
+		.writer = who->kind,
+		.status = m->status,
+		.nholes = m->nholes,
+	};
+	r->status = bulk_status_begin(s, m->type, m->status, m->nholes, rec.status_many.cause,
+				      who->kind, &b);
+	if (r->status)
+		return;
+	s->uid_list.n = holes->n = s->skip_list.n = 0;
+	for (uint32_t i = 0; i < m->entries.n; i++) {
+		const uint32_t *own = m->holes.p + (size_t)i * m->nholes;
+		const struct version *v;
+		struct entry *e = entry_at_rv(s, m->type, m->entries.p[i], m->rvs.p[i], &v);
+
+		if (!e || v->rv != m->rvs.p[i] || r->status ||
+		    (r->status = bulk_status_one(s, &b, e, own, (struct str){0}, s->rv + 1))) {
+			buf_add(&s->skip_list, &i, sizeof(i));
+			continue;
+		}
+		buf_add(&s->uid_list, e->uid, 16);
+		if (m->nholes)
+			buf_add(holes, own, m->nholes * sizeof(*own));
+		r->done++;
+	}
+	bulk_end(s, &b);
+	rec.status_many.uids = list_uids(s);
+	rec.status_many.holes = list_numbers(holes);
+	r->skipped = list_numbers(&s->skip_list);
+	if (r->done) {
+		note_record(s, &rec, store_in_memory(s, m->type));
+		r->rv = rec.status_many.rv;
+	}
+}

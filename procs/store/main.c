@@ -1,0 +1,450 @@
+/*
+ * main.c - the store as a process: recovery, then one loop over everybody's
+ * rings.
+ *
+ * The loop does what can be done and then sleeps on its bell.  Three others ring
+ * it: processes with requests, the log's thread with a durable batch, the
+ * supervisor with a change of the control segment.
+ */
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "procs/store/ports.h"
+#include "procs/store/recover.h"
+#include "weft/value.h"
+
+#define IDLE_WAIT_MS	1000 /* the heartbeat */
+#define RECLAIM_WAIT_MS 10
+#define BLOCKED_WAIT_MS 1
+#define RECLAIM_MAX	65536u
+#define STALL_MS	5000
+
+/* What we have mapped of a process. */
+struct mapped {
+	struct seg proc, inbox;
+	bool open;
+};
+
+struct main {
+	struct proc *p;
+	const struct control *control;
+	struct proc_segment *own;
+	struct files *dir, *log_dir;
+	struct log *log;
+	struct log_thread *log_thread;
+	struct recovery recovery;
+	struct store store;
+	struct committer commit;
+	struct ports ports;
+	struct mapped mapped[PROC_SLOTS];
+	uint32_t reader_slot[PROC_SLOTS * PRCU_READERS_MAX];
+	uint64_t cluster;
+	uint64_t map_seen[PROC_KIND_COUNT]; /* shard maps' words acted on */
+	uint64_t map_batch[PROC_KIND_COUNT]; /* batch after which to confirm; 0: confirmed */
+	uint32_t changes;
+	bool scanned;
+	int64_t stall_ns;
+	int64_t reclaimed_at;
+	uint64_t reclaimed;
+};
+
+/* --- Starting ----------------------------------------------------------------------- */
+
+static int open_data(struct main *m, struct err *e)
+{
+	const value *config = proc_config(m->p);
+	char path[sizeof(m->control->data_dir) + 32];
+	int64_t segment = v_as_int(v_path(config, "store.logSegmentMiB"), 0);
+	int rc;
+
+	rc = file_dir_open(&m->dir, m->control->data_dir, e);
+	if (!rc)
+		rc = data_identify(m->dir, m->recovery.cluster_id, e);
+	if (rc)
+		return rc;
+	snprintf(path, sizeof(path), "%s/" DATA_LOG, m->control->data_dir);
+	rc = file_dir_open(&m->log_dir, path, e);
+	if (!rc)
+		rc = log_open(&m->log, m->log_dir, m->recovery.cluster_id,
+			      segment > 0 ? (uint64_t)segment << 20 : LOG_SEGMENT_DEFAULT, e);
+	return rc;
+}
+
+static void take_options(struct main *m)
+{
+	const value *config = proc_config(m->p);
+	struct cache_options *o = &m->recovery.options;
+
+	o->pod_type = TYPE_POD;
+	o->node_type = TYPE_NODE;
+	o->size_max = (uint64_t)v_as_int(v_path(config, "store.cacheMaxMiB"), 0) << 20;
+	o->journal_min = (uint32_t)v_as_int(v_path(config, "store.journalMin"), 0);
+	o->journal_max = (uint32_t)v_as_int(v_path(config, "store.journalMax"), 0);
+	m->stall_ns = v_as_int(v_path(config, "store.stallMs"), STALL_MS) * 1000000;
+}
+
+/* "store.memory": the resources whose writes are not logged, in place of the
+ * default ones. */
+static void take_durability(struct main *m)
+{
+	const value *list = v_path(proc_config(m->p), "store.memory");
+	const struct kube_resource *r;
+	uint32_t n;
+
+	if (!v_is_array(list))
+		return;
+	r = kube_resources(&n);
+	for (uint32_t i = 0; i < n; i++) {
+		bool memory = false;
+
+		if (!r[i].type)
+			continue;
+		v_each(name, list)
+			memory |= str_eq(v_as_str(name), str_of(r[i].resource));
+		store_set_memory(&m->store, r[i].type, memory);
+	}
+}
+
+static int make_generation(struct main *m, struct err *e)
+{
+	static char name[SEG_NAME_MAX];
+	static char checkpoint[sizeof(m->control->data_dir) + 32];
+	struct recovery *r = &m->recovery;
+	int64_t from = proc_mono_ns();
+	int rc;
+
+	snprintf(checkpoint, sizeof(checkpoint), "%s/" DATA_CHECKPOINT, m->control->data_dir);
+	r->s = &m->store;
+	r->log = m->log;
+	r->checkpoint = checkpoint;
+	r->generation = atomic_load_explicit(&m->control->generation, memory_order_acquire) + 1;
+	proc_name_cache(name, m->cluster, r->generation);
+	r->segment_name = name;
+	seg_unlink(name, NULL); /* of a store that died while it made it */
+	rc = recover(r, e);
+	if (rc)
+		return rc;
+	log_info("generation %u at resourceVersion %llu: checkpoint to %llu, %llu records from "
+		 "%llu batches of the log, in %lld ms",
+		 r->generation, (unsigned long long)m->store.rv,
+		 (unsigned long long)r->checkpoint_rv, (unsigned long long)r->records,
+		 (unsigned long long)r->batches, (long long)(proc_mono_ns() - from) / 1000000);
+	return WEFT_OK;
+}
+
+static int start(struct main *m, struct err *e)
+{
+	struct commit_hooks hooks = ports_hooks(&m->ports);
+	int rc = open_data(m, e);
+
+	if (rc)
+		return rc;
+	take_options(m);
+	rc = make_generation(m, e);
+	if (rc)
+		return rc;
+	take_durability(m);
+	rc = log_thread_start(&m->log_thread, m->log, PROC_BELL_FD(STORE_SLOT), e);
+	if (rc)
+		return rc;
+	commit_init(&m->commit, &m->store, m->log_thread, m->store.rv, &hooks);
+	ports_init(&m->ports, &m->store, &m->commit, m->recovery.generation);
+	return WEFT_OK;
+}
+
+/* --- Processes that come and go ------------------------------------------------------- */
+
+static void set_readers(struct main *m)
+{
+	static struct prcu_reader *readers[PROC_SLOTS * PRCU_READERS_MAX];
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < PROC_SLOTS; i++) {
+		struct proc_segment *seg = (struct proc_segment *)m->mapped[i].proc.base;
+
+		for (uint32_t k = 0; m->mapped[i].open && k < PRCU_READERS_MAX; k++) {
+			m->reader_slot[n] = i;
+			readers[n++] = &seg->readers[k];
+		}
+	}
+	cw_set_readers(m->store.w, readers, n);
+}
+
+static void unmap(struct main *m, uint32_t slot)
+{
+	struct mapped *at = &m->mapped[slot];
+
+	if (!at->open)
+		return;
+	port_close(&m->ports, slot);
+	at->open = false;
+	set_readers(m);
+	seg_close(&at->proc);
+	seg_close(&at->inbox);
+}
+
+static int map_segments(struct main *m, uint32_t slot, uint32_t incarnation, struct err *e)
+{
+	struct mapped *at = &m->mapped[slot];
+	char name[SEG_NAME_MAX];
+	int rc;
+
+	proc_name_proc(name, m->cluster, slot, incarnation);
+	rc = seg_open(&at->proc, name, SEG_PROC, proc_layout_proc(), false, e);
+	if (rc)
+		return rc;
+	proc_name_inbox(name, m->cluster, slot, incarnation);
+	rc = seg_open(&at->inbox, name, SEG_INBOX, proc_layout_inbox(), true, e);
+	if (rc)
+		seg_close(&at->proc);
+	return rc;
+}
+
+static void map_slot(struct main *m, uint32_t slot, const struct slot *s, uint32_t incarnation)
+{
+	struct mapped *at = &m->mapped[slot];
+	struct proc_segment *proc;
+	struct inbox_segment *inbox;
+	struct err e = {0};
+	int rc = map_segments(m, slot, incarnation, &e);
+
+	if (rc) {
+		log_warn("slot %u: %s", slot, e.msg);
+		return;
+	}
+	proc = (struct proc_segment *)at->proc.base;
+	inbox = (struct inbox_segment *)at->inbox.base;
+	at->open = true;
+	rc = port_open(&m->ports, slot, s->kind, s->shard, incarnation, &proc->out, &inbox->requests,
+		       s->ring_out, &inbox->out, &proc->inbox, PROC_BELL_FD(slot));
+	if (rc) {
+		log_warn("slot %u: its ring has another size", slot);
+		unmap(m, slot);
+		return;
+	}
+	set_readers(m);
+}
+
+static void watch_slot(struct main *m, uint32_t slot)
+{
+	const struct slot *s = &m->control->slots[slot];
+	struct port *t = &m->ports.port[slot];
+	/* [control.A1] pairs with [control.R1]: the slot's fields are whole. */
+	uint32_t state = atomic_load_explicit(&s->state, memory_order_acquire);
+	uint32_t incarnation = atomic_load_explicit(&s->incarnation, memory_order_relaxed);
+
+	if (t->open && (state == SLOT_FREE || t->incarnation != incarnation))
+		unmap(m, slot);
+	if (state == SLOT_FREE)
+		return;
+	if (!t->open)
+		map_slot(m, slot, s, incarnation);
+	if (!t->open)
+		return;
+	t->routed = state == SLOT_STARTING || state == SLOT_RUNNING;
+	t->dead = state == SLOT_DEAD;
+}
+
+static void watch_map(struct main *m, uint32_t kind)
+{
+	/* [control.A2] pairs with [control.R2]. */
+	uint64_t word = atomic_load_explicit(&m->control->maps[kind].next, memory_order_acquire);
+
+	if (word == m->map_seen[kind])
+		return;
+	m->map_seen[kind] = word;
+	m->map_batch[kind] = m->commit.filled;
+	ports_set_map(&m->ports, kind, SHARD_EPOCH(word), SHARD_COUNT(word));
+}
+
+static void watch_control(struct main *m)
+{
+	uint32_t changes = atomic_load_explicit(&m->control->changes, memory_order_acquire);
+
+	if (m->scanned && changes == m->changes)
+		return;
+	m->changes = changes;
+	m->scanned = true;
+	for (uint32_t i = 0; i < PROC_SLOTS; i++)
+		if (i != STORE_SLOT)
+			watch_slot(m, i);
+	for (uint32_t k = 0; k < PROC_KIND_COUNT; k++)
+		watch_map(m, k);
+	ports_retarget(&m->ports);
+}
+
+/* Everything that was accepted up to batch n is published. */
+static bool settled(const struct main *m, uint64_t n)
+{
+	return m->commit.published >= n || commit_idle(&m->commit);
+}
+
+/* Tell the supervisor what has come to pass. */
+static void confirm(struct main *m)
+{
+	bool tell = false;
+
+	for (uint32_t i = 0; i < PROC_SLOTS; i++) {
+		struct port *t = &m->ports.port[i];
+
+		if (!t->open || !t->dead || !t->drained_at || !settled(m, t->drained_at))
+			continue;
+		atomic_store_explicit(&((struct inbox_segment *)m->mapped[i].inbox.base)->drained,
+				      t->incarnation, memory_order_release);
+		unmap(m, i);
+		tell = true;
+	}
+	for (uint32_t k = 0; k < PROC_KIND_COUNT; k++) {
+		if (!m->map_batch[k] || !settled(m, m->map_batch[k]))
+			continue;
+		m->map_batch[k] = 0;
+		atomic_store_explicit(&m->own->epochs[k], SHARD_EPOCH(m->map_seen[k]),
+				      memory_order_release);
+		tell = true;
+	}
+	if (m->ports.hostile) {
+		atomic_store_explicit(&m->own->hostile_slot, m->ports.hostile, memory_order_release);
+		m->ports.hostile = 0;
+		tell = true;
+	}
+	if (tell)
+		proc_tell_supervisor();
+}
+
+/* --- Housekeeping ------------------------------------------------------------------------ */
+
+static void report_stall(struct main *m, int64_t now)
+{
+	int64_t since = 0;
+	size_t reader = 0;
+	bool blocked = cw_blocker(m->store.w, &reader, &since);
+	uint32_t slot = blocked ? m->reader_slot[reader] + 1 : 0;
+
+	prcu_set_relaxed(&proc_counters(m->p)->grace_age_ms,
+			 blocked ? (uint64_t)(now - since) / 1000000 : 0);
+	if (!blocked || now - since < m->stall_ns)
+		slot = 0;
+	if (slot == prcu_own(&m->own->stalled_slot))
+		return;
+	atomic_store_explicit(&m->own->stalled_slot, slot, memory_order_release);
+	if (slot) {
+		log_warn("slot %u has been in one read section for %lld ms", slot - 1,
+			 (long long)(now - since) / 1000000);
+		proc_tell_supervisor();
+	}
+}
+
+/* The checkpoint process says how far it is. */
+static void recycle_log(struct main *m)
+{
+	for (uint32_t i = 0; i < PROC_SLOTS; i++) {
+		const struct port *t = &m->ports.port[i];
+		const struct proc_segment *seg = (struct proc_segment *)m->mapped[i].proc.base;
+
+		if (t->open && t->kind == PROC_CHECKPOINT)
+			log_thread_cut(m->log_thread,
+				       atomic_load_explicit(&seg->counters.checkpoint_rv,
+							    memory_order_acquire));
+	}
+}
+
+static void count(struct main *m)
+{
+	struct proc_counters *n = proc_counters(m->p);
+
+	/* Relaxed: numbers for people. */
+	prcu_set_relaxed(&n->batches, m->commit.published);
+	prcu_set_relaxed(&n->writes, m->commit.writes);
+	prcu_set_relaxed(&n->log_bytes, m->commit.log_bytes);
+	prcu_set_relaxed(&n->malformed, m->ports.malformed);
+	prcu_set_relaxed(&n->reclaimed, m->reclaimed);
+}
+
+/* Now and then; returns in how many ms it wants to be called again. */
+static int housekeep(struct main *m)
+{
+	int64_t now = proc_mono_ns();
+	size_t freed;
+
+	if (now - m->reclaimed_at < RECLAIM_WAIT_MS * 1000000)
+		return RECLAIM_WAIT_MS;
+	m->reclaimed_at = now;
+	freed = cw_reclaim(m->store.w, RECLAIM_MAX);
+	m->reclaimed += freed;
+	report_stall(m, clock_mono_ns());
+	recycle_log(m);
+	count(m);
+	proc_beat(m->p);
+	return freed ? RECLAIM_WAIT_MS : IDLE_WAIT_MS;
+}
+
+/* --- The loop ------------------------------------------------------------------------------ */
+
+static void wait_for_bell(struct main *m, int ms)
+{
+	struct pollfd fd = {.fd = PROC_BELL_FD(STORE_SLOT), .events = POLLIN};
+
+	if (!ports_sleep(&m->ports))
+		return;
+	if (poll(&fd, 1, m->ports.blocked ? BLOCKED_WAIT_MS : ms) > 0)
+		bell_clear(fd.fd);
+	ports_awake(&m->ports);
+}
+
+static void serve(struct main *m)
+{
+	int wait = 0;
+
+	while (!proc_stopping(m->p)) {
+		bool did;
+
+		watch_control(m);
+		did = ports_drain(&m->ports);
+		did |= commit_turn(&m->commit);
+		confirm(m);
+		wait = housekeep(m);
+		if (!did)
+			wait_for_bell(m, wait);
+	}
+}
+
+/* Everybody else has stopped: take what they left, and close the log. */
+static int stop(struct main *m)
+{
+	struct err e = {0};
+
+	watch_control(m);
+	while (ports_drain(&m->ports) || !commit_idle(&m->commit))
+		commit_drain(&m->commit);
+	confirm(m);
+	if (commit_finish(&m->commit, &e))
+		log_warn("the log could not be closed: %s", e.msg);
+	log_thread_stop(m->log_thread);
+	log_close(m->log);
+	file_dir_close(m->log_dir);
+	file_dir_close(m->dir);
+	return 0;
+}
+
+int store_main(void)
+{
+	struct main *m = calloc(1, sizeof(*m));
+	struct err e = {0};
+
+	weft_assert(m);
+	m->p = proc_start(PROC_STORE);
+	m->control = proc_control(m->p);
+	m->own = proc_own(m->p);
+	m->cluster = m->control->cluster_hash;
+	if (start(m, &e)) {
+		log_error("%s", e.msg);
+		return 1;
+	}
+	atomic_store_explicit(&m->own->made_generation, m->recovery.generation,
+			      memory_order_release);
+	proc_ready(m->p);
+	serve(m);
+	return stop(m);
+}

@@ -1,0 +1,269 @@
+/* ports.c - requests in, replies out. */
+#include "procs/store/ports.h"
+
+#include <stdlib.h>
+
+#include "procs/store/route.h"
+
+void ports_init(struct ports *p, struct store *s, struct committer *c, uint32_t generation)
+{
+	memset(p, 0, sizeof(*p));
+	p->s = s;
+	p->c = c;
+	p->generation = generation;
+	memset(p->target, -1, sizeof(p->target));
+}
+
+void ports_free(struct ports *p)
+{
+	for (uint32_t i = 0; i < PROC_SLOTS; i++)
+		for (uint32_t k = 0; k < PORT_WORK_TYPES; k++)
+			buf_free(&p->port[i].work[k].refs);
+	free(p->routed.key);
+	buf_free(&p->record);
+	buf_free(&p->message);
+	buf_free(&p->scratch.mem);
+}
+
+/* --- Opening and closing ------------------------------------------------------------- */
+
+void ports_retarget(struct ports *p)
+{
+	memset(p->target, -1, sizeof(p->target));
+	for (uint32_t i = 0; i < PROC_SLOTS; i++) {
+		const struct port *t = &p->port[i];
+
+		if (t->open && t->routed && !t->dead && t->shard < PORT_SHARDS_MAX)
+			p->target[t->kind][t->shard] = (int16_t)i;
+	}
+}
+
+int port_open(struct ports *p, uint32_t slot, uint32_t kind, uint32_t shard, uint32_t incarnation,
+	      const struct ring_out *requests, struct ring_in *in, uint32_t size,
+	      struct ring_out *out, const struct ring_in *inbox, int bell)
+{
+	struct port *t = &p->port[slot];
+	int rc;
+
+	weft_assert(slot < PROC_SLOTS && kind < PROC_KIND_COUNT);
+	port_close(p, slot);
+	rc = ring_consumer(&t->in, requests, in, size, -1);
+	if (rc)
+		return rc;
+	ring_producer(&t->out, out, inbox, bell);
+	t->open = t->routed = true;
+	t->slot = slot;
+	t->kind = kind;
+	t->shard = shard;
+	t->incarnation = incarnation;
+	ports_retarget(p);
+	return WEFT_OK;
+}
+
+void port_close(struct ports *p, uint32_t slot)
+{
+	struct port *t = &p->port[slot];
+
+	for (uint32_t k = 0; k < t->nwork; k++)
+		t->work[k].refs.n = 0;
+	t->open = t->dead = t->routed = t->touched = false;
+	t->owed = t->drained_at = 0;
+	t->bad = t->nwork = 0;
+	ports_retarget(p);
+}
+
+void ports_set_map(struct ports *p, uint32_t kind, uint32_t epoch, uint32_t count)
+{
+	p->epoch[kind] = epoch;
+	p->count[kind] = count < PORT_SHARDS_MAX ? count : PORT_SHARDS_MAX;
+	ports_retarget(p);
+}
+
+/* --- Requests ---------------------------------------------------------------------------- */
+
+static void malformed(struct ports *p, struct port *t, const char *why)
+{
+	int64_t now = proc_mono_ns();
+
+	p->malformed++;
+	if (!t->bad || now - t->bad_since > 1000000000) {
+		t->bad_since = now;
+		t->bad = 0;
+	}
+	if (++t->bad <= PORT_HOSTILE)
+		log_warn("malformed record from %s/%u (slot %u): %s", proc_kind_info(t->kind)->name,
+			 t->shard, t->slot, why);
+	if (t->bad == PORT_HOSTILE)
+		p->hostile = t->slot + 1;
+}
+
+#define REPLY_BYTES_MAX 96 /* without its strings */
+
+static uint64_t reply_room(const struct waiting *w)
+{
+	return REPLY_BYTES_MAX + w->name_n + w->message_n + 5ull * w->skipped_n;
+}
+
+/* One record.  The producer may still write to what was peeked: it is copied
+ * before it is looked at. */
+static void take_record(struct ports *p, struct port *t, struct str bytes)
+{
+	struct caller who = {t->slot, t->incarnation, (uint16_t)t->slot, (uint16_t)t->kind};
+	struct batch *b = p->s->batch;
+	struct msg_request *q;
+	struct err e = {0};
+	struct msg m;
+
+	p->record.n = 0;
+	buf_addstr(&p->record, bytes);
+	if (msg_decode(buf_str(&p->record), &m, &p->scratch, &e)) {
+		malformed(p, t, e.msg);
+		return;
+	}
+	q = msg_request(&m);
+	if (!q) {
+		malformed(p, t, "not a request");
+		return;
+	}
+	if (q->generation != p->generation) /* its sender has been told that it is lost */
+		return;
+	if (q->epoch && q->epoch != p->epoch[t->kind])
+		store_refuse(p->s, &who, q->seq, WEFT_EFENCED, weft_strerror(WEFT_EFENCED));
+	else
+		store_apply(p->s, &who, &m);
+	t->owed += reply_room(&b->replies[b->nreplies - 1]);
+}
+
+/* Is there room for one more reply? */
+static bool has_room(const struct port *t)
+{
+	return ring_used(&t->out) + t->owed < (uint64_t)t->out.size / 8 * 7;
+}
+
+static bool port_drain(struct ports *p, struct port *t)
+{
+	uint64_t bytes = 0;
+	struct str rec;
+	int rc = 0;
+
+	while (bytes < PORT_TURN_BYTES && !commit_full(p->c)) {
+		if (!t->dead && !has_room(t)) {
+			p->blocked = true;
+			break;
+		}
+		rc = ring_peek(&t->in, &rec);
+		if (rc <= 0)
+			break;
+		take_record(p, t, rec);
+		bytes += rec.n;
+		ring_next(&t->in);
+	}
+	if (rc < 0)
+		malformed(p, t, "its ring is damaged");
+	if (rc == 0 && t->dead && !t->drained_at && !commit_full(p->c))
+		t->drained_at = p->c->filled;
+	if (bytes)
+		ring_release(&t->in);
+	return bytes != 0;
+}
+
+bool ports_drain(struct ports *p)
+{
+	bool did = false;
+
+	p->blocked = false;
+	p->first = (p->first + 1) % PROC_SLOTS;
+	for (uint32_t i = 0; i < PROC_SLOTS && !commit_full(p->c); i++) {
+		struct port *t = &p->port[(p->first + i) % PROC_SLOTS];
+
+		if (t->open)
+			did |= port_drain(p, t);
+	}
+	return did;
+}
+
+bool ports_sleep(struct ports *p)
+{
+	for (uint32_t i = 0; i < PROC_SLOTS; i++)
+		if (p->port[i].open && !ring_sleep(&p->port[i].in)) {
+			if (!has_room(&p->port[i]))
+				continue;
+			ports_awake(p);
+			return false;
+		}
+	return true;
+}
+
+void ports_awake(struct ports *p)
+{
+	for (uint32_t i = 0; i < PROC_SLOTS; i++)
+		if (p->port[i].open)
+			ring_awake(&p->port[i].in);
+}
+
+/* --- Replies -------------------------------------------------------------------------------- */
+
+/* Put a message into an inbox; false if there is no room. */
+bool port_send(struct port *t, const struct msg *m)
+{
+	void *at = ring_reserve(&t->out, (uint32_t)msg_size(m));
+
+	if (!at)
+		return false;
+	ring_trim(&t->out, (uint32_t)msg_encode(m, at));
+	t->touched = true;
+	return true;
+}
+
+static void send_reply(struct ports *p, const struct batch *b, const struct waiting *w)
+{
+	struct port *t = &p->port[w->port];
+	struct msg m = {.kind = MSG_reply};
+
+	if (!t->open || t->incarnation != w->incarnation)
+		return;
+	t->owed -= reply_room(w) < t->owed ? reply_room(w) : t->owed;
+	m.reply = (struct msg_reply){
+		.seq = w->seq,
+		.status = w->status,
+		.rv = w->rv,
+		.entry = w->entry,
+		.done = w->done,
+		.gone = w->gone,
+		.name = {b->text.p + w->name_at, w->name_n},
+		.message = {b->text.p + w->message_at, w->message_n},
+		.skipped = {(const uint32_t *)(b->text.p + w->skipped_at), w->skipped_n},
+	};
+	if (port_send(t, &m) || t->dead)
+		return;
+	/* Too long for its inbox: the sender has to look for itself. */
+	m.reply.skipped.n = 0;
+	m.reply.status = WEFT_ELOST;
+	if (!port_send(t, &m)) {
+		ring_mark_overflow(&t->out);
+		t->touched = true;
+	}
+}
+
+static void on_published(void *arg, struct batch *b)
+{
+	struct ports *p = arg;
+
+	for (uint32_t i = 0; i < b->nreplies; i++)
+		send_reply(p, b, &b->replies[i]);
+	route_flush(p);
+	for (uint32_t i = 0; i < PROC_SLOTS; i++) {
+		struct port *t = &p->port[i];
+
+		if (!t->open || !t->touched)
+			continue;
+		ring_commit(&t->out);
+		ring_ring(&t->out);
+		t->touched = false;
+	}
+}
+
+struct commit_hooks ports_hooks(struct ports *p)
+{
+	return (struct commit_hooks){route_before, route_after, on_published, p};
+}

@@ -1,0 +1,96 @@
+/*
+ * ports.h - the store's side of every process's rings: requests in, replies and
+ * work out.
+ *
+ * A port belongs to a slot.  Draining is fair: each turn begins one port further
+ * and takes a bounded number of bytes from each.
+ *
+ * Room in an inbox.  Replies are promised when a request is taken: it is only
+ * taken while the inbox has room for its reply.  Work is sent while the inbox is
+ * less than half full; beyond that it is dropped and the inbox marked, and its
+ * owner looks at the cache again.  So nobody's slowness holds up the store, and
+ * no reply is lost.
+ */
+#ifndef WEFT_STORE_PORTS_H
+#define WEFT_STORE_PORTS_H
+
+#include "procs/store/commit.h"
+#include "weft/proc.h"
+
+#define PORT_SHARDS_MAX	   128
+#define PORT_TURN_BYTES	   (128u << 10)
+#define PORT_HOSTILE	   16 /* malformed records within a second */
+#define PORT_WORK_TYPES	   16
+#define PORT_WORK_MESSAGE  4096u /* references in one message */
+
+/* Objects of one type that a port has to look at, of this batch. */
+struct worklist {
+	uint16_t type;
+	struct buf refs;
+};
+
+struct port {
+	bool open;
+	bool dead;    /* read to the end, then say so */
+	bool routed;  /* gets work */
+	bool touched; /* something was put into its inbox */
+	uint32_t slot, kind, shard, incarnation;
+	struct ring in, out;
+	uint64_t owed;	     /* bytes of replies promised and not yet sent */
+	uint64_t drained_at; /* dead and read to the end: batch it has to wait for, or 0 */
+	int64_t bad_since;   /* monotonic */
+	uint32_t bad;	     /* malformed records since then */
+	struct worklist work[PORT_WORK_TYPES];
+	uint32_t nwork;
+};
+
+/* What was routed in this batch: an open-addressing set of (entry, port). */
+struct routed {
+	uint64_t *key; /* 0: free */
+	uint32_t n, cap;
+};
+
+struct ports {
+	struct store *s;
+	struct committer *c;
+	struct port port[PROC_SLOTS];
+	uint32_t first; /* where the next turn begins */
+	uint32_t generation;
+	int16_t target[PROC_KIND_COUNT][PORT_SHARDS_MAX]; /* port of a shard, -1: none */
+	uint32_t count[PROC_KIND_COUNT];		  /* shards, by which to route */
+	uint32_t epoch[PROC_KIND_COUNT];		  /* that requests have to carry */
+	struct routed routed;
+	uint32_t old_owner; /* of the version being published */
+	struct buf record;
+	struct msg_scratch scratch;
+	struct buf message;
+	uint64_t malformed;	/* records refused */
+	uint32_t hostile;	/* slot + 1 that goes on sending rubbish, 0: none */
+	bool blocked;		/* some port waits for room in its inbox */
+};
+
+void ports_init(struct ports *p, struct store *s, struct committer *c, uint32_t generation);
+void ports_free(struct ports *p);
+/* The hooks that publishing needs. */
+struct commit_hooks ports_hooks(struct ports *p);
+
+/* Take a process in.  `requests`/`in`: its ring to us and our end; `out`/`inbox`:
+ * our ring to it and its end; `bell`: its eventfd or -1.  WEFT_ECORRUPT if the
+ * ring is not of `size` bytes. */
+int port_open(struct ports *p, uint32_t slot, uint32_t kind, uint32_t shard, uint32_t incarnation,
+	      const struct ring_out *requests, struct ring_in *in, uint32_t size,
+	      struct ring_out *out, const struct ring_in *inbox, int bell);
+void port_close(struct ports *p, uint32_t slot);
+/* Work out anew which port is which shard's: after `routed` or `dead` of a port
+ * was changed. */
+void ports_retarget(struct ports *p);
+/* Shards of a kind from now on. */
+void ports_set_map(struct ports *p, uint32_t kind, uint32_t epoch, uint32_t count);
+
+/* Read requests into the batch; true if there were any. */
+bool ports_drain(struct ports *p);
+/* Announce sleep on all rings; false (and awake) if there is something. */
+bool ports_sleep(struct ports *p);
+void ports_awake(struct ports *p);
+
+#endif

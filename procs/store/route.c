@@ -1,0 +1,250 @@
+/* route.c - what route.h promises. */
+#include "procs/store/route.h"
+
+#include <stdlib.h>
+
+/* --- Once for each batch ----------------------------------------------------------- */
+
+static uint32_t key_slot(const struct routed *r, uint64_t key)
+{
+	return (uint32_t)((key * UINT64_C(0x9e3779b97f4a7c15)) >> 32) & (r->cap - 1);
+}
+
+static void routed_put(struct routed *r, uint64_t key)
+{
+	uint32_t i = key_slot(r, key);
+
+	while (r->key[i])
+		i = (i + 1) & (r->cap - 1);
+	r->key[i] = key;
+}
+
+static void routed_grow(struct routed *r)
+{
+	struct routed old = *r;
+
+	r->cap = old.cap ? 2 * old.cap : 1024;
+	r->key = calloc(r->cap, sizeof(*r->key));
+	weft_assert(r->key);
+	for (uint32_t i = 0; i < old.cap; i++)
+		if (old.key[i])
+			routed_put(r, old.key[i]);
+	free(old.key);
+}
+
+/* True if (ref, port) is new in this batch. */
+static bool routed_add(struct routed *r, uint32_t ref, uint32_t port)
+{
+	uint64_t key = (uint64_t)ref << 8 | port;
+	uint32_t i;
+
+	if (2 * r->n >= r->cap)
+		routed_grow(r);
+	for (i = key_slot(r, key); r->key[i]; i = (i + 1) & (r->cap - 1))
+		if (r->key[i] == key)
+			return false;
+	r->key[i] = key;
+	r->n++;
+	return true;
+}
+
+static void routed_clear(struct routed *r)
+{
+	if (r->n)
+		memset(r->key, 0, r->cap * sizeof(*r->key));
+	r->n = 0;
+}
+
+/* --- Collecting ----------------------------------------------------------------------- */
+
+static void send_work(struct ports *p, struct port *t, struct worklist *l)
+{
+	struct msg m = {.kind = MSG_work,
+			.work = {p->generation,
+				 l->type,
+				 {(const uint32_t *)l->refs.p, (uint32_t)(l->refs.n / 4)}}};
+
+	l->refs.n = 0;
+	if (ring_used(&t->out) + t->owed + msg_size(&m) < t->out.size / 2 && port_send(t, &m))
+		return;
+	ring_mark_overflow(&t->out);
+	t->touched = true;
+}
+
+static struct worklist *port_list(struct ports *p, struct port *t, uint16_t type)
+{
+	struct worklist *l;
+
+	for (uint32_t i = 0; i < t->nwork; i++)
+		if (t->work[i].type == type)
+			return &t->work[i];
+	if (t->nwork == PORT_WORK_TYPES) {
+		l = &t->work[0]; /* make room: what it holds goes now */
+		if (l->refs.n)
+			send_work(p, t, l);
+	} else {
+		l = &t->work[t->nwork++];
+	}
+	l->type = type;
+	return l;
+}
+
+static void add_work(struct ports *p, uint32_t port, const struct entry *e)
+{
+	uint32_t ref = cache_entry_ref(p->s->c, e).u;
+	struct port *t = &p->port[port];
+	struct worklist *l;
+
+	if (!routed_add(&p->routed, ref, port))
+		return;
+	l = port_list(p, t, e->type);
+	buf_add(&l->refs, &ref, sizeof(ref));
+	if (l->refs.n >= PORT_WORK_MESSAGE * sizeof(ref))
+		send_work(p, t, l);
+}
+
+static void to_shard(struct ports *p, uint32_t kind, uint32_t shard, const struct entry *e)
+{
+	int port = shard < PORT_SHARDS_MAX ? p->target[kind][shard] : -1;
+
+	if (port >= 0)
+		add_work(p, (uint32_t)port, e);
+}
+
+static void to_uid(struct ports *p, uint32_t kind, const struct entry *of, const struct entry *e)
+{
+	if (p->count[kind])
+		to_shard(p, kind, shard_of_uid(of->uid, p->count[kind]), e);
+}
+
+static void to_name(struct ports *p, uint32_t kind, struct str name, const struct entry *e)
+{
+	if (p->count[kind])
+		to_shard(p, kind, shard_of_name(name, p->count[kind]), e);
+}
+
+static void to_all(struct ports *p, uint32_t kind, const struct entry *e)
+{
+	for (uint32_t i = 0; i < p->count[kind]; i++)
+		to_shard(p, kind, i, e);
+}
+
+/* --- The table --------------------------------------------------------------------------- */
+
+static const struct entry *owner_of_type(const struct ports *p, uint32_t ref, uint16_t type)
+{
+	const struct entry *o = ref ? cache_entry(p->s->c, (entry_ref){ref}) : NULL;
+
+	return o && (!type || o->type == type) ? o : NULL;
+}
+
+static void to_controllers(struct ports *p, const struct route *r, const struct entry *e)
+{
+	const struct entry *now = owner_of_type(p, prcu_own(&e->owner), r->owner);
+	const struct entry *old = owner_of_type(p, p->old_owner, r->owner);
+
+	if (now)
+		to_uid(p, r->kind, now, now);
+	if (old && old != now)
+		to_uid(p, r->kind, old, old);
+}
+
+static bool labels_changed(const struct ports *p, const struct version *v)
+{
+	uint32_t prev = prcu_own(&v->prev);
+
+	return !prev || cache_version(p->s->c, (version_ref){prev})->part[PART_LABELS] !=
+				v->part[PART_LABELS];
+}
+
+static void to_relabelled(struct ports *p, const struct route *r, const struct entry *e,
+			  const struct version *v)
+{
+	const struct entry *o = owner_of_type(p, prcu_own(&e->owner), r->owner);
+
+	if (o && labels_changed(p, v))
+		to_uid(p, r->kind, o, e);
+}
+
+static struct str node_of(const struct ports *p, const struct version *v)
+{
+	return v->hot.node.u ? cache_string(p->s->c, cache_nodeslot(p->s->c, v->hot.node)->name)
+			     : (struct str){0};
+}
+
+static void route_one(struct ports *p, const struct route *r, const struct entry *e,
+		      const struct version *v)
+{
+	bool gone = v->flags & VERSION_TOMBSTONE, going = gone || v->deletion_s;
+	bool owner = prcu_own(&e->first) || prcu_own(&e->edges);
+
+	switch ((enum route_how)r->how) {
+	case ROUTE_SELF:
+		to_uid(p, r->kind, e, e);
+		break;
+	case ROUTE_CONTROLLER:
+		to_controllers(p, r, e);
+		break;
+	case ROUTE_ORPHAN:
+		if (!prcu_own(&e->owner))
+			to_all(p, r->kind, e);
+		break;
+	case ROUTE_UNSCHEDULED:
+		if (!v->hot.node.u && !gone)
+			to_uid(p, r->kind, e, e);
+		break;
+	case ROUTE_ON_NODE:
+		if (v->hot.node.u)
+			to_name(p, r->kind, node_of(p, v), e);
+		break;
+	case ROUTE_NODE_SELF:
+		to_name(p, r->kind, entry_name(e), e);
+		break;
+	case ROUTE_ALL:
+		to_all(p, r->kind, e);
+		break;
+	case ROUTE_DELETING:
+		if (going)
+			to_uid(p, r->kind, e, e);
+		break;
+	case ROUTE_RELABELLED:
+		to_relabelled(p, r, e, v);
+		break;
+	case ROUTE_OWNED:
+		if (v->flags & VERSION_OWNED || (owner && going))
+			to_uid(p, r->kind, e, e);
+		break;
+	}
+}
+
+void route_before(void *ports, const struct version *v)
+{
+	struct ports *p = ports;
+
+	p->old_owner = prcu_own(&cache_entry(p->s->c, v->entry)->owner);
+}
+
+void route_after(void *ports, const struct version *v)
+{
+	struct ports *p = ports;
+	const struct entry *e = cache_entry(p->s->c, v->entry);
+
+	for (uint32_t i = 0; i < proc_route_count; i++) {
+		const struct route *r = &proc_routes[i];
+
+		if ((!r->type || r->type == e->type) && p->count[r->kind])
+			route_one(p, r, e, v);
+	}
+}
+
+void route_flush(struct ports *p)
+{
+	for (uint32_t i = 0; i < PROC_SLOTS; i++) {
+		struct port *t = &p->port[i];
+
+		for (uint32_t k = 0; k < t->nwork; k++)
+			if (t->work[k].refs.n)
+				send_work(p, t, &t->work[k]);
+	}
+	routed_clear(&p->routed);
+}
