@@ -1,0 +1,319 @@
+/* filter.c - may a kind go to a node, and if not, why. */
+#include <stdlib.h>
+
+#include "procs/scheduler/scheduler.h"
+
+static void add_reason(struct reasons *why, const char *text)
+{
+	if (why && why->n < REASONS_MAX)
+		why->text[why->n++] = text;
+}
+
+static bool refuse(struct reasons *why, const char *text, bool hopeless)
+{
+	add_reason(why, text);
+	if (why)
+		why->hopeless |= hopeless;
+	return false;
+}
+
+/* --- Taints ---------------------------------------------------------------------- */
+
+static bool tolerates(const value *toleration, const value *taint)
+{
+	struct str effect = v_get_str(toleration, "effect"), key = v_get_str(toleration, "key");
+	struct str op = v_get_str(toleration, "operator");
+
+	if (effect.n && !str_eq(effect, v_get_str(taint, "effect")))
+		return false;
+	if (key.n && !str_eq(key, v_get_str(taint, "key")))
+		return false;
+	if (str_eq(op, STR("Exists")))
+		return true;
+	return key.n && str_eq(v_get_str(toleration, "value"), v_get_str(taint, "value"));
+}
+
+static bool taint_tolerated(const struct kind *kind, const value *taint)
+{
+	v_each(toleration, v_get(&kind->spec, "tolerations"))
+		if (tolerates(toleration, taint))
+			return true;
+	return false;
+}
+
+bool node_tolerated(const struct kind *kind, const struct node *node, const char *effect,
+		    const char *other_effect)
+{
+	v_each(taint, &node->taints)
+	{
+		struct str has = v_get_str(taint, "effect");
+
+		if ((str_eq(has, str_of(effect)) ||
+		     (other_effect && str_eq(has, str_of(other_effect)))) &&
+		    !taint_tolerated(kind, taint))
+			return false;
+	}
+	return true;
+}
+
+/* spec.unschedulable counts as a taint that may be tolerated. */
+static bool unschedulable_tolerated(const struct kind *kind)
+{
+	zone *z = zone_new();
+	value taint = v_map();
+	bool ok;
+
+	v_set(z, &taint, "key", v_cstr("node.kubernetes.io/unschedulable"));
+	v_set(z, &taint, "effect", v_cstr("NoSchedule"));
+	ok = taint_tolerated(kind, &taint);
+	zone_free(z);
+	return ok;
+}
+
+/* --- Node affinity ------------------------------------------------------------------ */
+
+static bool to_number(struct str text, int64_t *out)
+{
+	char buf[24], *end;
+
+	if (!text.n || text.n >= sizeof(buf))
+		return false;
+	memcpy(buf, text.p, text.n);
+	buf[text.n] = 0;
+	*out = strtoll(buf, &end, 10);
+	return !*end;
+}
+
+static bool listed(const value *values, struct str text)
+{
+	v_each(one, values)
+		if (str_eq(v_as_str(one), text))
+			return true;
+	return false;
+}
+
+static bool requirement_holds(const value *r, const value *have)
+{
+	struct str op = v_get_str(r, "operator");
+	const value *values = v_get(r, "values");
+	int64_t a, b;
+
+	if (str_eq(op, STR("In")))
+		return have && listed(values, v_as_str(have));
+	if (str_eq(op, STR("NotIn")))
+		return !have || !listed(values, v_as_str(have));
+	if (str_eq(op, STR("Exists")))
+		return have;
+	if (str_eq(op, STR("DoesNotExist")))
+		return !have;
+	if (!have || !to_number(v_as_str(have), &a) || !to_number(v_as_str(v_at(values, 0)), &b))
+		return false;
+	return str_eq(op, STR("Gt")) ? a > b : a < b;
+}
+
+/* All expressions and fields of one term; an empty term matches nothing. */
+static bool node_term_matches(const value *term, const struct node *node)
+{
+	if (!v_len(v_get(term, "matchExpressions")) && !v_len(v_get(term, "matchFields")))
+		return false;
+	v_each(r, v_get(term, "matchExpressions"))
+		if (!requirement_holds(r, v_getn(&node->labels, v_get_str(r, "key"))))
+			return false;
+	v_each(r, v_get(term, "matchFields"))
+	{
+		value name = v_cstr(node->name);
+
+		if (!str_eq(v_get_str(r, "key"), STR("metadata.name")) ||
+		    !requirement_holds(r, &name))
+			return false;
+	}
+	return true;
+}
+
+bool node_matches_affinity(const struct kind *kind, const struct node *node)
+{
+	const value *required = v_path(
+		&kind->spec, "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
+
+	v_each_kv(kv, v_get(&kind->spec, "nodeSelector"))
+	{
+		const value *have = v_getn(&node->labels, v_as_str(&kv->key));
+
+		if (!have || !str_eq(v_as_str(have), v_as_str(&kv->val)))
+			return false;
+	}
+	if (v_is_null(required))
+		return true;
+	v_each(term, v_get(required, "nodeSelectorTerms"))
+		if (node_term_matches(term, node))
+			return true;
+	return false;
+}
+
+int64_t filter_preference(const struct kind *kind, const struct node *node)
+{
+	const value *preferred = v_path(
+		&kind->spec, "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution");
+	int64_t sum = 0;
+
+	v_each(p, preferred)
+		if (node_term_matches(v_get(p, "preference"), node))
+			sum += v_get_int(p, "weight", 0);
+	v_each(taint, &node->taints)
+		if (str_eq(v_get_str(taint, "effect"), STR("PreferNoSchedule")) &&
+		    !taint_tolerated(kind, taint))
+			sum -= 100;
+	return sum;
+}
+
+/* --- Filters, in kube-scheduler's order ------------------------------------------------ */
+
+bool filter_static(struct scheduler *self, const struct kind *kind, const struct node *node,
+		   struct reasons *why)
+{
+	if (node->unschedulable && !unschedulable_tolerated(kind))
+		return refuse(why, "node(s) were unschedulable", true);
+	if (!node_tolerated(kind, node, "NoSchedule", "NoExecute"))
+		return refuse(why, "node(s) had untolerated taint(s)", true);
+	if (!node_matches_affinity(kind, node))
+		return refuse(why, "node(s) didn't match Pod's node affinity/selector", true);
+	return true;
+}
+
+static bool ports_clash(const struct port *a, const struct port *b)
+{
+	bool any = !a->ip.n || !b->ip.n || str_eq(a->ip, STR("0.0.0.0")) ||
+		   str_eq(b->ip, STR("0.0.0.0"));
+
+	return a->number == b->number && str_eq(a->protocol, b->protocol) &&
+	       (any || str_eq(a->ip, b->ip));
+}
+
+static bool ports_free(const struct kind *kind, const struct node *node)
+{
+	for (uint32_t i = 0; i < kind->nports; i++)
+		for (uint32_t k = 0; k < node->nports; k++)
+			if (ports_clash(&kind->ports[i], &node->ports[k].port))
+				return false;
+	return true;
+}
+
+static int64_t extended_of(const struct resources *r, struct str name)
+{
+	for (uint32_t i = 0; i < r->nextended; i++)
+		if (str_eq(r->extended[i].name, name))
+			return r->extended[i].milli;
+	return 0;
+}
+
+static bool lacks(int64_t ask, int64_t has, int64_t used)
+{
+	return ask > 0 && ask > has - used;
+}
+
+bool filter_fit(struct scheduler *self, const struct kind *kind, const struct node *node,
+		struct reasons *why)
+{
+	const struct resources *ask = &kind->ask, *has = &node->has, *used = &node->used;
+	bool fits = true;
+
+	if (!ports_free(kind, node))
+		return refuse(why, "node(s) didn't have free ports for the requested pod ports",
+			      false);
+	if (node->pods + 1 > node->max_pods)
+		fits = refuse(why, "Too many pods", false);
+	if (lacks(ask->cpu, has->cpu, used->cpu))
+		fits = refuse(why, "Insufficient cpu", ask->cpu > has->cpu);
+	if (lacks(ask->memory, has->memory, used->memory))
+		fits = refuse(why, "Insufficient memory", ask->memory > has->memory);
+	if (lacks(ask->storage, has->storage, used->storage))
+		fits = refuse(why, "Insufficient ephemeral-storage", ask->storage > has->storage);
+	for (uint32_t i = 0; i < ask->nextended; i++) {
+		struct str name = ask->extended[i].name;
+		int64_t need = ask->extended[i].milli, there = extended_of(has, name);
+
+		if (!lacks(need, there, extended_of(used, name)))
+			continue;
+		fits = false;
+		if (why)
+			refuse(why, zone_printf(self->z, "Insufficient " STR_FMT, STR_ARG(name)).p,
+			       need > there);
+	}
+	return fits;
+}
+
+/* A spread constraint holds if the node's domain would not get too far ahead
+ * of the one with the fewest. */
+static bool spread_holds(struct scheduler *self, const struct kind *kind, const struct term *t,
+			 const struct node *node, struct reasons *why)
+{
+	bool has_domain;
+	int64_t count = terms_at(t, node, &has_domain);
+
+	if (!has_domain)
+		return refuse(why,
+			      "node(s) didn't match pod topology spread constraints (missing "
+			      "required label)",
+			      true);
+	if (count + t->matches_self - terms_least(self, kind, t) > t->max_skew)
+		return refuse(why, "node(s) didn't match pod topology spread constraints", false);
+	return true;
+}
+
+/* Pods that are there already may want to keep such pods away. */
+static bool anti_allows(struct scheduler *self, const struct kind *kind, const struct node *node)
+{
+	for (uint32_t i = 0; i < self->nanti; i++) {
+		struct kind *other = self->anti[i];
+
+		if (!other->running)
+			continue;
+		for (uint32_t k = 0; k < other->nterms; k++) {
+			const struct term *t = &other->terms[k];
+			const value *domain = v_getn(&node->labels, t->topology);
+
+			if (t->type != TERM_ANTI || !t->hard || !domain ||
+			    !terms_namespace(self, t, other, kind->ns) ||
+			    !kube_selector_match_value(t->selector, &kind->labels))
+				continue;
+			for (uint32_t n = 0; n < self->nnodes; n++)
+				if (other->on_node && n < other->on_node_n && other->on_node[n] &&
+				    str_eq(v_as_str(v_getn(&self->nodes[n].labels, t->topology)),
+					   v_as_str(domain)))
+					return false;
+		}
+	}
+	return true;
+}
+
+bool filter_terms(struct scheduler *self, struct kind *kind, const struct node *node,
+		  struct reasons *why)
+{
+	for (uint32_t i = 0; i < kind->nterms; i++)
+		if (kind->terms[i].type == TERM_SPREAD && kind->terms[i].hard &&
+		    !spread_holds(self, kind, &kind->terms[i], node, why))
+			return false;
+	for (uint32_t i = 0; i < kind->nterms; i++) {
+		const struct term *t = &kind->terms[i];
+		bool has_domain;
+		int64_t count;
+
+		if (t->type != TERM_AFFINITY || !t->hard)
+			continue;
+		count = terms_at(t, node, &has_domain);
+		/* The first of a group that wants to be together may go anywhere. */
+		if (!has_domain || (!count && !(t->total == 0 && t->matches_self)))
+			return refuse(why, "node(s) didn't match pod affinity rules", true);
+	}
+	for (uint32_t i = 0; i < kind->nterms; i++) {
+		const struct term *t = &kind->terms[i];
+		bool has_domain;
+
+		if (t->type == TERM_ANTI && t->hard && terms_at(t, node, &has_domain) > 0)
+			return refuse(why, "node(s) didn't match pod anti-affinity rules", false);
+	}
+	if (!anti_allows(self, kind, node))
+		return refuse(why, "node(s) didn't satisfy existing pods anti-affinity rules",
+			      false);
+	return true;
+}

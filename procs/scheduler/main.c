@@ -1,0 +1,203 @@
+/* main.c - the scheduler's queue and its process. */
+#include <stdlib.h>
+
+#include "procs/lib/mains.h"
+#include "procs/scheduler/scheduler.h"
+
+#define FLUSH_NS INT64_C(300000000000) /* pods that wait are tried again at the latest */
+
+/* --- The queue ----------------------------------------------------------------------- */
+
+static void activate(struct scheduler *self, struct kind *k)
+{
+	if (k->queued)
+		return;
+	if (self->nactive == self->active_cap) {
+		self->active_cap = self->active_cap ? self->active_cap * 2 : 64;
+		self->active = realloc(self->active, self->active_cap * sizeof(*self->active));
+		weft_assert(self->active);
+	}
+	self->active[self->nactive++] = k;
+	k->queued = true;
+}
+
+void queue_pod(struct scheduler *self, const struct entry *e)
+{
+	const struct version *v = cache_live(self->c, e);
+	struct kind *k;
+
+	if (!v || v->hot.node.u || v->deletion_s || (v->hot.flags & HOT_GATED) ||
+	    !proc_mine_uid(self->proc, e->uid))
+		return;
+	k = kind_of(self, e, v);
+	if (!k->ours)
+		return;
+	if (k->n == k->cap) {
+		k->cap = k->cap ? k->cap * 2 : 64;
+		k->queue = realloc(k->queue, k->cap * sizeof(*k->queue));
+		weft_assert(k->queue);
+	}
+	k->queue[k->n++] = (struct pending){cache_entry_ref(self->c, e).u, e->created_rv};
+	activate(self, k);
+}
+
+/* Our own note that a pod is unschedulable comes back as work: nothing new. */
+static bool is_news(struct scheduler *self, const struct version *v)
+{
+	return (v->flags & VERSION_FIRST) || v->writer_kind != PROC_SCHEDULER ||
+	       CAUSE_SLOT(v->cause) != proc_slot(self->proc);
+}
+
+static void look(struct scheduler *self, const struct entry *e)
+{
+	const struct version *v;
+
+	if (e->type == TYPE_NODE) {
+		nodes_look(self, e);
+		return;
+	}
+	v = cache_live(self->c, e);
+	if (e->type == TYPE_POD && v && is_news(self, v))
+		queue_pod(self, e);
+}
+
+static void on_work(void *arg, uint16_t type, struct u32s entries)
+{
+	struct scheduler *self = arg;
+	const struct entry *e;
+
+	(void)type;
+	self->c = proc_cache(self->proc);
+	cache_lock(self->c);
+	for (uint32_t i = 0; i < entries.n; i++)
+		if (cache_entry_checked(self->c, entries.p[i], &e) == 0)
+			look(self, e);
+	cache_unlock(self->c);
+	zone_reset(self->z);
+}
+
+static void rebuild(struct scheduler *self)
+{
+	struct cache_iter it;
+	const struct entry *e;
+
+	cache_lock(self->c);
+	if (self->binding)
+		place_flush(self);
+	for (uint32_t i = 0; i < self->nactive; i++)
+		self->active[i]->queued = false;
+	self->nactive = 0;
+	nodes_rebuild(self);
+	cache_iter_init(&it, self->c, TYPE_POD, (struct str){0}, (struct str){0}, (struct str){0});
+	while ((e = cache_iter_next(&it)))
+		queue_pod(self, e);
+	cache_unlock(self->c);
+	zone_reset(self->z);
+}
+
+static void on_resync(void *arg)
+{
+	struct scheduler *self = arg;
+
+	self->c = proc_cache(self->proc);
+	rebuild(self);
+}
+
+/* --- The turn ---------------------------------------------------------------------------- */
+
+static int by_priority(const void *pa, const void *pb)
+{
+	const struct kind *a = *(struct kind *const *)pa, *b = *(struct kind *const *)pb;
+
+	if (a->priority != b->priority)
+		return a->priority > b->priority ? -1 : 1;
+	return a->queue[a->at].created_rv < b->queue[b->at].created_rv ? -1 : 1;
+}
+
+static void drop_idle(struct scheduler *self)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < self->nactive; i++) {
+		struct kind *k = self->active[i];
+
+		if (k->at < k->n) {
+			self->active[kept++] = k;
+			continue;
+		}
+		k->queued = k->blocked = false;
+		k->terms_seen = 0;
+		k->n = k->at = 0;
+		if (!k->has_anti) {
+			free(k->on_node);
+			k->on_node = NULL;
+		}
+	}
+	self->nactive = kept;
+}
+
+/* Not before its back-off; then when something changed, or after a long time. */
+static bool is_due(const struct scheduler *self, const struct kind *k, int64_t now_ns)
+{
+	if (!k->blocked)
+		return true;
+	if (now_ns < k->retry_ns)
+		return false;
+	return k->moves_seen != self->moves || now_ns > k->retry_ns + FLUSH_NS;
+}
+
+static int64_t schedule(struct scheduler *self, int64_t now_ns)
+{
+	int64_t next = 0;
+
+	drop_idle(self);
+	if (self->nactive > 1)
+		qsort(self->active, self->nactive, sizeof(*self->active), by_priority);
+	for (uint32_t i = 0; i < self->nactive; i++) {
+		struct kind *k = self->active[i];
+		int64_t due;
+
+		k->used = self->tick;
+		if (is_due(self, k, now_ns) && !place_kind(self, k))
+			return now_ns + 1000000; /* the ring is full */
+		if (k->at == k->n)
+			continue;
+		due = !k->blocked		      ? now_ns
+		      : k->moves_seen != self->moves ? k->retry_ns
+						      : k->retry_ns + FLUSH_NS;
+		if (!next || due < next)
+			next = due;
+	}
+	return next;
+}
+
+static int64_t on_turn(void *arg, int64_t now_ns)
+{
+	struct scheduler *self = arg;
+	int64_t next;
+
+	self->c = proc_cache(self->proc);
+	self->tick++;
+	cache_lock(self->c);
+	nodes_follow(self);
+	cache_unlock(self->c);
+	if (self->behind)
+		rebuild(self);
+	cache_lock(self->c);
+	next = schedule(self, now_ns);
+	place_flush(self);
+	cache_unlock(self->c);
+	kinds_trim(self);
+	zone_reset(self->z);
+	/* What others do to pods on nodes is seen in the journal at the latest then. */
+	return next && next < now_ns + 500000000 ? next : now_ns + 500000000;
+}
+
+int scheduler_main(void)
+{
+	struct scheduler self = {.proc = proc_start(PROC_SCHEDULER), .z = zone_new()};
+	struct proc_handlers handlers = {
+		.on_work = on_work, .on_resync = on_resync, .on_turn = on_turn, .arg = &self};
+
+	return proc_run(self.proc, &handlers);
+}

@@ -1,0 +1,557 @@
+/* place.c - choosing nodes, sending binds, telling why a pod has to wait. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "procs/scheduler/scheduler.h"
+
+#define BIND_BATCH 8192u
+#define BIND_ROOM (320u << 10) /* a full batch fits */
+#define TURN_MAX 16384u	       /* pods of one kind placed before others have a turn */
+#define BACKOFF_FIRST_NS INT64_C(1000000000)
+#define BACKOFF_MAX_NS INT64_C(10000000000)
+#define SAMPLE_MIN 100u
+
+/* --- Binds -------------------------------------------------------------------------- */
+
+/* Pods that get the same new status, to be sent as one. */
+struct binding {
+	uint64_t status_hash; /* of their status before */
+	struct buf status;
+	uint32_t n;
+	uint32_t entries[BIND_BATCH];
+	uint64_t rvs[BIND_BATCH];
+	uint32_t node_of[BIND_BATCH]; /* index into `used` */
+	uint32_t *used, nused, used_cap; /* nodes, by index */
+	uint32_t *use_of, use_cap;	 /* node -> its place in `used` + 1 */
+};
+
+/* What was sent, until the reply. */
+struct sent {
+	struct scheduler *self;
+	uint32_t n;
+	struct {
+		uint32_t entry, node;
+	} pods[];
+};
+
+/* It did not go there after all. */
+static void undo(struct sent *s, uint32_t i)
+{
+	struct scheduler *self = s->self;
+	const struct entry *e;
+	const struct version *v = NULL;
+
+	if (!assumed_del(self, s->pods[i].entry))
+		return;
+	cache_lock(self->c);
+	if (cache_entry_checked(self->c, s->pods[i].entry, &e) == 0 && e->type == TYPE_POD)
+		v = cache_newest(self->c, e);
+	if (v) {
+		nodes_account(self, &self->nodes[s->pods[i].node], kind_of(self, e, v), -1);
+		queue_pod(self, e);
+	} else {
+		self->behind = true; /* what it took is no longer known: build anew */
+	}
+	self->external++;
+	self->moves++;
+	cache_unlock(self->c);
+}
+
+static void on_bound(void *arg, const struct msg_reply *reply)
+{
+	struct sent *s = arg;
+
+	if (reply->status == WEFT_OK)
+		for (uint32_t i = 0; i < reply->skipped.n; i++) {
+			if (reply->skipped.p[i] < s->n)
+				undo(s, reply->skipped.p[i]);
+		}
+	else if (reply->status != WEFT_ELOST)
+		for (uint32_t i = 0; i < s->n; i++)
+			undo(s, i);
+	free(s);
+}
+
+static value node_names(struct scheduler *self, const struct binding *b)
+{
+	value names = v_array_of(self->z, NULL, b->nused);
+
+	for (uint32_t i = 0; i < b->nused; i++)
+		*v_at(&names, i) = v_cstr(self->nodes[b->used[i]].name);
+	return names;
+}
+
+static void tell_bound(struct scheduler *self, const struct binding *b)
+{
+	struct event_source source = {.component = "default-scheduler"};
+
+	for (uint32_t i = 0; i < b->n; i++) {
+		const struct entry *e = cache_entry(self->c, (entry_ref){b->entries[i]});
+		char text[700];
+
+		snprintf(text, sizeof(text), "Successfully assigned " STR_FMT "/%s to %s",
+			 STR_ARG(cache_ns(self->c, e)), e->name,
+			 self->nodes[b->used[b->node_of[i]]].name);
+		proc_event(self->proc, e, &source, "Normal", "Scheduled", str_of(text));
+	}
+}
+
+void place_flush(struct scheduler *self)
+{
+	struct binding *b = self->binding;
+	uint32_t now = clock_wall_s();
+	struct msg m = {.kind = MSG_bind_many};
+	struct buf names = {0};
+	struct sent *s;
+	value list;
+
+	if (!b || !b->n)
+		return;
+	s = malloc(sizeof(*s) + b->n * sizeof(s->pods[0]));
+	weft_assert(s);
+	s->self = self;
+	s->n = b->n;
+	for (uint32_t i = 0; i < b->n; i++) {
+		s->pods[i].entry = b->entries[i];
+		s->pods[i].node = b->used[b->node_of[i]];
+	}
+	list = node_names(self, b);
+	v_encode(&names, &list);
+	m.bind_many = (struct msg_bind_many){
+		.nodes = buf_str(&names),
+		.entries = {b->entries, b->n},
+		.rvs = {b->rvs, b->n},
+		.node_of = {b->node_of, b->n},
+		.status = buf_str(&b->status),
+		.holes = {&now, 1},
+	};
+	if (proc_send(self->proc, &m, on_bound, s)) {
+		for (uint32_t i = 0; i < s->n; i++)
+			undo(s, i);
+		free(s);
+	} else {
+		tell_bound(self, b);
+	}
+	for (uint32_t i = 0; i < b->nused; i++)
+		b->use_of[b->used[i]] = 0;
+	b->n = b->nused = 0;
+	buf_free(&names);
+}
+
+/* The status of a pod that has a node: what it was, and PodScheduled True (at
+ * the time in hole 0). */
+static void make_status(struct scheduler *self, struct binding *b, const struct entry *e,
+			const struct version *v)
+{
+	zone *z = self->z;
+	value status = kube_part(z, self->c, e, v, PART_STATUS), condition = v_map();
+	value *conditions;
+
+	if (!v_is_map(&status))
+		status = v_map();
+	conditions = v_array_at(z, &status, "conditions");
+	kube_condition_del(conditions, "PodScheduled");
+	v_set(z, &condition, "lastProbeTime", v_null());
+	v_set(z, &condition, "lastTransitionTime", v_hole(z, HOLE_TIME, 0, (struct str){0}));
+	v_set(z, &condition, "observedGeneration", v_uint(v->generation));
+	v_set(z, &condition, "status", v_cstr("True"));
+	v_set(z, &condition, "type", v_cstr("PodScheduled"));
+	v_append(z, conditions, condition);
+	v_del(&status, "nominatedNodeName");
+	b->status.n = 0;
+	v_encode(&b->status, &status);
+}
+
+static uint32_t use_node(struct scheduler *self, struct binding *b, uint32_t node)
+{
+	if (node >= b->use_cap) {
+		b->use_of = realloc(b->use_of, self->nodes_cap * sizeof(*b->use_of));
+		weft_assert(b->use_of);
+		memset(b->use_of + b->use_cap, 0,
+		       (self->nodes_cap - b->use_cap) * sizeof(*b->use_of));
+		b->use_cap = self->nodes_cap;
+	}
+	if (b->use_of[node])
+		return b->use_of[node] - 1;
+	if (b->nused == b->used_cap) {
+		b->used_cap = b->used_cap ? b->used_cap * 2 : 64;
+		b->used = realloc(b->used, b->used_cap * sizeof(*b->used));
+		weft_assert(b->used);
+	}
+	b->used[b->nused] = node;
+	b->use_of[node] = ++b->nused;
+	return b->nused - 1;
+}
+
+static void bind_pod(struct scheduler *self, struct kind *kind, const struct entry *e,
+		 const struct version *v, uint32_t node)
+{
+	uint64_t hash = cache_part_hash(self->c, v, PART_STATUS) ^ v->generation ^
+			(v->nholes ? v->rv : 0);
+	struct binding *b = self->binding;
+
+	if (!b) {
+		b = self->binding = calloc(1, sizeof(*b));
+		weft_assert(b);
+	}
+	if (b->n == BIND_BATCH || (b->n && b->status_hash != hash))
+		place_flush(self);
+	if (!b->n) {
+		b->status_hash = hash;
+		make_status(self, b, e, v);
+	}
+	b->entries[b->n] = cache_entry_ref(self->c, e).u;
+	b->rvs[b->n] = v->rv;
+	b->node_of[b->n++] = use_node(self, b, node);
+	assumed_add(self, cache_entry_ref(self->c, e).u);
+	nodes_account(self, &self->nodes[node], kind, 1);
+	if (self->nactive)
+		terms_note(self, kind, &self->nodes[node], 1);
+}
+
+/* --- The queue of a kind --------------------------------------------------------------- */
+
+static const struct entry *waiting(struct scheduler *self, const struct pending *p,
+				   const struct version **v)
+{
+	const struct entry *e;
+
+	if (cache_entry_checked(self->c, p->entry, &e) || e->type != TYPE_POD ||
+	    e->created_rv != p->created_rv || assumed_has(self, p->entry))
+		return NULL;
+	*v = cache_live(self->c, e);
+	if (!*v || (*v)->deletion_s || (*v)->hot.node.u || (*v)->hot.flags & HOT_GATED)
+		return NULL;
+	return e;
+}
+
+/* --- Scores -------------------------------------------------------------------------------- */
+
+/* Less is better: how full the node would be, how uneven, how many of this
+ * kind it has, and what the pod prefers. */
+static double cost(const struct kind *k, const struct node *n, uint32_t index, int64_t preference)
+{
+	double cpu = n->has.cpu ? (double)(n->score_cpu + k->score_cpu) / (double)n->has.cpu : 1;
+	double memory = n->has.memory
+				? (double)(n->score_memory + k->score_memory) / (double)n->has.memory
+				: 1;
+	double full = (cpu + memory) / 2, uneven = fabs(cpu - memory) / 2;
+	double pods = n->max_pods ? (double)n->pods / (double)n->max_pods : 1;
+	double same = k->on_node && index < k->on_node_n ? k->on_node[index] : 0;
+
+	return full + uneven + 0.1 * pods + 0.02 * same - 0.02 * (double)preference;
+}
+
+struct choice {
+	double cost;
+	uint32_t node;
+};
+
+static void sift_down(struct choice *heap, uint32_t n, uint32_t i)
+{
+	for (;;) {
+		uint32_t least = i, l = 2 * i + 1, r = l + 1;
+		struct choice t;
+
+		if (l < n && heap[l].cost < heap[least].cost)
+			least = l;
+		if (r < n && heap[r].cost < heap[least].cost)
+			least = r;
+		if (least == i)
+			return;
+		t = heap[i];
+		heap[i] = heap[least];
+		heap[least] = t;
+		i = least;
+	}
+}
+
+/* --- Nodes for a kind ------------------------------------------------------------------------ */
+
+static void find_feasible(struct scheduler *self, struct kind *k)
+{
+	if (k->feasible && k->feasible_seen == self->nodes_changed)
+		return;
+	free(k->feasible);
+	k->feasible = malloc((self->nnodes + 1) * sizeof(*k->feasible));
+	weft_assert(k->feasible);
+	k->nfeasible = 0;
+	for (uint32_t i = 0; i < self->nnodes; i++)
+		if (self->nodes[i].present && filter_static(self, k, &self->nodes[i], NULL))
+			k->feasible[k->nfeasible++] = i;
+	k->feasible_seen = self->nodes_changed;
+}
+
+/* All pods of a kind without terms: the best node again and again. */
+static bool place_group(struct scheduler *self, struct kind *k, uint32_t *placed)
+{
+	struct choice *heap = malloc((k->nfeasible + 1) * sizeof(*heap));
+	uint32_t n = 0;
+
+	weft_assert(heap);
+	for (uint32_t i = 0; i < k->nfeasible; i++) {
+		struct node *node = &self->nodes[k->feasible[i]];
+
+		if (filter_fit(self, k, node, NULL))
+			heap[n++] = (struct choice){cost(k, node, k->feasible[i],
+							 filter_preference(k, node)),
+						    k->feasible[i]};
+	}
+	for (uint32_t i = n / 2; i-- > 0;)
+		sift_down(heap, n, i);
+	while (n && k->at < k->n && *placed < TURN_MAX) {
+		struct node *node = &self->nodes[heap[0].node];
+		const struct version *v;
+		const struct entry *e = waiting(self, &k->queue[k->at], &v);
+
+		k->at++;
+		if (!e)
+			continue;
+		bind_pod(self, k, e, v, heap[0].node);
+		(*placed)++;
+		if (filter_fit(self, k, node, NULL))
+			heap[0].cost = cost(k, node, heap[0].node, filter_preference(k, node));
+		else
+			heap[0] = heap[--n];
+		sift_down(heap, n, 0);
+	}
+	free(heap);
+	return n > 0;
+}
+
+/* As kube-scheduler does: with many nodes, a sample is enough. */
+static uint32_t sample_size(uint32_t nodes)
+{
+	uint32_t percent = nodes < 5625 ? 50 - nodes / 125 : 5, n = nodes * percent / 100;
+
+	return n < SAMPLE_MIN ? SAMPLE_MIN : n;
+}
+
+/* The best node for one pod, -1 if there is none. */
+static int64_t choose(struct scheduler *self, struct kind *k)
+{
+	uint32_t want = sample_size(k->nfeasible), seen = 0, i;
+	double best_cost = 0;
+	int64_t best = -1;
+
+	for (i = 0; i < k->nfeasible && seen < want; i++) {
+		uint32_t at = k->feasible[(self->scan_start + i) % k->nfeasible];
+		struct node *node = &self->nodes[at];
+		double c;
+
+		if (!filter_fit(self, k, node, NULL) || !filter_terms(self, k, node, NULL))
+			continue;
+		seen++;
+		c = cost(k, node, at, filter_preference(k, node) + terms_preference(k, node));
+		if (best < 0 || c < best_cost) {
+			best = at;
+			best_cost = c;
+		}
+	}
+	self->scan_start += i;
+	return best;
+}
+
+static bool place_singly(struct scheduler *self, struct kind *k, uint32_t *placed)
+{
+	terms_count(self, k);
+	while (k->at < k->n && *placed < TURN_MAX) {
+		const struct version *v;
+		const struct entry *e = waiting(self, &k->queue[k->at], &v);
+		int64_t node;
+
+		if (!e) {
+			k->at++;
+			continue;
+		}
+		node = choose(self, k);
+		if (node < 0)
+			return false;
+		k->at++;
+		bind_pod(self, k, e, v, (uint32_t)node);
+		(*placed)++;
+	}
+	return true;
+}
+
+/* --- Why a pod has to wait ------------------------------------------------------------------- */
+
+struct tally {
+	const char *text;
+	uint32_t n;
+};
+
+static void tally_add(struct tally *t, uint32_t *n, uint32_t cap, const char *text)
+{
+	uint32_t i = 0;
+
+	while (i < *n && strcmp(t[i].text, text) != 0)
+		i++;
+	if (i == cap)
+		return;
+	if (i == *n)
+		t[(*n)++] = (struct tally){text, 0};
+	t[i].n++;
+}
+
+static int by_text(const void *a, const void *b)
+{
+	char x[300], y[300];
+	const struct tally *p = a, *q = b;
+
+	snprintf(x, sizeof(x), "%u %s", p->n, p->text);
+	snprintf(y, sizeof(y), "%u %s", q->n, q->text);
+	return strcmp(x, y);
+}
+
+static void print_tally(struct buf *out, struct tally *t, uint32_t n)
+{
+	qsort(t, n, sizeof(*t), by_text);
+	for (uint32_t i = 0; i < n; i++)
+		buf_printf(out, "%s %u %s", i ? "," : "", t[i].n, t[i].text);
+	if (n)
+		buf_puts(out, ".");
+}
+
+/* "0/3 nodes are available: 3 Insufficient cpu. preemption: ..." */
+static void explain(struct scheduler *self, struct kind *k, struct str preemption,
+		    struct buf *out)
+{
+	struct tally why[32], help[2];
+	uint32_t n = 0, nhelp = 0;
+
+	if (!self->npresent) {
+		buf_puts(out, "no nodes available to schedule pods");
+		return;
+	}
+	for (uint32_t i = 0; i < self->nnodes; i++) {
+		struct reasons r = {.n = 0};
+		struct node *node = &self->nodes[i];
+
+		if (!node->present)
+			continue;
+		if (filter_static(self, k, node, &r) && filter_fit(self, k, node, &r))
+			filter_terms(self, k, node, &r);
+		for (uint32_t j = 0; j < r.n; j++)
+			tally_add(why, &n, countof(why), r.text[j]);
+		tally_add(help, &nhelp, countof(help),
+			  r.hopeless ? "Preemption is not helpful for scheduling"
+				     : "No preemption victims found for incoming pod");
+	}
+	buf_printf(out, "0/%u nodes are available:", self->npresent);
+	print_tally(out, why, n);
+	buf_puts(out, " preemption: ");
+	if (preemption.n) {
+		buf_addstr(out, preemption);
+		return;
+	}
+	buf_printf(out, "0/%u nodes are available:", self->npresent);
+	print_tally(out, help, nhelp);
+}
+
+static void set_unschedulable(struct scheduler *self, const struct entry *e,
+			      const struct version *v, struct str message,
+			      const struct node *nominated)
+{
+	zone *z = self->z;
+	value status = kube_part(z, self->c, e, v, PART_STATUS), condition = v_map(), before;
+	struct buf bytes = {0};
+	struct msg m = {.kind = MSG_update};
+	value *conditions, *old;
+	char now[21];
+
+	if (!v_is_map(&status))
+		status = v_map();
+	before = v_copy(z, &status);
+	conditions = v_array_at(z, &status, "conditions");
+	old = kube_condition(conditions, "PodScheduled");
+	time_format(clock_wall_s(), now);
+	v_set(z, &condition, "lastProbeTime", v_null());
+	v_set(z, &condition, "lastTransitionTime",
+	      old && str_eq(v_get_str(old, "status"), STR("False"))
+		      ? *v_get(old, "lastTransitionTime")
+		      : v_cstr(now));
+	v_set(z, &condition, "message", v_str(message));
+	v_set(z, &condition, "observedGeneration", v_uint(v->generation));
+	v_set(z, &condition, "reason", v_cstr("Unschedulable"));
+	v_set(z, &condition, "status", v_cstr("False"));
+	v_set(z, &condition, "type", v_cstr("PodScheduled"));
+	if (old)
+		*old = condition;
+	else
+		v_append(z, conditions, condition);
+	if (nominated)
+		v_set(z, &status, "nominatedNodeName", v_cstr(nominated->name));
+	if (v_equal(&before, &status))
+		return;
+	v_encode(&bytes, &status);
+	m.update = (struct msg_update){
+		.type = TYPE_POD,
+		.ns = cache_ns(self->c, e),
+		.name = entry_name(e),
+		.uid = {(const char *)e->uid, 16},
+		.rv = v->rv,
+		.mask = 1u << PART_STATUS,
+		.status = buf_str(&bytes),
+	};
+	proc_send(self->proc, &m, NULL, NULL);
+	buf_free(&bytes);
+}
+
+/* No pod of this kind fits: tell each, and try again when something changed. */
+static void block(struct scheduler *self, struct kind *k, int64_t now_ns)
+{
+	struct event_source source = {.component = "default-scheduler"};
+	struct buf text = {0};
+	struct str room = {0};
+	const struct node *nominated = NULL;
+	bool told = false;
+
+	for (uint32_t i = k->at; i < k->n; i++) {
+		const struct version *v;
+		const struct entry *e = waiting(self, &k->queue[i], &v);
+
+		if (!e)
+			continue;
+		if (!told) {
+			if (k->may_preempt)
+				nominated = preempt_for(self, k, e, &room);
+			explain(self, k, room, &text);
+		}
+		set_unschedulable(self, e, v, buf_str(&text), told ? NULL : nominated);
+		proc_event(self->proc, e, &source, "Warning", "FailedScheduling", buf_str(&text));
+		told = true;
+	}
+	buf_free(&text);
+	k->blocked = true;
+	k->moves_seen = self->moves;
+	k->backoff_ns = k->backoff_ns ? k->backoff_ns * 2 : BACKOFF_FIRST_NS;
+	if (k->backoff_ns > BACKOFF_MAX_NS)
+		k->backoff_ns = BACKOFF_MAX_NS;
+	k->retry_ns = now_ns + k->backoff_ns;
+}
+
+bool place_kind(struct scheduler *self, struct kind *k)
+{
+	uint32_t placed = 0;
+	bool room;
+
+	if (!proc_can_send(self->proc, BIND_ROOM))
+		return false;
+	kind_keep_on_node(self, k);
+	find_feasible(self, k);
+	if (k->nterms || self->nanti)
+		room = place_singly(self, k, &placed);
+	else
+		room = place_group(self, k, &placed);
+	if (placed)
+		k->backoff_ns = 0;
+	if (k->at < k->n && !room)
+		block(self, k, clock_mono_ns());
+	else
+		k->blocked = false;
+	if (k->at == k->n)
+		k->at = k->n = 0;
+	return true;
+}

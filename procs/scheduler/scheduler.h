@@ -1,0 +1,233 @@
+/*
+ * scheduler.h - the scheduler: what its files share.
+ *
+ * Pods of one KIND (same spec, labels and namespace) ask for the same, so they
+ * are scheduled as a group: nodes are filtered once for the kind, and then as
+ * many of its pods are placed as fit.  Only kinds with terms about other pods
+ * (affinity, spread) look at each pod by itself, as placing one changes where
+ * the next may go.
+ *
+ *   kind.c      what a pod asks for, parsed once per kind
+ *   nodes.c     nodes, what is used on them (followed through the journal)
+ *   filter.c    may this kind go to that node, and if not, why
+ *   terms.c     counts of matching pods by topology, for affinity and spread
+ *   place.c     choosing nodes, sending binds, telling why a pod has to wait
+ *   preempt.c   making room for a pod of higher priority
+ *   main.c      the queue and the process
+ *
+ * What is used on a node counts our own binds from the moment they are sent;
+ * they are told apart from others' in the journal by the table of assumed pods.
+ */
+#ifndef WEFT_SCHEDULER_H
+#define WEFT_SCHEDULER_H
+
+#include "weft/kube.h"
+#include "weft/proc.h"
+
+/* --- What a pod asks for -------------------------------------------------------- */
+
+/* Resources are in thousandths, so that one unit serves cpu and bytes alike. */
+struct extended {
+	struct str name;
+	int64_t milli;
+};
+
+struct resources {
+	int64_t cpu, memory, storage; /* thousandths of a core, of a byte */
+	struct extended *extended;
+	uint32_t nextended;
+};
+
+struct port {
+	uint32_t number;
+	struct str protocol, ip;
+};
+
+enum term_type { TERM_SPREAD, TERM_AFFINITY, TERM_ANTI };
+
+/* A term about other pods: those in `namespaces` that `selector` matches are
+ * counted by the value of the node label `topology`. */
+struct term {
+	enum term_type type;
+	bool hard;	 /* required, DoNotSchedule */
+	int64_t weight;	 /* of a soft one */
+	int64_t max_skew, min_domains; /* spread */
+	bool matches_self;
+	bool honor_affinity, honor_taints; /* spread: nodes that count as domains */
+	struct kube_selector *selector;
+	struct str topology;
+	const value *namespaces;    /* array of names, NULL: the pod's own */
+	struct kube_selector *ns_selector; /* NULL: none */
+	/* Counts by domain: open addressing by hash of the value. */
+	struct domain {
+		uint64_t hash;
+		int64_t count;
+	} *domains;
+	uint32_t ndomains, cap;
+	int64_t total; /* matching pods anywhere */
+};
+
+struct pending {
+	uint32_t entry;
+	uint64_t created_rv;
+};
+
+struct kind {
+	uint64_t spec_hash, labels_hash, ns_hash;
+	struct kind *next; /* in its hash chain */
+	zone *z;
+	value spec, labels;
+	struct str labels_bytes;
+	struct str ns;
+	struct resources ask;
+	int64_t score_cpu, score_memory; /* as asked, or what is assumed of one that asks nothing */
+	struct port *ports;
+	uint32_t nports;
+	int64_t priority;
+	bool may_preempt, ours; /* ours: spec.schedulerName is default-scheduler */
+	struct term *terms;
+	uint32_t nterms;
+	bool has_anti; /* required anti-affinity: others must keep away from its pods */
+	uint64_t terms_seen; /* self->external when the counts were taken; 0: never */
+	/* Nodes that the kind may go to as far as nodes alone decide it. */
+	uint32_t *feasible;
+	uint32_t nfeasible;
+	uint64_t feasible_seen; /* self->nodes_changed when that was found */
+	uint32_t *on_node;	/* pods of this kind by node, while it is queued */
+	uint32_t on_node_n;
+	/* Its pods that wait. */
+	struct pending *queue;
+	uint32_t n, at, cap;
+	bool queued;	      /* in self->active */
+	int64_t retry_ns;     /* not before, after it did not fit */
+	int64_t backoff_ns;
+	uint64_t moves_seen;  /* self->moves when it did not fit */
+	bool blocked;
+	uint32_t running;     /* pods of this kind on nodes, as far as accounted */
+	uint64_t used;	      /* self->tick when it was last needed */
+};
+
+/* --- Nodes ------------------------------------------------------------------------ */
+
+struct used_port {
+	struct port port;
+	uint32_t pods;
+};
+
+struct node {
+	char *name;
+	uint64_t name_hash;
+	uint32_t nodeslot; /* reference, 0 until a pod named it */
+	bool present, unschedulable;
+	zone *z;
+	value labels, taints;
+	struct resources has;
+	int64_t max_pods;
+	struct resources used;
+	int64_t score_cpu, score_memory;
+	int64_t pods;
+	struct used_port *ports;
+	uint32_t nports, cap_ports;
+};
+
+#define KIND_BUCKETS 4096u
+
+struct scheduler {
+	struct proc *proc;
+	struct cache *c;
+	zone *z;
+	struct node *nodes;
+	uint32_t nnodes, nodes_cap, npresent;
+	uint32_t *by_name; /* hash table into nodes, + 1 */
+	uint32_t by_name_cap;
+	uint32_t *by_slot; /* nodeslot reference -> node + 1, open addressing */
+	uint32_t *by_slot_key;
+	uint32_t by_slot_cap, by_slot_n;
+	uint64_t journal_rv; /* accounted up to here */
+	uint64_t external;   /* rises when others change pods on nodes or their labels */
+	uint64_t nodes_changed, moves, tick;
+	struct kind *kinds[KIND_BUCKETS];
+	uint32_t nkinds;
+	struct kind **active;
+	uint32_t nactive, active_cap;
+	struct kind **anti; /* kinds that have required anti-affinity */
+	uint32_t nanti, anti_cap;
+	uint32_t *assumed; /* entry references of pods whose bind is on its way */
+	uint32_t assumed_n, assumed_cap;
+	uint32_t scan_start; /* where the next sample of nodes begins */
+	struct binding *binding;
+	bool behind; /* the journal was lost: rebuild */
+};
+
+/* main.c */
+/* Put a pod into its kind's queue, if it waits for a node and is ours.  In a
+ * read section. */
+void queue_pod(struct scheduler *self, const struct entry *e);
+
+/* kind.c */
+/* The kind of a pod; parsed if it is new.  Never NULL.  In a read section. */
+struct kind *kind_of(struct scheduler *self, const struct entry *e, const struct version *v);
+/* Forget kinds that nobody has needed for long. */
+void kinds_trim(struct scheduler *self);
+/* Make on_node cover all nodes; counted from the pods with its labels when it
+ * was not kept before. */
+void kind_keep_on_node(struct scheduler *self, struct kind *k);
+void resources_add(struct resources *to, const struct resources *what, int sign, zone *z);
+void resources_read(zone *z, const value *map, struct resources *out);
+
+/* nodes.c */
+void nodes_rebuild(struct scheduler *self);
+void nodes_look(struct scheduler *self, const struct entry *e);
+/* Follow the journal; a lost one sets self->behind. */
+void nodes_follow(struct scheduler *self);
+struct node *nodes_find(struct scheduler *self, struct str name);
+struct node *nodes_of_slot(struct scheduler *self, nodeslot_ref slot);
+void nodes_account(struct scheduler *self, struct node *node, struct kind *kind, int sign);
+bool pod_on_node(const struct version *v);
+bool assumed_has(struct scheduler *self, uint32_t entry);
+void assumed_add(struct scheduler *self, uint32_t entry);
+bool assumed_del(struct scheduler *self, uint32_t entry);
+
+/* filter.c */
+/* Reasons are static strings, or in self->z; at most this many for one node. */
+#define REASONS_MAX 8
+struct reasons {
+	const char *text[REASONS_MAX];
+	uint32_t n;
+	bool hopeless; /* removing pods would not help */
+};
+bool filter_static(struct scheduler *self, const struct kind *kind, const struct node *node,
+		   struct reasons *why);
+bool filter_fit(struct scheduler *self, const struct kind *kind, const struct node *node,
+		struct reasons *why);
+bool filter_terms(struct scheduler *self, struct kind *kind, const struct node *node,
+		  struct reasons *why);
+bool node_matches_affinity(const struct kind *kind, const struct node *node);
+bool node_tolerated(const struct kind *kind, const struct node *node, const char *effect,
+		    const char *other_effect);
+int64_t filter_preference(const struct kind *kind, const struct node *node);
+
+/* terms.c */
+void terms_parse(struct scheduler *self, struct kind *kind);
+void terms_count(struct scheduler *self, struct kind *kind);
+/* A pod of `placed` went to `node` (sign 1) or left it (-1). */
+void terms_note(struct scheduler *self, const struct kind *placed, const struct node *node,
+		int sign);
+int64_t terms_at(const struct term *t, const struct node *node, bool *has_domain);
+int64_t terms_least(struct scheduler *self, const struct kind *kind, const struct term *t);
+bool terms_namespace(struct scheduler *self, const struct term *t, const struct kind *owner,
+		     struct str ns);
+int64_t terms_preference(const struct kind *kind, const struct node *node);
+
+/* place.c */
+/* Place what fits of a kind's waiting pods; false when the ring is full. */
+bool place_kind(struct scheduler *self, struct kind *kind);
+void place_flush(struct scheduler *self);
+
+/* preempt.c */
+/* Delete pods of lower priority where that makes room for one of `kind`; the
+ * node's name, or NULL with *why counted per node. */
+const struct node *preempt_for(struct scheduler *self, struct kind *kind, const struct entry *pod,
+			       struct str *message);
+
+#endif
