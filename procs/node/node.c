@@ -19,7 +19,7 @@ static void on_work(void *arg, uint16_t type, struct u32s entries)
 	cache_lock(c);
 	for (uint32_t i = 0; i < entries.n; i++)
 		if (cache_entry_checked(c, entries.p[i], &e) == 0 && e->type == TYPE_NODE)
-			nodes_look(self, e);
+			kubelets_look(self, e);
 	cache_unlock(c);
 	zone_reset(self->z);
 }
@@ -43,11 +43,11 @@ static void on_resync(void *arg)
 	renew_addresses(self);
 	cache_lock(c);
 	pods_resync(self);
-	nodes_resync(self);
+	kubelets_resync(self);
 	cache_unlock(c);
 	zone_reset(self->z);
 	if (!self->registered)
-		nodes_register(self);
+		kubelets_register(self);
 	self->registered = true;
 }
 
@@ -59,7 +59,7 @@ static int64_t on_turn(void *arg, int64_t now_ns)
 
 	self->c = proc_cache(self->proc);
 	due_ms = pods_turn(self);
-	lease_ns = nodes_turn(self, now_ns);
+	lease_ns = kubelets_turn(self, now_ns);
 	if (!due_ms)
 		return lease_ns;
 	left_ms = due_ms == 1 ? 0 : due_ms - clock_wall_ns() / 1000000;

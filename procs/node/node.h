@@ -75,13 +75,13 @@ uint32_t pods_address(struct node *self, const struct entry *e, const struct ver
 
 /* --- register.c: Node objects and Leases ----------------------------------------------- */
 
-void nodes_register(struct node *self); /* those of the configuration */
-void nodes_resync(struct node *self);
-void nodes_look(struct node *self, const struct entry *e);
+void kubelets_register(struct node *self); /* those of the configuration */
+void kubelets_resync(struct node *self);
+void kubelets_look(struct node *self, const struct entry *e);
 /* Renew Leases that are due; returns when (monotonic ns) the next is. */
-int64_t nodes_turn(struct node *self, int64_t now_ns);
+int64_t kubelets_turn(struct node *self, int64_t now_ns);
 /* False while a node is made to look dead. */
-bool nodes_alive(struct node *self, struct str name);
+bool kubelets_alive(struct node *self, struct str name);
 
 struct known_node {
 	char *name;

@@ -400,7 +400,7 @@ static void look(struct node *self, uint32_t ref)
 		return;
 	}
 	if (!proc_mine_name(self->proc, node_name_of(self, v)) ||
-	    !nodes_alive(self, node_name_of(self, v)))
+	    !kubelets_alive(self, node_name_of(self, v)))
 		return;
 	if (v->deletion_s) {
 		terminate(self, e, v);

@@ -66,7 +66,7 @@ static struct known_node *want_node(struct node *self, struct str name)
 	return n;
 }
 
-bool nodes_alive(struct node *self, struct str name)
+bool kubelets_alive(struct node *self, struct str name)
 {
 	struct known_node *n = find_node(self, name);
 
@@ -241,7 +241,7 @@ static void create_node(struct node *self, struct str name)
 
 /* The nodes of the configuration come up once in a process's life: one that is
  * deleted later stays away. */
-void nodes_register(struct node *self)
+void kubelets_register(struct node *self)
 {
 	int64_t count = v_as_int(v_path(proc_config(self->proc), "nodes.count"), 3);
 	struct str prefix = v_as_str(v_path(proc_config(self->proc), "nodes.prefix"));
@@ -295,7 +295,7 @@ static void queue_pods(struct node *self, struct str name)
 		pods_queue(self, cache_entry_ref(self->c, pod).u);
 }
 
-void nodes_look(struct node *self, const struct entry *e)
+void kubelets_look(struct node *self, const struct entry *e)
 {
 	const struct version *v = cache_live(self->c, e);
 	struct str name = entry_name(e);
@@ -305,7 +305,7 @@ void nodes_look(struct node *self, const struct entry *e)
 
 	if (!proc_mine_name(self->proc, name))
 		return;
-	was_alive = nodes_alive(self, name);
+	was_alive = kubelets_alive(self, name);
 	n = want_node(self, name);
 	n->present = v != NULL;
 	if (!v)
@@ -326,7 +326,7 @@ void nodes_look(struct node *self, const struct entry *e)
 	post_status(self, e, v, &status);
 }
 
-void nodes_resync(struct node *self)
+void kubelets_resync(struct node *self)
 {
 	struct cache_iter it;
 	const struct entry *e;
@@ -335,7 +335,7 @@ void nodes_resync(struct node *self)
 		self->nodes[i].present = false;
 	cache_iter_init(&it, self->c, TYPE_NODE, (struct str){0}, (struct str){0}, (struct str){0});
 	while ((e = cache_iter_next(&it)))
-		nodes_look(self, e);
+		kubelets_look(self, e);
 }
 
 /* --- Leases ------------------------------------------------------------------------------------ */
@@ -404,7 +404,7 @@ static int renew(struct node *self, struct known_node *n)
 	return ret;
 }
 
-int64_t nodes_turn(struct node *self, int64_t now_ns)
+int64_t kubelets_turn(struct node *self, int64_t now_ns)
 {
 	int64_t every_ns = v_as_int(v_path(proc_config(self->proc), "nodes.lease"), 10000) * 1000000;
 	int64_t soonest = now_ns + every_ns;
