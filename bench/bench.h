@@ -43,6 +43,16 @@ static inline double bench_now(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
+/* Seconds of CPU that this process has used: for what one thread does alone, so
+ * that a busy machine does not show in the figure. */
+static inline double bench_cpu(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
 static inline void bench_add(struct bench *b, double figure)
 {
 	if (b->nruns < BENCH_RUNS_MAX)

@@ -59,11 +59,62 @@ static uint32_t put_escaped(char **out, const char *s, uint32_t left)
 	return 1;
 }
 
+#define EACH_BYTE(b) (0x0101010101010101u * (b))
+
+/* Not 0 if one of 8 bytes is 0. */
+static inline uint64_t zero_byte(uint64_t x)
+{
+	return (x - EACH_BYTE(1)) & ~x & EACH_BYTE(0x80);
+}
+
+/* Not 0 if one of 8 bytes may have to be escaped.  '<' and '>' differ in one
+ * bit, and so do '"' and '&'; all that is not ASCII counts. */
+static inline uint64_t unsafe8(uint64_t x)
+{
+	return ((x - EACH_BYTE(0x20)) & EACH_BYTE(0x80)) | (x & EACH_BYTE(0x80)) |
+	       zero_byte((x | EACH_BYTE(2)) ^ EACH_BYTE('>')) |
+	       zero_byte((x | EACH_BYTE(4)) ^ EACH_BYTE('&')) | zero_byte(x ^ EACH_BYTE('\\'));
+}
+
+/* Copies n bytes; false if one of them may have to be escaped.  Nearly all
+ * strings are short and plain: no loop over bytes, and no branch for what they
+ * are.  The last words overlap those before. */
+static inline bool copy_plain(char *out, const char *s, uint32_t n)
+{
+	uint64_t x, unsafe = 0;
+	uint32_t lo, hi, i;
+
+	if (n >= 8) {
+		for (i = 0; i < n; i += 8) {
+			uint32_t at = i + 8 <= n ? i : n - 8;
+
+			memcpy(&x, s + at, 8);
+			memcpy(out + at, &x, 8);
+			unsafe |= unsafe8(x);
+		}
+		return !unsafe;
+	}
+	if (n >= 4) {
+		memcpy(&lo, s, 4);
+		memcpy(&hi, s + n - 4, 4);
+		memcpy(out, &lo, 4);
+		memcpy(out + n - 4, &hi, 4);
+		return !unsafe8(lo | (uint64_t)hi << 32);
+	}
+	for (i = 0; i < n; i++) {
+		out[i] = s[i];
+		unsafe |= (uint8_t)escape[(uint8_t)s[i]];
+	}
+	return !unsafe;
+}
+
 /* The body of a string; room for ESCAPE_MAX * n is there. */
 static char *put_body(char *out, const char *s, uint32_t n)
 {
 	uint32_t i = 0;
 
+	if (copy_plain(out, s, n))
+		return out + n;
 	while (i < n) {
 		if (!escape[(uint8_t)s[i]])
 			*out++ = s[i++];
@@ -98,6 +149,10 @@ static void put_uint(struct buf *out, uint64_t u, bool negative)
 {
 	char text[24], *p = text + sizeof(text);
 
+	if (u < 10 && !negative) {
+		buf_putc(out, (char)('0' + u));
+		return;
+	}
 	do
 		*--p = (char)('0' + u % 10);
 	while ((u /= 10));
@@ -555,11 +610,20 @@ static void mend_surrogates(char *p, const char *end)
 	}
 }
 
+/* Whether some half of a pair is written as an escape. */
+static bool has_surrogates(const char *p, const char *end)
+{
+	for (; (p = memchr(p, '\\', (size_t)(end - p))); p++)
+		if (end - p >= 6 && p[1] == 'u' && (p[2] | 0x20) == 'd')
+			return true;
+	return false;
+}
+
 /* The text, mended if it may need it; *copy is to be freed. */
 static struct str with_whole_pairs(struct str text, char **copy)
 {
 	*copy = NULL;
-	if (!memmem(text.p, text.n, "\\ud", 3) && !memmem(text.p, text.n, "\\uD", 3))
+	if (!text.n || !has_surrogates(text.p, text.p + text.n))
 		return text;
 	*copy = malloc(text.n);
 	weft_assert(*copy);

@@ -764,7 +764,17 @@ value v_hole(zone *z, enum hole_type type, uint8_t i, struct str prefix)
 
 static void add_ipv4(struct buf *out, uint32_t a)
 {
-	buf_printf(out, "%u.%u.%u.%u", a >> 24, a >> 16 & 255, a >> 8 & 255, a & 255);
+	for (int shift = 24; shift >= 0; shift -= 8) {
+		unsigned part = a >> shift & 255;
+
+		if (part >= 100)
+			buf_putc(out, (char)('0' + part / 100));
+		if (part >= 10)
+			buf_putc(out, (char)('0' + part / 10 % 10));
+		buf_putc(out, (char)('0' + part % 10));
+		if (shift)
+			buf_putc(out, '.');
+	}
 }
 
 static bool add_time(struct buf *out, uint32_t wall_s)
@@ -780,12 +790,15 @@ static bool add_time(struct buf *out, uint32_t wall_s)
 
 static void add_uid64(struct buf *out, const uint8_t uid[16], uint8_t salt)
 {
+	char text[64], *p = text;
+
 	for (unsigned k = 0; k < 4; k++) {
 		uint64_t h = XXH64(uid, 16, salt * 4u + k);
 
 		for (int shift = 60; shift >= 0; shift -= 4)
-			buf_putc(out, hex_digits[h >> shift & 15]);
+			*p++ = hex_digits[h >> shift & 15];
 	}
+	buf_add(out, text, sizeof(text));
 }
 
 /* The holes that hold an index into h->holes. */
