@@ -360,6 +360,15 @@ const struct entry *cache_next_dependent(const struct cache *c, const struct ent
 	return follow(c, &dep->sib_next);
 }
 
+uint32_t cache_left_owner(const struct cache *c, const struct entry *owner)
+{
+	uint32_t ref = prcu_dereference(&owner->counts);
+
+	/* [cache.A8] pairs with [cache.R8]: a walk that followed a member into
+	 * another list had to read its new link, and that was stored later. */
+	return ref ? prcu_dereference(&((const struct counts *)ref_ptr(c->base, ref))->left) : 0;
+}
+
 static const struct edge *follow_edge(const struct cache *c, const _Atomic uint32_t *link)
 {
 	uint32_t ref = prcu_dereference(link);
@@ -432,6 +441,11 @@ const struct entry *cache_first_in_set(const struct cache *c, const struct label
 const struct entry *cache_next_in_set(const struct cache *c, const struct entry *e)
 {
 	return follow(c, &e->set_next);
+}
+
+uint32_t cache_left_set(const struct cache *c, const struct labelset *s)
+{
+	return prcu_dereference(&s->left); /* [cache.A7] pairs with [cache.R7] */
 }
 
 /* --- Counts ------------------------------------------------------------------------------------- */

@@ -158,7 +158,8 @@ void labelset_publish(struct cache_writer *w, struct entry *e, const struct vers
 
 	if (from != to) {
 		if (from) {
-			prcu_assign(&set_at(w, from)->left, prcu_own(&set_at(w, from)->left) + 1);
+			prcu_assign(&set_at(w, from)->left, /* [cache.R7] */
+				    prcu_own(&set_at(w, from)->left) + 1);
 			list_remove(w->base, &set_at(w, from)->first, ref, in_set);
 			count_live(set_at(w, from), UINT32_MAX);
 		}

@@ -202,7 +202,7 @@ static void set_owner(struct cache_writer *w, struct entry *e, uint32_t from, ui
 	if (from) {
 		struct counts *c = ref_ptr(w->base, prcu_own(&entry_at(w, from)->counts));
 
-		prcu_assign(&c->left, prcu_own(&c->left) + 1);
+		prcu_assign(&c->left, prcu_own(&c->left) + 1); /* [cache.R8] */
 		list_remove(w->base, &entry_at(w, from)->first, ref, siblings);
 	}
 	prcu_assign(&e->owner, to);

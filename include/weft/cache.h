@@ -294,10 +294,16 @@ const struct entry *cache_iter_next(struct cache_iter *it); /* NULL at the end *
 
 /* --- Lists ------------------------------------------------------------------- */
 
+/* A walk that stands on a member while it goes to another list goes on there.
+ * Who has to see all members asks how many have left for another list, before
+ * the walk and after it: equal, and none was missed (cache_left_owner(),
+ * cache_left_set()).  Pods do not change their node. */
+
 /* Dependents controlled by `owner`, newest first; also shows ones that have
  * just been deleted (check cache_live). */
 const struct entry *cache_first_dependent(const struct cache *c, const struct entry *owner);
 const struct entry *cache_next_dependent(const struct cache *c, const struct entry *dep);
+uint32_t cache_left_owner(const struct cache *c, const struct entry *owner);
 /* Dependents that name `owner` without being controlled by it. */
 const struct edge *cache_first_edge(const struct cache *c, const struct entry *owner);
 const struct edge *cache_next_edge(const struct cache *c, const struct edge *edge);
@@ -311,6 +317,7 @@ const struct labelset *cache_first_labelset(const struct cache *c, uint16_t type
 const struct labelset *cache_next_labelset(const struct cache *c, const struct labelset *s);
 const struct entry *cache_first_in_set(const struct cache *c, const struct labelset *s);
 const struct entry *cache_next_in_set(const struct cache *c, const struct entry *e);
+uint32_t cache_left_set(const struct cache *c, const struct labelset *s);
 
 /* A consistent copy of the counters (all 0 if the object never had
  * dependents), as of `rv`; tried again while the store changes them twice

@@ -415,6 +415,62 @@ START_TEST(counts_left_half_changed_are_those_before)
 }
 END_TEST
 
+START_TEST(who_leaves_for_another_list_is_counted)
+{
+	struct entry *one = create(T_SET, "ns", "one", 1), *two = create(T_SET, "ns", "two", 2), *e;
+	uint8_t owners[1][16];
+	struct version_in in = {.mask = 31, .nowners = 1, .has_controller = true, .owner_uids = owners};
+	const struct labelset *set;
+
+	memcpy(owners, uid(1), 16);
+	in.part[PART_LABELS] = STR("red");
+	publish(prepare(T_POD, "ns", "p", 3, &in));
+	e = cw_find(w, T_POD, STR("ns"), STR("p"));
+	set = cache_first_labelset(c, T_POD, STR("ns"));
+	ck_assert_ptr_eq(cache_first_in_set(c, set), e);
+	update(e, &in); /* nothing moves */
+	ck_assert_uint_eq(cache_left_owner(c, one), 0);
+	ck_assert_uint_eq(cache_left_set(c, set), 0);
+	memcpy(owners, uid(2), 16);
+	in.part[PART_LABELS] = STR("blue");
+	update(e, &in);
+	ck_assert_uint_eq(cache_left_owner(c, one), 1);
+	ck_assert_uint_eq(cache_left_owner(c, two), 0);
+	ck_assert_uint_eq(cache_left_set(c, set), 1);
+	ck_assert_ptr_eq(cache_first_dependent(c, two), e);
+	ck_assert_ptr_null(cache_first_dependent(c, one));
+	verify();
+}
+END_TEST
+
+/* Recovery: what the log has beyond the checkpoint, below rv_start. */
+START_TEST(replayed_writes_leave_no_history)
+{
+	struct version_in in = {.mask = 1 << PART_SPEC};
+	struct entry *e, *gone;
+	struct version *v;
+
+	ck_assert_int_eq(cw_restore(w, T_MAP, STR("ns"), STR("m"), uid(1), 5, 20, 20, &in, &e), 0);
+	ck_assert_int_eq(cw_restore(w, T_MAP, STR("ns"), STR("x"), uid(2), 5, 21, 21, &in, &gone), 0);
+	ck_assert_int_eq(cw_restore_done(w), 0);
+	in.part[PART_SPEC] = STR("later");
+	ck_assert_int_eq(cw_prepare_update(w, e, 50, &in, &v), 0);
+	cw_replay(w, v);
+	ck_assert_int_eq(cw_prepare_delete(w, gone, 51, 0, 0, &v), 0);
+	cw_replay(w, v);
+	ck_assert_int_eq(cw_prepare_create(w, T_MAP, STR("ns"), STR("x"), uid(3), 6, 52, &in, &v), 0);
+	cw_replay(w, v);
+	verify();
+	ck_assert_uint_eq(cache_live(c, e)->rv, 50);
+	ck_assert_uint_eq(cache_live(c, e)->prev, 0);
+	ck_assert_uint_eq(cache_type_count(c, T_MAP), 2);
+	ck_assert_uint_eq(cache_find(c, T_MAP, STR("ns"), STR("x"))->created_rv, 52);
+	churn(20);
+	verify();
+	ck_assert_uint_eq(cache_arena_stats(c)->count[ARENA_ENTRY], 3);
+}
+END_TEST
+
 START_TEST(options_without_sense_are_refused)
 {
 	struct cache_options opt = {.pod_type = 1, .node_type = 1};
@@ -453,6 +509,8 @@ int main(void)
 	tcase_add_test(t, a_reference_from_outside_is_checked);
 	tcase_add_test(t, attaching_shows_the_same_cache);
 	tcase_add_test(t, counts_left_half_changed_are_those_before);
+	tcase_add_test(t, who_leaves_for_another_list_is_counted);
+	tcase_add_test(t, replayed_writes_leave_no_history);
 	tcase_add_test(t, options_without_sense_are_refused);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_NORMAL);
