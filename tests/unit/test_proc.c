@@ -1,0 +1,507 @@
+/* test_proc.c - a process's library against a store played by the test:
+ * sending, answers, losing the store, work, rubbish, shard maps. */
+#include <check.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "fake_store.h"
+#include "procs/lib/lib.h"
+#include "weft/kube.h"
+
+#define SLOT 1
+
+static uint64_t cluster;
+static struct seg control_seg, store_seg, proc_seg, inbox_seg;
+static struct control *control;
+static struct fake_store store;
+static struct proc *p;
+
+/* --- What the process saw ----------------------------------------------------------- */
+
+static int answers, lost, resyncs, works, turns;
+static uint32_t last_entries;
+static uint64_t last_seq;
+
+static void on_reply(void *arg, const struct msg_reply *reply)
+{
+	answers++;
+	lost += reply->status == WEFT_ELOST;
+	last_seq = reply->seq;
+	if (arg)
+		*(int *)arg = reply->status;
+}
+
+static void on_work(void *arg, uint16_t type, struct u32s entries)
+{
+	works++;
+	last_entries = entries.n;
+}
+
+static void on_resync(void *arg)
+{
+	resyncs++;
+}
+
+static int64_t on_turn(void *arg, int64_t now)
+{
+	turns++;
+	return 0;
+}
+
+static const struct proc_handlers handlers = {
+	.on_work = on_work, .on_resync = on_resync, .on_turn = on_turn};
+
+/* --- A cluster of one process ---------------------------------------------------------- */
+
+static void make(struct seg *seg, const char *name, enum seg_kind kind, uint32_t layout, size_t n)
+{
+	struct err e = {0};
+
+	ck_assert_msg(seg_create(seg, name, kind, layout, n, n, &e) == 0, "%s", e.msg);
+}
+
+static void make_control(void)
+{
+	char name[SEG_NAME_MAX];
+
+	proc_name_control(name, cluster);
+	make(&control_seg, name, SEG_CONTROL, proc_layout_control(),
+	     align_up(sizeof(struct control), (size_t)4096));
+	control = (struct control *)control_seg.base;
+	control->cluster_hash = cluster;
+	for (int k = 0; k < PROC_KIND_COUNT; k++) {
+		atomic_store(&control->maps[k].now, SHARD_WORD(1, 1));
+		atomic_store(&control->maps[k].next, SHARD_WORD(1, 1));
+	}
+	strcpy(control->config, "{\"nodes\":{\"count\":3}}");
+	control->config_len = (uint32_t)strlen(control->config);
+}
+
+static void make_process(void)
+{
+	const struct proc_kind_info *k = proc_kind_info(PROC_REPLICASET);
+	struct slot *s = &control->slots[SLOT];
+	char name[SEG_NAME_MAX];
+
+	proc_name_proc(name, cluster, SLOT, 1);
+	make(&proc_seg, name, SEG_PROC, proc_layout_proc(), proc_segment_bytes(k->ring_out));
+	ring_init(&((struct proc_segment *)proc_seg.base)->out, k->ring_out);
+	proc_name_inbox(name, cluster, SLOT, 1);
+	make(&inbox_seg, name, SEG_INBOX, proc_layout_inbox(), inbox_segment_bytes(k->ring_in));
+	ring_init(&((struct inbox_segment *)inbox_seg.base)->out, k->ring_in);
+	s->kind = PROC_REPLICASET;
+	s->ring_out = k->ring_out;
+	s->ring_in = k->ring_in;
+	atomic_store(&s->incarnation, 1);
+	atomic_store(&s->state, SLOT_STARTING);
+}
+
+static void new_generation(void)
+{
+	fake_store_make(&store, control, (struct proc_segment *)store_seg.base);
+	atomic_store(&control->generation, store.generation);
+	atomic_store(&control->store_up, 1);
+	atomic_fetch_add(&control->changes, 1);
+}
+
+static void setup(void)
+{
+	char name[SEG_NAME_MAX];
+	struct err e = {0};
+
+	cluster = UINT64_C(0x7e57000000000000) | (uint64_t)getpid();
+	answers = lost = resyncs = works = turns = 0;
+	for (int slot = 0; slot <= SLOT; slot++) {
+		int bell = bell_create(&e);
+
+		ck_assert_int_ge(dup2(bell, PROC_BELL_FD(slot)), 0);
+		close(bell);
+	}
+	make_control();
+	proc_name_proc(name, cluster, STORE_SLOT, 1);
+	make(&store_seg, name, SEG_PROC, proc_layout_proc(), proc_segment_bytes(1 << 16));
+	make_process();
+	new_generation();
+	ck_assert_msg(proc_attach(&p, PROC_REPLICASET, cluster, SLOT, &e) == 0, "%s", e.msg);
+	p->handlers = &handlers;
+	p->store_up = true;
+	ck_assert_int_eq(proc_reattach(p, 1), 0);
+	p->changes = atomic_load(&control->changes);
+	fake_store_turn(&store);
+}
+
+static void teardown(void)
+{
+	char prefix[SEG_NAME_MAX];
+
+	proc_detach(p);
+	fake_store_unmake(&store);
+	proc_name_prefix(prefix, cluster);
+	seg_unlink_all(prefix, NULL);
+	seg_close(&control_seg);
+	seg_close(&store_seg);
+	seg_close(&proc_seg);
+	seg_close(&inbox_seg);
+	for (int slot = 0; slot <= SLOT; slot++)
+		close(PROC_BELL_FD(slot));
+}
+
+static int send_one(void *arg)
+{
+	struct msg m = {.kind = MSG_remove,
+			.remove = {.type = TYPE_POD, .ns = STR("default"), .name = STR("a")}};
+
+	return proc_send(p, &m, on_reply, arg);
+}
+
+/* --- Tests ------------------------------------------------------------------------------- */
+
+START_TEST(requests_are_answered_in_order)
+{
+	int status = 1;
+
+	for (int i = 0; i < 1000; i++)
+		ck_assert_int_eq(send_one(&status), 0);
+	ck_assert_uint_eq(proc_in_flight(p), 1000);
+	proc_flush(p);
+	fake_store_turn(&store);
+	proc_turn(p, 0);
+	ck_assert_int_eq(answers, 1000);
+	ck_assert_uint_eq(last_seq, 1000);
+	ck_assert_int_eq(status, 0);
+	ck_assert_uint_eq(proc_in_flight(p), 0);
+	ck_assert_uint_eq(atomic_load(&proc_counters(p)->replies), 1000);
+}
+END_TEST
+
+START_TEST(nothing_is_seen_before_it_is_flushed)
+{
+	send_one(NULL);
+	fake_store_turn(&store);
+	ck_assert_uint_eq(store.requests, 0);
+	proc_turn(p, 0);
+	fake_store_turn(&store);
+	ck_assert_uint_eq(store.requests, 1);
+}
+END_TEST
+
+START_TEST(a_full_ring_says_try_again)
+{
+	int sent = 0, rc;
+
+	store.deaf = true;
+	while ((rc = send_one(NULL)) == 0)
+		sent++;
+	ck_assert_int_eq(rc, WEFT_EAGAIN);
+	ck_assert(!proc_can_send(p, 1024));
+	ck_assert_int_gt(sent, 1000);
+	store.deaf = false;
+	fake_store_turn(&store);
+	ck_assert_int_eq((int)store.requests, sent);
+	ck_assert(proc_can_send(p, 1024));
+	/* More answers than the inbox holds: the rest shows as an overflow. */
+	proc_turn(p, 0);
+	ck_assert_int_eq(send_one(NULL), 0);
+}
+END_TEST
+
+START_TEST(what_cannot_fit_is_too_big)
+{
+	size_t n = proc_kind_info(PROC_REPLICASET)->ring_out;
+	char *big = calloc(1, n);
+	struct msg m = {.kind = MSG_create,
+			.create = {.type = TYPE_POD, .name = STR("a"),
+				   .spec = {big, (uint32_t)n}}};
+
+	ck_assert_int_eq(proc_send(p, &m, on_reply, NULL), WEFT_ETOOBIG);
+	ck_assert_uint_eq(proc_in_flight(p), 0);
+	ck_assert_int_eq(send_one(NULL), 0);
+	proc_turn(p, 0);
+	fake_store_turn(&store);
+	proc_turn(p, 0);
+	ck_assert_int_eq(answers, 1);
+	free(big);
+}
+END_TEST
+
+START_TEST(the_stores_death_ends_requests_as_lost)
+{
+	int status = 0;
+
+	send_one(&status);
+	proc_turn(p, 0);
+	atomic_store(&control->store_up, 0);
+	atomic_fetch_add(&control->changes, 1);
+	proc_turn(p, 0);
+	ck_assert_int_eq(lost, 1);
+	ck_assert_int_eq(status, WEFT_ELOST);
+	ck_assert_int_eq(send_one(NULL), WEFT_EAGAIN);
+	ck_assert(!proc_can_send(p, 1));
+	ck_assert_uint_eq(proc_in_flight(p), 0);
+}
+END_TEST
+
+START_TEST(answers_given_before_the_death_are_true)
+{
+	int status = 1;
+
+	send_one(&status);
+	proc_flush(p);
+	fake_store_turn(&store);
+	atomic_store(&control->store_up, 0);
+	atomic_fetch_add(&control->changes, 1);
+	proc_turn(p, 0);
+	ck_assert_int_eq(status, WEFT_OK);
+	ck_assert_int_eq(lost, 0);
+}
+END_TEST
+
+START_TEST(a_new_generation_is_attached_and_rebuilt_from)
+{
+	int status = 0;
+
+	send_one(&status);
+	proc_flush(p); /* it stays in the ring, for the new store to drop */
+	fake_store_unmake(&store);
+	new_generation();
+	proc_turn(p, 0);
+	ck_assert_int_eq(status, WEFT_ELOST);
+	ck_assert_uint_eq(proc_generation(p), 2);
+	ck_assert_uint_eq(cache_generation(proc_cache(p)), 2);
+	ck_assert_int_eq(resyncs, 1);
+	fake_store_turn(&store);
+	ck_assert_uint_eq(store.dropped, 1);
+	ck_assert_int_eq(send_one(&status), 0);
+	proc_turn(p, 0);
+	fake_store_turn(&store);
+	proc_turn(p, 0);
+	ck_assert_int_eq(status, WEFT_OK);
+}
+END_TEST
+
+START_TEST(work_of_this_generation_is_handed_on)
+{
+	uint32_t entries[3] = {5, 6, 7};
+
+	fake_store_work(&store, SLOT, TYPE_POD, entries, 3);
+	proc_turn(p, 0);
+	ck_assert_int_eq(works, 1);
+	ck_assert_uint_eq(last_entries, 3);
+	store.generation = 99;
+	fake_store_work(&store, SLOT, TYPE_POD, entries, 3);
+	store.generation = 1;
+	proc_turn(p, 0);
+	ck_assert_int_eq(works, 1);
+}
+END_TEST
+
+START_TEST(an_overflowing_inbox_is_rebuilt_from_the_cache)
+{
+	proc_turn(p, 0);
+	ring_mark_overflow(&store.port[SLOT].out);
+	resyncs = 0;
+	proc_turn(p, 0);
+	proc_turn(p, 0);
+	ck_assert_int_eq(resyncs, 1);
+}
+END_TEST
+
+START_TEST(rubbish_is_counted_and_dropped)
+{
+	struct msg request = {.kind = MSG_remove, .remove = {.name = STR("a")}};
+
+	ring_put(&store.port[SLOT].out, STR("\xc1 rubbish"));
+	fake_send(&store.port[SLOT], &request); /* the store sends no requests */
+	proc_turn(p, 0);
+	proc_turn(p, 0);
+	ck_assert_uint_ge(atomic_load(&p->own->inbox.malformed), 2);
+	send_one(NULL);
+	proc_turn(p, 0);
+	fake_store_turn(&store);
+	proc_turn(p, 0);
+	ck_assert_int_eq(answers, 1);
+}
+END_TEST
+
+START_TEST(requests_carry_the_epoch_they_were_made_under)
+{
+	int status = 1;
+
+	atomic_store(&control->maps[PROC_REPLICASET].next, SHARD_WORD(2, 2));
+	send_one(&status);
+	proc_turn(p, 0);
+	fake_store_turn(&store);
+	proc_turn(p, 0);
+	ck_assert_int_eq(status, WEFT_EFENCED);
+	ck_assert_uint_eq(atomic_load(&store.own->epochs[PROC_REPLICASET]), 2);
+	ck_assert_uint_eq(proc_shards(p), 1);
+	resyncs = 0;
+	atomic_store(&control->maps[PROC_REPLICASET].now, SHARD_WORD(2, 2));
+	atomic_fetch_add(&control->changes, 1);
+	proc_turn(p, 0);
+	ck_assert_uint_eq(proc_shards(p), 2);
+	ck_assert_uint_eq(proc_epoch(p), 2);
+	ck_assert_int_eq(resyncs, 1);
+	send_one(&status);
+	proc_turn(p, 0);
+	fake_store_turn(&store);
+	proc_turn(p, 0);
+	ck_assert_int_eq(status, WEFT_OK);
+}
+END_TEST
+
+START_TEST(shards_divide_what_there_is)
+{
+	uint32_t count[3] = {0}, names[3] = {0};
+
+	for (uint32_t i = 0; i < 30000; i++) {
+		uint8_t uid[16] = {0};
+		char name[16];
+
+		memcpy(uid, &i, sizeof(i));
+		snprintf(name, sizeof(name), "node-%u", i);
+		count[shard_of_uid(uid, 3)]++;
+		names[shard_of_name(str_of(name), 3)]++;
+	}
+	for (int i = 0; i < 3; i++) {
+		ck_assert_uint_gt(count[i], 9500);
+		ck_assert_uint_gt(names[i], 9500);
+	}
+}
+END_TEST
+
+static int fd_called;
+static void on_fd(void *arg, uint32_t events)
+{
+	char byte;
+
+	fd_called++;
+	ck_assert_int_eq(read(*(int *)arg, &byte, 1), 1);
+}
+
+START_TEST(descriptors_are_watched)
+{
+	int ends[2];
+
+	ck_assert_int_eq(pipe(ends), 0);
+	ck_assert_int_eq(proc_watch_fd(p, ends[0], EPOLLIN, on_fd, &ends[0]), 0);
+	ck_assert_int_eq(write(ends[1], "ab", 2), 2);
+	proc_turn(p, 1000000000);
+	ck_assert_int_eq(fd_called, 1);
+	proc_unwatch_fd(p, ends[0]);
+	proc_turn(p, 0);
+	ck_assert_int_eq(fd_called, 1);
+	close(ends[0]);
+	close(ends[1]);
+}
+END_TEST
+
+static void *send_later(void *arg)
+{
+	usleep(20000);
+	fake_store_work(&store, SLOT, TYPE_POD, (uint32_t[]){1}, 1);
+	return NULL;
+}
+
+START_TEST(a_sleeper_is_woken_by_what_arrives)
+{
+	int64_t start = proc_mono_ns();
+	pthread_t thread;
+
+	/* Nobody rings: the turn ends after its time. */
+	proc_turn(p, 20000000);
+	ck_assert_int_ge(proc_mono_ns() - start, 19000000);
+	pthread_create(&thread, NULL, send_later, NULL);
+	start = proc_mono_ns();
+	proc_turn(p, 3000000000);
+	ck_assert_int_lt(proc_mono_ns() - start, 1000000000);
+	pthread_join(thread, NULL);
+	proc_turn(p, 0);
+	ck_assert_int_eq(works, 1);
+}
+END_TEST
+
+START_TEST(heartbeat_and_configuration)
+{
+	int64_t beat;
+
+	p->beat_ns = 0;
+	proc_turn(p, 0);
+	beat = atomic_load(&p->own->heartbeat_ns);
+	ck_assert_int_gt(beat, 0);
+	ck_assert_int_le(beat, proc_mono_ns());
+	ck_assert_int_eq(v_as_int(v_path(proc_config(p), "nodes.count"), 0), 3);
+}
+END_TEST
+
+START_TEST(a_foreign_slot_is_refused)
+{
+	struct proc *other;
+	struct err e = {0};
+
+	ck_assert_int_eq(proc_attach(&other, PROC_GC, cluster, SLOT, &e), WEFT_EINVAL);
+	ck_assert_str_eq(e.msg, "slot 1 is not a gc's");
+	ck_assert_int_eq(proc_attach(&other, PROC_GC, cluster, 7, &e), WEFT_EINVAL);
+	ck_assert_int_ne(proc_attach(&other, PROC_GC, cluster + 1, SLOT, &e), 0);
+}
+END_TEST
+
+START_TEST(every_kind_has_a_name)
+{
+	for (int k = 0; k < PROC_KIND_COUNT; k++)
+		ck_assert_int_eq(proc_kind_by_name(str_of(proc_kind_info((enum proc_kind)k)->name)),
+				 k);
+	ck_assert_int_eq(proc_kind_by_name(STR("etcd")), -1);
+}
+END_TEST
+
+START_TEST(every_route_leads_somewhere)
+{
+	for (uint32_t i = 0; i < proc_route_count; i++) {
+		const struct route *r = &proc_routes[i];
+		bool owner = r->how == ROUTE_CONTROLLER || r->how == ROUTE_RELABELLED;
+
+		ck_assert_uint_lt(r->kind, PROC_KIND_COUNT);
+		ck_assert(proc_kind_info((enum proc_kind)r->kind)->sharded);
+		ck_assert_int_eq(owner, r->owner != 0);
+		ck_assert(!r->type || kube_by_type(r->type));
+	}
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("proc");
+	TCase *tc = tcase_create("proc");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, requests_are_answered_in_order);
+	tcase_add_test(tc, nothing_is_seen_before_it_is_flushed);
+	tcase_add_test(tc, a_full_ring_says_try_again);
+	tcase_add_test(tc, what_cannot_fit_is_too_big);
+	tcase_add_test(tc, the_stores_death_ends_requests_as_lost);
+	tcase_add_test(tc, answers_given_before_the_death_are_true);
+	tcase_add_test(tc, a_new_generation_is_attached_and_rebuilt_from);
+	tcase_add_test(tc, work_of_this_generation_is_handed_on);
+	tcase_add_test(tc, an_overflowing_inbox_is_rebuilt_from_the_cache);
+	tcase_add_test(tc, rubbish_is_counted_and_dropped);
+	tcase_add_test(tc, requests_carry_the_epoch_they_were_made_under);
+	tcase_add_test(tc, shards_divide_what_there_is);
+	tcase_add_test(tc, descriptors_are_watched);
+	tcase_add_test(tc, a_sleeper_is_woken_by_what_arrives);
+	tcase_add_test(tc, heartbeat_and_configuration);
+	tcase_add_test(tc, a_foreign_slot_is_refused);
+	tcase_add_test(tc, every_kind_has_a_name);
+	tcase_add_test(tc, every_route_leads_somewhere);
+	suite_add_tcase(suite, tc);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
