@@ -48,11 +48,18 @@ void child_signal(struct supervisor *s, struct child *c, int sig)
 		syscall(SYS_pidfd_send_signal, c->pidfd, sig, NULL, 0);
 }
 
+static void set_slot_state(struct supervisor *s, struct child *c, enum slot_state state)
+{
+	/* [control.R1] pairs with [control.A1]. */
+	atomic_store_explicit(&s->control->slots[c->slot].state, state, memory_order_release);
+}
+
 void child_stop(struct supervisor *s, struct child *c, int64_t within_ms)
 {
 	if (!child_alive(c) || c->state == CHILD_STOPPING)
 		return;
 	c->state = CHILD_STOPPING;
+	set_slot_state(s, c, SLOT_STOPPING);
 	c->kill_ns = s->now + within_ms * 1000000;
 	/* A stopped process must be able to see the signal. */
 	child_signal(s, c, SIGTERM);
@@ -178,12 +185,6 @@ static void publish_slot(struct supervisor *s, struct child *c)
 	atomic_store_explicit(&slot->started_ns, s->now, memory_order_relaxed);
 	/* [control.R1] pairs with [control.A1]. */
 	atomic_store_explicit(&slot->state, SLOT_STARTING, memory_order_release);
-}
-
-static void set_slot_state(struct supervisor *s, struct child *c, enum slot_state state)
-{
-	/* [control.R1] pairs with [control.A1]. */
-	atomic_store_explicit(&s->control->slots[c->slot].state, state, memory_order_release);
 }
 
 void child_restart(struct supervisor *s, struct child *c)

@@ -1,0 +1,492 @@
+/* test_supervisor.c - a real supervisor over small processes of the test's own
+ * (this very executable, by its title): start, death, stalls, generations,
+ * scaling, and what a dead supervisor leaves. */
+#include <check.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fake_store.h"
+#include "procs/lib/mains.h"
+#include "procs/supervisor/commands.h"
+#include "weft/json.h"
+
+/* --- The processes -------------------------------------------------------------------- */
+
+static void nap(long ms)
+{
+	usleep((useconds_t)ms * 1000);
+}
+
+int store_main(void)
+{
+	static struct fake_store f;
+	struct proc *p = proc_start(PROC_STORE);
+
+	fake_store_make(&f, proc_control(p), proc_own(p));
+	proc_ready(p);
+	while (!proc_stopping(p)) {
+		fake_store_turn(&f);
+		proc_beat(p);
+		nap(1);
+	}
+	return 0;
+}
+
+/* Keeps a request in flight, and counts the lost ones as errors do. */
+static struct proc *self;
+static int64_t keep_asking(void *arg, int64_t now)
+{
+	struct msg m = {.kind = MSG_remove, .remove = {.name = STR("a")}};
+
+	if (!proc_in_flight(self))
+		proc_send(self, &m, NULL, NULL);
+	return now + 2000000;
+}
+
+static int small_main(enum proc_kind kind)
+{
+	struct proc_handlers h = {.on_turn = keep_asking};
+	const char *bad = getenv("WEFT_TEST_BAD");
+
+	self = proc_start(kind);
+	if (bad && strcmp(bad, proc_kind_info(kind)->name) == 0) {
+		log_error("this cannot work");
+		return getenv("WEFT_TEST_HOPELESS") ? 2 : 3;
+	}
+	if (kind == PROC_APISERVER)
+		atomic_store(&proc_own(self)->listen_port, 4242);
+	log_info("hello \"from\" %s", proc_kind_info(kind)->name);
+	return proc_run(self, &h);
+}
+
+int apiserver_main(void)
+{
+	return small_main(PROC_APISERVER);
+}
+
+int deployment_main(void)
+{
+	return small_main(PROC_DEPLOYMENT);
+}
+
+int replicaset_main(void)
+{
+	return small_main(PROC_REPLICASET);
+}
+
+/* --- A cluster ------------------------------------------------------------------------------ */
+
+static char dir[64];
+static pid_t supervisor;
+static int out;
+static struct view view;
+
+static pid_t start(const char *text, int *output)
+{
+	int ends[2];
+	pid_t pid;
+
+	ck_assert_int_eq(pipe(ends), 0);
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		struct config c;
+		struct err e = {0};
+		int quiet = open("/dev/null", O_WRONLY);
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		dup2(ends[1], STDOUT_FILENO);
+		dup2(quiet, STDERR_FILENO);
+		close(ends[0]);
+		close(ends[1]);
+		if (config_read(&c, "test", str_of(text), &e))
+			_exit(9);
+		_exit(supervisor_run(&c, dir));
+	}
+	close(ends[1]);
+	*output = ends[0];
+	return pid;
+}
+
+static bool wait_until(bool (*cond)(void), int ms)
+{
+	for (int64_t end = proc_mono_ns() + ms * INT64_C(1000000); proc_mono_ns() < end; nap(2))
+		if (cond())
+			return true;
+	return false;
+}
+
+static char ready_line[256];
+
+static void start_ready(const char *text)
+{
+	struct err e = {0};
+	ssize_t n;
+
+	supervisor = start(text, &out);
+	n = read(out, ready_line, sizeof(ready_line) - 1);
+	ck_assert_msg(n > 0, "the supervisor did not become ready");
+	ready_line[n] = 0;
+	ck_assert_msg(view_open(&view, dir, &e) == 0, "%s", e.msg);
+}
+
+static int end(int sig)
+{
+	int status;
+
+	kill(supervisor, sig);
+	ck_assert_int_eq(waitpid(supervisor, &status, 0), supervisor);
+	supervisor = 0;
+	close(out);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static void setup(void)
+{
+	snprintf(dir, sizeof(dir), "/tmp/weft-test-%d", (int)getpid());
+	ck_assert_int_eq(mkdir(dir, 0700), 0);
+}
+
+static void teardown(void)
+{
+	static const char *const names[] = {"lock", "log", "log.1", "version", "pids",
+					    "control.sock"};
+	char path[128];
+
+	if (supervisor)
+		end(SIGTERM);
+	view_close(&view);
+	for (size_t i = 0; i < countof(names); i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+		unlink(path);
+	}
+	rmdir(dir);
+}
+
+static struct view_row *row(enum proc_kind kind, uint32_t shard)
+{
+	view_read(&view);
+	for (uint32_t i = 0; i < view.nrows; i++)
+		if (view.row[i].kind == (uint32_t)kind && view.row[i].shard == shard)
+			return &view.row[i];
+	return NULL;
+}
+
+static bool everybody_runs(void)
+{
+	view_read(&view);
+	for (uint32_t i = 0; i < view.nrows; i++)
+		if (view.row[i].state != SLOT_RUNNING)
+			return false;
+	return view.nrows >= 4 && atomic_load(&view.control->store_up);
+}
+
+static int segments_left(void)
+{
+	char command[128];
+	FILE *f;
+	int n = -1;
+
+	snprintf(command, sizeof(command), "ls /dev/shm | grep -c 'weft.%016llx'",
+		 (unsigned long long)view.dir.cluster);
+	f = popen(command, "r");
+	if (!f || fscanf(f, "%d", &n) != 1)
+		n = -1;
+	if (f)
+		pclose(f);
+	return n;
+}
+
+/* --- Tests ------------------------------------------------------------------------------------ */
+
+START_TEST(starts_says_ready_and_stops)
+{
+	char expect[600];
+	pid_t child;
+
+	start_ready("");
+	snprintf(expect, sizeof(expect), "ready https://127.0.0.1:4242 %s/kubeconfig\n",
+		 view.dir.path);
+	ck_assert_str_eq(ready_line, expect);
+	ck_assert(wait_until(everybody_runs, 3000));
+	ck_assert_uint_eq(view.nrows, 4);
+	child = row(PROC_REPLICASET, 0)->pid;
+	ck_assert_int_eq(kill(child, 0), 0);
+	ck_assert_int_eq(end(SIGTERM), 0);
+	ck_assert_int_eq(kill(child, 0), -1);
+	ck_assert_int_eq(segments_left(), 0);
+}
+END_TEST
+
+START_TEST(two_on_one_directory_do_not_go)
+{
+	struct datadir d;
+	struct err e = {0};
+	char expect[256];
+
+	start_ready("");
+	ck_assert_int_eq(datadir_take(&d, dir, &e), WEFT_EBUSY);
+	snprintf(expect, sizeof(expect),
+		 "another weft (pid %d) runs on '%s': stop it, or name another directory with --data",
+		 (int)supervisor, dir);
+	ck_assert_str_eq(e.msg, expect);
+	ck_assert(wait_until(everybody_runs, 3000));
+}
+END_TEST
+
+static bool deployment_is_back(void)
+{
+	struct view_row *r = row(PROC_DEPLOYMENT, 0);
+
+	return r && r->restarts > 0 && r->state == SLOT_RUNNING;
+}
+
+START_TEST(a_killed_process_is_back_at_once)
+{
+	pid_t before;
+	int64_t since;
+
+	start_ready("");
+	ck_assert(wait_until(everybody_runs, 3000));
+	before = row(PROC_DEPLOYMENT, 0)->pid;
+	since = proc_mono_ns();
+	kill(before, SIGKILL);
+	ck_assert(wait_until(deployment_is_back, 2000));
+	ck_assert_int_lt((proc_mono_ns() - since) / 1000000, 500);
+	ck_assert_int_ne(row(PROC_DEPLOYMENT, 0)->pid, before);
+	ck_assert_uint_eq(row(PROC_DEPLOYMENT, 0)->incarnation, 2);
+	ck_assert_uint_eq(row(PROC_REPLICASET, 0)->restarts, 0);
+}
+END_TEST
+
+static bool generation_two(void)
+{
+	struct view_row *a = row(PROC_REPLICASET, 0), *b = row(PROC_DEPLOYMENT, 0);
+
+	return a && b && a->generation == 2 && b->generation == 2 && everybody_runs();
+}
+
+static bool no_old_cache(void)
+{
+	char name[SEG_NAME_MAX], path[128];
+
+	proc_name_cache(name, view.dir.cluster, 1);
+	snprintf(path, sizeof(path), "/dev/shm%s", name);
+	return access(path, F_OK) < 0;
+}
+
+START_TEST(a_killed_store_comes_back_with_the_next_generation)
+{
+	start_ready("");
+	ck_assert(wait_until(everybody_runs, 3000));
+	ck_assert_uint_eq(atomic_load(&view.control->generation), 1);
+	kill(row(PROC_STORE, 0)->pid, SIGKILL);
+	ck_assert(wait_until(generation_two, 3000));
+	ck_assert(wait_until(no_old_cache, 2000));
+	ck_assert_uint_eq(row(PROC_REPLICASET, 0)->restarts, 0);
+}
+END_TEST
+
+START_TEST(all_killed_at_once_come_back)
+{
+	start_ready("");
+	ck_assert(wait_until(everybody_runs, 3000));
+	view_read(&view);
+	for (uint32_t i = 0; i < view.nrows; i++)
+		kill(view.row[i].pid, SIGKILL);
+	nap(20);
+	ck_assert(wait_until(everybody_runs, 5000));
+	ck_assert_uint_eq(atomic_load(&view.control->generation), 2);
+}
+END_TEST
+
+static bool replicaset_is_back(void)
+{
+	struct view_row *r = row(PROC_REPLICASET, 0);
+
+	return r && r->restarts > 0 && r->state == SLOT_RUNNING;
+}
+
+START_TEST(a_stopped_process_is_replaced)
+{
+	start_ready("supervisor: {stallAfter: 1s}");
+	ck_assert(wait_until(everybody_runs, 3000));
+	kill(row(PROC_REPLICASET, 0)->pid, SIGSTOP);
+	ck_assert(wait_until(replicaset_is_back, 4000));
+	ck_assert_uint_eq(row(PROC_DEPLOYMENT, 0)->restarts, 0);
+}
+END_TEST
+
+START_TEST(whoever_always_ends_is_started_more_and_more_seldom)
+{
+	uint32_t restarts;
+
+	setenv("WEFT_TEST_BAD", "deployment", 1);
+	start_ready("");
+	nap(1500);
+	restarts = row(PROC_DEPLOYMENT, 0)->restarts;
+	ck_assert_uint_ge(restarts, 3);
+	ck_assert_uint_le(restarts, 8);
+	ck_assert_uint_eq(row(PROC_REPLICASET, 0)->state, SLOT_RUNNING);
+}
+END_TEST
+
+START_TEST(what_cannot_start_at_all_ends_the_supervisor)
+{
+	int status;
+
+	setenv("WEFT_TEST_BAD", "apiserver", 1);
+	setenv("WEFT_TEST_HOPELESS", "1", 1);
+	supervisor = start("", &out);
+	ck_assert_int_eq(waitpid(supervisor, &status, 0), supervisor);
+	supervisor = 0;
+	close(out);
+	ck_assert(WIFEXITED(status));
+	ck_assert_int_eq(WEXITSTATUS(status), 1);
+}
+END_TEST
+
+static pid_t orphan;
+static bool orphan_is_gone(void)
+{
+	return kill(orphan, 0) < 0;
+}
+
+START_TEST(a_killed_supervisor_leaves_nothing_behind_for_the_next)
+{
+	start_ready("");
+	ck_assert(wait_until(everybody_runs, 3000));
+	orphan = row(PROC_REPLICASET, 0)->pid;
+	ck_assert_int_eq(end(SIGKILL), -SIGKILL);
+	ck_assert(wait_until(orphan_is_gone, 2000));
+	ck_assert_int_gt(segments_left(), 0);
+	view_close(&view);
+	start_ready("");
+	ck_assert(wait_until(everybody_runs, 3000));
+	ck_assert_int_eq(end(SIGTERM), 0);
+	ck_assert_int_eq(segments_left(), 0);
+}
+END_TEST
+
+START_TEST(scaling_changes_the_map_while_running)
+{
+	struct buf answer = {0};
+	struct err e = {0};
+	uint64_t word;
+
+	start_ready("");
+	ck_assert(wait_until(everybody_runs, 3000));
+	ck_assert_msg(scale_request(&view.dir, "replicaset", 3, &answer, &e) == 0, "%s", e.msg);
+	ck_assert(str_eq(buf_str(&answer), STR("replicaset has 3 processes now")));
+	word = atomic_load(&view.control->maps[PROC_REPLICASET].now);
+	ck_assert_uint_eq(SHARD_EPOCH(word), 2);
+	ck_assert_uint_eq(SHARD_COUNT(word), 3);
+	ck_assert_ptr_nonnull(row(PROC_REPLICASET, 2));
+	answer.n = 0;
+	ck_assert_msg(scale_request(&view.dir, "replicaset", 1, &answer, &e) == 0, "%s", e.msg);
+	ck_assert(str_eq(buf_str(&answer), STR("replicaset has 1 process now")));
+	word = atomic_load(&view.control->maps[PROC_REPLICASET].now);
+	ck_assert_uint_eq(SHARD_EPOCH(word), 3);
+	ck_assert(wait_until(everybody_runs, 3000));
+	ck_assert_uint_eq(view.nrows, 4);
+	ck_assert_int_eq(scale_request(&view.dir, "store", 2, &answer, &e), WEFT_EINVAL);
+	ck_assert_str_eq(e.msg, "there is always one store");
+	ck_assert_int_eq(scale_request(&view.dir, "etcd", 2, &answer, &e), WEFT_EINVAL);
+	ck_assert_int_eq(scale_request(&view.dir, "gc", 1, &answer, &e), WEFT_EINVAL);
+	ck_assert_str_eq(e.msg, "gc is not part of this build");
+	buf_free(&answer);
+}
+END_TEST
+
+START_TEST(output_goes_into_the_log_as_json)
+{
+	struct str needle = STR("\"level\":\"info\",\"message\":\"hello \\\"from\\\" replicaset\"}");
+	struct buf text = {0};
+	char path[128];
+	FILE *f;
+	int ch;
+
+	start_ready("");
+	ck_assert(wait_until(everybody_runs, 3000));
+	ck_assert_int_eq(end(SIGTERM), 0);
+	snprintf(path, sizeof(path), "%s/log", dir);
+	f = fopen(path, "r");
+	ck_assert_ptr_nonnull(f);
+	while ((ch = getc(f)) != EOF)
+		buf_putc(&text, (char)ch);
+	fclose(f);
+	ck_assert_ptr_nonnull(memmem(text.p, text.n, needle.p, needle.n));
+	ck_assert_ptr_nonnull(memmem(text.p, text.n, "\"process\":\"replicaset/0\"", 24));
+	buf_free(&text);
+}
+END_TEST
+
+START_TEST(a_directory_of_another_version_is_refused)
+{
+	struct datadir d;
+	struct err e = {0};
+	char path[128];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/version", dir);
+	f = fopen(path, "w");
+	fputs("99\n", f);
+	fclose(f);
+	ck_assert_int_eq(datadir_take(&d, dir, &e), WEFT_ELAYOUT);
+	ck_assert_msg(strstr(e.msg, "is of version '99'"), "%s", e.msg);
+	close(d.lock_fd);
+	close(d.fd);
+	ck_assert_int_ne(datadir_take(&d, "/proc/nothing/here", &e), 0);
+	ck_assert_int_ne(view_open(&view, "/nowhere", &e), 0);
+	ck_assert_msg(strstr(e.msg, "weft up --data /nowhere"), "%s", e.msg);
+}
+END_TEST
+
+/* --- */
+
+static int play(const char *title)
+{
+	const char *name = title + 6;
+	int kind = proc_kind_by_name((struct str){name, (uint32_t)strcspn(name, "/")});
+
+	return kind < 0 || !proc_kind_info((enum proc_kind)kind)->main
+		       ? 2
+		       : proc_kind_info((enum proc_kind)kind)->main();
+}
+
+int main(int argc, char **argv)
+{
+	Suite *suite = suite_create("supervisor");
+	TCase *tc = tcase_create("supervisor");
+	SRunner *runner;
+	int failed;
+
+	if (strncmp(argv[0], "weft: ", 6) == 0)
+		return play(argv[0]);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 20);
+	tcase_add_test(tc, starts_says_ready_and_stops);
+	tcase_add_test(tc, two_on_one_directory_do_not_go);
+	tcase_add_test(tc, a_killed_process_is_back_at_once);
+	tcase_add_test(tc, a_killed_store_comes_back_with_the_next_generation);
+	tcase_add_test(tc, all_killed_at_once_come_back);
+	tcase_add_test(tc, a_stopped_process_is_replaced);
+	tcase_add_test(tc, whoever_always_ends_is_started_more_and_more_seldom);
+	tcase_add_test(tc, what_cannot_start_at_all_ends_the_supervisor);
+	tcase_add_test(tc, a_killed_supervisor_leaves_nothing_behind_for_the_next);
+	tcase_add_test(tc, scaling_changes_the_map_while_running);
+	tcase_add_test(tc, output_goes_into_the_log_as_json);
+	tcase_add_test(tc, a_directory_of_another_version_is_refused);
+	suite_add_tcase(suite, tc);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
