@@ -232,6 +232,7 @@ int entry_new(struct cache_writer *w, uint16_t type, struct str ns, struct str n
 /* Take an entry out of the indexes and retire it. */
 void entry_discard(struct cache_writer *w, struct entry *e);
 void entry_unindex(struct cache_writer *w, struct entry *e);
+void entry_prefetch_indexes(const struct cache_writer *w, const struct entry *e);
 /* A version for `e` that follows `prev` (NULL: the first); refers to `prev`
  * but is not reachable from `e` yet. */
 int version_new(struct cache_writer *w, struct entry *e, const struct version *prev, uint64_t rv,

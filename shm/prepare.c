@@ -99,12 +99,16 @@ no_uid:
 	return WEFT_ENOMEM;
 }
 
+void entry_prefetch_indexes(const struct cache_writer *w, const struct entry *e)
+{
+	prefetch_indexes(w, key_hash(w, e), cache_hash_uid(e->uid));
+}
+
 void entry_unindex(struct cache_writer *w, struct entry *e)
 {
 	uint32_t ref = ref_of(w->base, e), key = key_hash(w, e), uid = cache_hash_uid(e->uid);
 	bool removed;
 
-	prefetch_indexes(w, key, uid);
 	remove_from(&w->by_key, key, ref);
 	remove_from(&w->by_uid, uid, ref);
 	removed = ordered_remove(&w->ordered, &w->h->types[e->type].objects, ref);

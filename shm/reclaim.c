@@ -14,7 +14,7 @@
  */
 #include "shm/cache_priv.h"
 
-#define CUT_AHEAD 8 /* records prefetched ahead while cutting */
+#define CUT_AHEAD 6 /* records between two steps of prefetching */
 
 /* --- Cutting --------------------------------------------------------------------- */
 
@@ -37,15 +37,52 @@ void record_cut(struct cache_writer *w, struct version *v)
 	}
 }
 
+static void prefetch_lines(const struct cache_writer *w, uint32_t ref)
+{
+	const char *p = ref_ptr(w->base, ref);
+
+	__builtin_prefetch(p, 1);
+	__builtin_prefetch(p + CACHE_LINE, 1);
+}
+
+/* An entry that will be taken out: its index slots, and its neighbours in each
+ * list, whose links change. */
+static void prefetch_unlinking(const struct cache_writer *w, const struct entry *e)
+{
+	const uint32_t near[] = {prcu_own(&e->sib_next),  e->sib_prev,
+				 prcu_own(&e->node_next), e->node_prev,
+				 prcu_own(&e->set_next),  e->set_prev};
+
+	entry_prefetch_indexes(w, e);
+	for (size_t i = 0; i < countof(near); i++)
+		if (near[i])
+			__builtin_prefetch((char *)entry_at(w, near[i]) + (i < 2 ? 0 : CACHE_LINE),
+					   1);
+}
+
+/* What cutting record `rv` will touch, in three steps as each leads to the
+ * next: the version; its old state and a deleted entry; what hangs on those. */
 static void prefetch_record(const struct cache_writer *w, uint64_t rv, uint64_t end)
 {
-	if (rv + 2 * CUT_AHEAD < end)
-		__builtin_prefetch(version_at(w, journal_get(w, rv + 2 * CUT_AHEAD)), 1);
-	if (rv + CUT_AHEAD < end) {
-		uint32_t prev = prcu_own(&version_at(w, journal_get(w, rv + CUT_AHEAD))->prev);
+	const struct version *v;
+	uint32_t prev;
 
+	if (rv + 3 * CUT_AHEAD < end)
+		prefetch_lines(w, journal_get(w, rv + 3 * CUT_AHEAD));
+	if (rv + 2 * CUT_AHEAD < end) {
+		v = version_at(w, journal_get(w, rv + 2 * CUT_AHEAD));
+		prev = prcu_own(&v->prev);
 		if (prev)
-			__builtin_prefetch(version_at(w, prev));
+			prefetch_lines(w, prev);
+		if (v->flags & VERSION_TOMBSTONE)
+			prefetch_lines(w, v->entry.u);
+	}
+	if (rv + CUT_AHEAD < end) {
+		v = version_at(w, journal_get(w, rv + CUT_AHEAD));
+		if (v->hot.node.u)
+			__builtin_prefetch(ref_ptr(w->base, v->hot.node.u), 1);
+		if (v->flags & VERSION_TOMBSTONE)
+			prefetch_unlinking(w, entry_at(w, v->entry.u));
 	}
 }
 
