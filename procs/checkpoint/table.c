@@ -179,6 +179,7 @@ void table_close(struct table *t)
 	if (t->env)
 		mdb_env_close(t->env);
 	buf_free(&t->row);
+	buf_free(&t->stale);
 	free(t->delta);
 	free(t);
 }
@@ -223,6 +224,9 @@ void table_abort(struct table *t)
 	MDB_envinfo info;
 	int rc;
 
+	if (t->scan)
+		mdb_cursor_close(t->scan);
+	t->scan = NULL;
 	if (t->txn)
 		mdb_txn_abort(t->txn);
 	t->txn = NULL;
@@ -235,13 +239,12 @@ void table_abort(struct table *t)
 		log_warn("checkpoint '%s': cannot grow the map: %s", t->dir, mdb_strerror(rc));
 }
 
-static size_t make_key(const struct cache *c, const struct entry *o, char out[TABLE_KEY_MAX])
+static size_t make_key(uint16_t type, struct str ns, struct str name, char out[TABLE_KEY_MAX])
 {
-	struct str ns = cache_ns(c, o), name = entry_name(o);
 	size_t n = 0;
 
-	out[n++] = (char)(o->type >> 8);
-	out[n++] = (char)o->type;
+	out[n++] = (char)(type >> 8);
+	out[n++] = (char)type;
 	if (ns.n) {
 		memcpy(out + n, ns.p, ns.n);
 		n += ns.n;
@@ -396,7 +399,7 @@ int table_put(struct table *t, const struct cache *c, const struct entry *o,
 {
 	struct row_part part[PART_COUNT];
 	char name[TABLE_KEY_MAX];
-	MDB_val key = {make_key(c, o, name), name}, val;
+	MDB_val key = {make_key(o->type, cache_ns(c, o), entry_name(o), name), name}, val;
 	int rc = mdb_get(t->txn, t->objects, &key, &val);
 
 	if (rc && rc != MDB_NOTFOUND)
@@ -417,11 +420,82 @@ int table_put(struct table *t, const struct cache *c, const struct entry *o,
 	return txn_err(t, mdb_put(t->txn, t->objects, &key, &val, 0), "write a row", e);
 }
 
-int table_remove(struct table *t, const struct cache *c, const struct entry *o, struct err *e)
+/* --- A whole state ----------------------------------------------------------------------------- */
+
+static int scan_move(struct table *t, MDB_cursor_op op, struct err *e)
+{
+	MDB_val key, val;
+	int rc = mdb_cursor_get(t->scan, &key, &val, op);
+
+	t->scan_end = rc == MDB_NOTFOUND;
+	return t->scan_end ? WEFT_OK : txn_err(t, rc, "scan", e);
+}
+
+int table_scan_begin(struct table *t, struct err *e)
+{
+	int rc = mdb_cursor_open(t->txn, t->objects, &t->scan);
+
+	t->stale.n = 0;
+	if (rc) {
+		t->scan = NULL;
+		return txn_err(t, rc, "scan", e);
+	}
+	return scan_move(t, MDB_FIRST, e);
+}
+
+static void stale_add(struct table *t, const MDB_val *key)
+{
+	uint32_t n = (uint32_t)key->mv_size;
+
+	buf_add(&t->stale, &n, sizeof(n));
+	buf_add(&t->stale, key->mv_data, n);
+}
+
+/* Pass the rows before `key`, which nobody met.  *same: the row of `key` is
+ * there, and in the state `rv` of the object `uid`. */
+static int scan_to(struct table *t, MDB_val *key, const struct entry *o, const struct version *v,
+		   bool *same, struct err *e)
+{
+	struct row_view view;
+	MDB_val k, val;
+	int order, rc;
+
+	*same = false;
+	while (!t->scan_end) {
+		rc = mdb_cursor_get(t->scan, &k, &val, MDB_GET_CURRENT);
+		if (rc)
+			return txn_err(t, rc, "scan", e);
+		order = mdb_cmp(t->txn, t->objects, &k, key);
+		if (order > 0)
+			return WEFT_OK;
+		if (order < 0)
+			stale_add(t, &k);
+		else
+			*same = row_decode((struct str){val.mv_data, (uint32_t)val.mv_size},
+					   &view) &&
+				view.row.rv == v->rv && !memcmp(view.row.uid, o->uid, 16);
+		rc = scan_move(t, MDB_NEXT, e);
+		if (rc || order == 0)
+			return rc;
+	}
+	return WEFT_OK;
+}
+
+int table_scan_put(struct table *t, const struct cache *c, const struct entry *o,
+		   const struct version *v, struct err *e)
 {
 	char name[TABLE_KEY_MAX];
-	MDB_val key = {make_key(c, o, name), name}, val;
-	int rc = mdb_get(t->txn, t->objects, &key, &val);
+	MDB_val key = {make_key(o->type, cache_ns(c, o), entry_name(o), name), name};
+	bool same;
+	int rc = scan_to(t, &key, o, v, &same, e);
+
+	return rc || same ? rc : table_put(t, c, o, v, e);
+}
+
+static int remove_key(struct table *t, MDB_val *key, struct err *e)
+{
+	MDB_val val;
+	int rc = mdb_get(t->txn, t->objects, key, &val);
 
 	if (rc == MDB_NOTFOUND)
 		return WEFT_OK;
@@ -431,18 +505,47 @@ int table_remove(struct table *t, const struct cache *c, const struct entry *o, 
 	if (rc)
 		return rc;
 	t->txn_count--;
-	return txn_err(t, mdb_del(t->txn, t->objects, &key, NULL), "remove a row", e);
+	return txn_err(t, mdb_del(t->txn, t->objects, key, NULL), "remove a row", e);
 }
 
-int table_clear(struct table *t, struct err *e)
+int table_remove(struct table *t, uint16_t type, struct str ns, struct str name, struct err *e)
 {
-	int rc = mdb_drop(t->txn, t->objects, 0);
+	char text[TABLE_KEY_MAX];
+	MDB_val key = {make_key(type, ns, name, text), text};
 
-	if (!rc)
-		rc = mdb_drop(t->txn, t->blobs, 0);
-	t->txn_count = 0;
-	return txn_err(t, rc, "clear", e);
+	return remove_key(t, &key, e);
 }
+
+static void scan_close(struct table *t)
+{
+	if (t->scan)
+		mdb_cursor_close(t->scan);
+	t->scan = NULL;
+}
+
+int table_scan_end(struct table *t, struct err *e)
+{
+	MDB_val key, val;
+	uint32_t n;
+	int rc = WEFT_OK;
+
+	while (!rc && !t->scan_end) {
+		rc = txn_err(t, mdb_cursor_get(t->scan, &key, &val, MDB_GET_CURRENT), "scan", e);
+		if (!rc) {
+			stale_add(t, &key);
+			rc = scan_move(t, MDB_NEXT, e);
+		}
+	}
+	scan_close(t);
+	for (size_t at = 0; !rc && at < t->stale.n; at += sizeof(n) + n) {
+		memcpy(&n, t->stale.p + at, sizeof(n));
+		key = (MDB_val){n, t->stale.p + at + sizeof(n)};
+		rc = remove_key(t, &key, e);
+	}
+	return rc;
+}
+
+/* --- Commit ------------------------------------------------------------------------------------- */
 
 int table_commit(struct table *t, uint64_t rv, struct err *e)
 {

@@ -43,13 +43,19 @@ uint64_t table_objects(const struct table *t);	/* rows at the last commit */
  * error only abort is left.  WEFT_EAGAIN from any of them: the map was full and
  * has been made larger; abort and do the same again. */
 int table_begin(struct table *t, struct err *e);
-/* The state of an object; inside a read section of `c`. */
+/* The state of an object; inside a read section of `c`.  LMDB may have to read
+ * from the disk meanwhile. */
 int table_put(struct table *t, const struct cache *c, const struct entry *o,
 	      const struct version *v, struct err *e);
 /* Absent is success. */
-int table_remove(struct table *t, const struct cache *c, const struct entry *o, struct err *e);
-/* Forget every object. */
-int table_clear(struct table *t, struct err *e);
+int table_remove(struct table *t, uint16_t type, struct str ns, struct str name, struct err *e);
+/* Bring the tables to a whole state, met in key order: begin, one call for each
+ * object, end.  What is as it should be is not written; rows of objects that
+ * were not met are removed. */
+int table_scan_begin(struct table *t, struct err *e);
+int table_scan_put(struct table *t, const struct cache *c, const struct entry *o,
+		   const struct version *v, struct err *e);
+int table_scan_end(struct table *t, struct err *e);
 int table_commit(struct table *t, uint64_t rv, struct err *e);
 void table_abort(struct table *t);
 

@@ -27,6 +27,9 @@ struct table {
 	uint64_t txn_count;  /* rows, as of this transaction */
 	bool grow;	     /* the map was full */
 	struct buf row;
+	MDB_cursor *scan;	 /* at the first row that the scan has not passed */
+	bool scan_end;		 /* there is none */
+	struct buf stale;	 /* keys to remove: u32 length and bytes, each */
 	struct delta *delta; /* open addressing */
 	uint32_t ndelta, delta_cap;
 };

@@ -70,6 +70,16 @@ static int dir_read(struct files *fs, int fd, void *p, size_t n, uint64_t off, s
 	return WEFT_OK;
 }
 
+static int dir_size(struct files *fs, int fd, uint64_t *size, struct err *e)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return err_errno(e, errno, "look at a file in '%s'", dir_of(fs)->path);
+	*size = (uint64_t)st.st_size;
+	return WEFT_OK;
+}
+
 static int dir_sync(struct files *fs, int fd, struct err *e)
 {
 	if (fdatasync(fd))
@@ -145,6 +155,7 @@ static const struct file_ops dir_ops = {
 	.close = dir_close_file,
 	.write = dir_write,
 	.read = dir_read,
+	.size = dir_size,
 	.sync = dir_sync,
 	.allocate = dir_allocate,
 	.rename = dir_rename,

@@ -29,6 +29,7 @@ struct file_ops {
 	/* Up to n bytes at `off`; *got < n only at the end of the file. */
 	int (*read)(struct files *fs, int fd, void *p, size_t n, uint64_t off, size_t *got,
 		    struct err *e);
+	int (*size)(struct files *fs, int fd, uint64_t *size, struct err *e);
 	/* What was written is on the disk.  After an error nothing is known about
 	 * what was written since the last success. */
 	int (*sync)(struct files *fs, int fd, struct err *e);

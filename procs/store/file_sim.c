@@ -158,6 +158,12 @@ static int sim_read(struct files *fs, int fd, void *p, size_t n, uint64_t off, s
 	return WEFT_OK;
 }
 
+static int sim_size(struct files *fs, int fd, uint64_t *size, struct err *e)
+{
+	*size = sim_of(fs)->handle[fd]->n;
+	return sim_gate(sim_of(fs), false, "size", e);
+}
+
 static int sim_sync(struct files *fs, int fd, struct err *e)
 {
 	struct sim *s = sim_of(fs);
@@ -240,6 +246,7 @@ static const struct file_ops sim_ops = {
 	.close = sim_close,
 	.write = sim_write,
 	.read = sim_read,
+	.size = sim_size,
 	.sync = sim_sync,
 	.allocate = sim_allocate,
 	.rename = sim_rename,

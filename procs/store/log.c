@@ -11,6 +11,7 @@
 #define LOG_FORMAT 1u
 #define SPARES_MAX 2u
 #define NAME_MAX_LEN 40
+#define READ_WINDOW (1u << 20)
 
 struct segment_head {
 	uint64_t magic;
@@ -125,32 +126,50 @@ static int segment_order(const void *a, const void *b)
 	return (x->number > y->number) - (x->number < y->number);
 }
 
-/* Read a whole segment; *bytes is the caller's to free. */
-static int segment_read(struct log *log, const char *name, char **bytes, size_t *n, struct err *e)
+/* A window on a segment's file that moves forward. */
+struct reader {
+	struct log *log;
+	int fd;
+	char *buf; /* 64-byte aligned, like all offsets asked for */
+	size_t n, cap;
+	uint64_t at; /* offset of buf[0] */
+	int rc;	     /* of the first read that failed */
+	struct err *e;
+};
+
+static int reader_open(struct reader *r, struct log *log, const char *name, struct err *e)
 {
-	size_t cap = log->segment_size + LOG_HEAD, got = 0;
-	int fd, rc = log->fs->ops->open(log->fs, name, false, &fd, e);
+	*r = (struct reader){.log = log, .cap = READ_WINDOW, .e = e};
+	r->rc = log->fs->ops->open(log->fs, name, false, &r->fd, e);
+	if (r->rc)
+		return r->rc;
+	r->buf = aligned_alloc(LOG_HEAD, r->cap);
+	weft_assert(r->buf);
+	return WEFT_OK;
+}
 
-	*bytes = NULL;
-	*n = 0;
-	if (rc)
-		return rc;
-	for (;;) {
-		char *p = aligned_alloc(LOG_HEAD, align_up(cap, (size_t)LOG_HEAD));
+static void reader_close(struct reader *r)
+{
+	r->log->fs->ops->close(r->log->fs, r->fd);
+	free(r->buf);
+}
 
-		weft_assert(p);
-		if (*n)
-			memcpy(p, *bytes, *n);
-		free(*bytes);
-		*bytes = p;
-		rc = log->fs->ops->read(log->fs, fd, p + *n, cap - *n, *n, &got, e);
-		*n += got;
-		if (rc || *n < cap)
-			break;
-		cap *= 2;
+/* The n bytes at `off`, valid until the next call; NULL if they are not there. */
+static const char *reader_get(struct reader *r, uint64_t off, size_t n)
+{
+	if (off >= r->at && off + n <= r->at + r->n)
+		return r->buf + (off - r->at);
+	if (n > r->cap) {
+		free(r->buf);
+		r->cap = align_up(n, (size_t)READ_WINDOW);
+		r->buf = aligned_alloc(LOG_HEAD, r->cap);
+		weft_assert(r->buf);
 	}
-	log->fs->ops->close(log->fs, fd);
-	return rc;
+	r->at = off;
+	r->n = 0;
+	if (!r->rc)
+		r->rc = r->log->fs->ops->read(r->log->fs, r->fd, r->buf, r->cap, off, &r->n, r->e);
+	return !r->rc && r->n >= n ? r->buf : NULL;
 }
 
 static int segment_check(struct log *log, struct segment *s, const char *name, const char *bytes,
@@ -173,54 +192,58 @@ static int segment_check(struct log *log, struct segment *s, const char *name, c
 		return err_set(e, WEFT_ELAYOUT, "log file '%s' belongs to another cluster", name);
 	s->first_seq = h.first_seq;
 	s->start_rv = h.start_rv;
-	s->size = n;
 	return WEFT_OK;
 }
 
-/* The batch at `off`, if it is whole. */
-static bool batch_at(const struct segment *s, const char *bytes, size_t n, uint64_t off,
-		     struct batch_head *h)
+/* The body of the batch at `off` with its head, if it is whole; else NULL. */
+static const char *batch_at(const struct segment *s, struct reader *r, uint64_t off,
+			    struct batch_head *h)
 {
-	if (off + sizeof(*h) > n)
-		return false;
-	memcpy(h, bytes + off, sizeof(*h));
-	return h->magic == BATCH_MAGIC && h->segment == s->number && h->head_hash == head_hash(h) &&
-	       h->n <= n - off - sizeof(*h) &&
-	       h->body_hash == XXH3_64bits(bytes + off + sizeof(*h), h->n);
+	const char *p = reader_get(r, off, sizeof(*h));
+
+	if (!p)
+		return NULL;
+	memcpy(h, p, sizeof(*h));
+	if (h->magic != BATCH_MAGIC || h->segment != s->number || h->head_hash != head_hash(h) ||
+	    h->n > s->size)
+		return NULL;
+	p = reader_get(r, off, sizeof(*h) + h->n);
+	return p && h->body_hash == XXH3_64bits(p + sizeof(*h), h->n) ? p + sizeof(*h) : NULL;
 }
 
-/* The first whole batch after `off` that comes after sequence number `seq`. */
-static bool batch_beyond(const struct segment *s, const char *bytes, size_t n, uint64_t off,
-			 uint64_t seq)
+/* Is any batch after `off` whole that comes after sequence number `seq`? */
+static bool batch_beyond(const struct segment *s, struct reader *r, uint64_t off, uint64_t seq)
 {
 	struct batch_head h;
+	const char *p;
 
-	for (off += LOG_HEAD; off + LOG_HEAD <= n; off += LOG_HEAD)
-		if (*(const uint32_t *)(bytes + off) == BATCH_MAGIC &&
-		    batch_at(s, bytes, n, off, &h) && h.seq > seq)
+	for (off += LOG_HEAD; (p = reader_get(r, off, LOG_HEAD)); off += LOG_HEAD)
+		if (*(const uint32_t *)p == BATCH_MAGIC && batch_at(s, r, off, &h) && h.seq > seq)
 			return true;
 	return false;
 }
 
-static int segment_replay(struct log *log, struct segment *s, const char *name, const char *bytes,
-			  size_t n, uint64_t end_seq, log_batch_fn fn, void *arg, struct err *e)
+static int segment_replay(struct log *log, const struct segment *s, const char *name,
+			  struct reader *r, uint64_t end_seq, log_batch_fn fn, void *arg,
+			  struct err *e)
 {
 	uint64_t off = LOG_HEAD;
 	struct batch_head h;
-	int rc;
+	const char *body;
+	bool more;
 
-	while (log->seq < end_seq && batch_at(s, bytes, n, off, &h) && h.seq == log->seq) {
+	while (log->seq < end_seq && (body = batch_at(s, r, off, &h)) && h.seq == log->seq) {
 		struct log_batch b = {
 			.seq = h.seq,
 			.first_rv = h.first_rv,
 			.last_rv = h.last_rv,
 			.rv_limit = h.rv_limit,
-			.body = {bytes + off + sizeof(h), h.n},
+			.body = {body, h.n},
 			.file = name,
 			.off = off,
 		};
+		int rc = fn(arg, &b, e);
 
-		rc = fn(arg, &b, e);
 		if (rc)
 			return rc;
 		off += LOG_HEAD + align_up((uint64_t)h.n, (uint64_t)LOG_HEAD);
@@ -229,12 +252,13 @@ static int segment_replay(struct log *log, struct segment *s, const char *name, 
 			log->last_rv = h.last_rv;
 	}
 	log->off = off;
-	if (end_seq != UINT64_MAX ? log->seq != end_seq : batch_beyond(s, bytes, n, off, log->seq))
+	more = end_seq != UINT64_MAX ? log->seq != end_seq : batch_beyond(s, r, off, log->seq);
+	if (more && !r->rc)
 		return err_set(e, WEFT_ECORRUPT,
 			       "log file '%s' is damaged at offset %" PRIu64
 			       ": batch %" PRIu64 " does not check out, but later ones are there",
 			       name, off, log->seq);
-	return WEFT_OK;
+	return r->rc;
 }
 
 /* All heads first: a segment ends where the next one says. */
@@ -253,6 +277,8 @@ static int log_read_heads(struct log *log, struct err *e)
 		if (rc)
 			return rc;
 		rc = log->fs->ops->read(log->fs, fd, head, sizeof(head), 0, &got, e);
+		if (!rc)
+			rc = log->fs->ops->size(log->fs, fd, &s->size, e);
 		log->fs->ops->close(log->fs, fd);
 		if (!rc)
 			rc = segment_check(log, s, name, head, got, e);
@@ -280,8 +306,7 @@ static int segment_bound(struct log *log, const struct segment *s, struct err *e
 		if (rc || got < sizeof(h) || h.magic != BATCH_MAGIC || h.segment != s->number ||
 		    h.head_hash != head_hash(&h))
 			break;
-		if (h.rv_limit > log->rv_bound)
-			log->rv_bound = h.rv_limit;
+		log->rv_bound = h.rv_limit;
 		off += LOG_HEAD + align_up((uint64_t)h.n, (uint64_t)LOG_HEAD);
 	}
 	log->fs->ops->close(log->fs, fd);
@@ -344,15 +369,15 @@ int log_replay(struct log *log, log_batch_fn fn, void *arg, struct err *e)
 	for (uint32_t i = 0; !rc && i < log->nseg; i++) {
 		struct segment *s = &log->seg[i];
 		uint64_t end = i + 1 < log->nseg ? s[1].first_seq : UINT64_MAX;
-		char name[NAME_MAX_LEN], *bytes;
-		size_t n;
+		char name[NAME_MAX_LEN];
+		struct reader r;
 
 		segment_name(name, s->number);
-		rc = segment_read(log, name, &bytes, &n, e);
-		if (!rc)
-			rc = segment_replay(log, s, name, bytes, n, end, fn, arg, e);
-		s->size = n;
-		free(bytes);
+		rc = reader_open(&r, log, name, e);
+		if (rc)
+			break;
+		rc = segment_replay(log, s, name, &r, end, fn, arg, e);
+		reader_close(&r);
 	}
 	return rc ? rc : log_resume(log, e);
 }

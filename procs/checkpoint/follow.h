@@ -1,0 +1,26 @@
+/*
+ * follow.h - following the journal into the tables, without the process around
+ * it.
+ */
+#ifndef WEFT_CHECKPOINT_FOLLOW_H
+#define WEFT_CHECKPOINT_FOLLOW_H
+
+#include "procs/checkpoint/table.h"
+
+struct follower;
+
+/* Errors as table_open(). */
+int follow_open(struct follower **out, const char *dir, const uint8_t cluster_id[16],
+		struct err *e);
+void follow_close(struct follower *f);
+
+/* Bring the tables up to a resourceVersion that the cache had during this call.
+ * *more: the cache is further by now by much, so that another round should
+ * follow at once.  Read sections are short.  On error the tables are as before. */
+int follow_round(struct follower *f, struct cache *c, bool *more, struct err *e);
+/* resourceVersion that is safe in the tables. */
+uint64_t follow_rv(const struct follower *f);
+/* How often everything was written anew. */
+uint64_t follow_scans(const struct follower *f);
+
+#endif
