@@ -320,17 +320,18 @@ static void report_stall(struct main *m, int64_t now)
 	int64_t since = 0;
 	size_t reader = 0;
 	bool blocked = cw_blocker(m->store.w, &reader, &since);
-	uint32_t slot = blocked ? m->reader_slot[reader] + 1 : 0;
+	uint32_t slot = blocked ? m->reader_slot[reader] : 0;
+	uint64_t who = blocked ? PROC_WHO(slot, m->ports.port[slot].incarnation) : 0;
 
 	prcu_set_relaxed(&proc_counters(m->p)->grace_age_ms,
 			 blocked ? (uint64_t)(now - since) / 1000000 : 0);
 	if (!blocked || now - since < m->stall_ns)
-		slot = 0;
-	if (slot == prcu_own(&m->own->stalled_slot))
+		who = 0;
+	if (who == prcu_own(&m->own->stalled_slot))
 		return;
-	atomic_store_explicit(&m->own->stalled_slot, slot, memory_order_release);
-	if (slot) {
-		log_warn("slot %u has been in one read section for %lld ms", slot - 1,
+	atomic_store_explicit(&m->own->stalled_slot, who, memory_order_release);
+	if (who) {
+		log_warn("slot %u has been in one read section for %lld ms", slot,
 			 (long long)(now - since) / 1000000);
 		proc_tell_supervisor();
 	}

@@ -94,7 +94,7 @@ static void malformed(struct ports *p, struct port *t, const char *why)
 		log_warn("malformed record from %s/%u (slot %u): %s", proc_kind_info(t->kind)->name,
 			 t->shard, t->slot, why);
 	if (t->bad == PORT_HOSTILE)
-		p->hostile = t->slot + 1;
+		p->hostile = PROC_WHO(t->slot, t->incarnation);
 }
 
 #define REPLY_BYTES_MAX 96 /* without its strings */

@@ -65,7 +65,7 @@ struct ports {
 	struct msg_scratch scratch;
 	struct buf message;
 	uint64_t malformed;	/* records refused */
-	uint32_t hostile;	/* slot + 1 that goes on sending rubbish, 0: none */
+	uint64_t hostile;	/* PROC_WHO goes on sending rubbish; 0: nobody */
 	bool blocked;		/* some port waits for room in its inbox */
 };
 
