@@ -233,7 +233,9 @@ enum route_how {
 	ROUTE_DELETING,	   /* the object itself if it has a deletionTimestamp or is gone */
 	ROUTE_RELABELLED,  /* the object itself, to the shard of its controller (of type `owner`),
 			    * when its labels changed */
-	ROUTE_OWNED,	   /* the object itself if it has ownerReferences, or dependents and is going or gone */
+	ROUTE_OWNED,	   /* what the garbage collector has to look at: the object itself, if it
+			    * is going or gone and has dependents or finalizers, or has an owner
+			    * that is not there or going; its owner, if that waits for it to go */
 };
 
 /* Who looks at what: the one table from which the store routes. */
@@ -348,6 +350,9 @@ struct controller_ops {
 	 * with one that has just gone). */
 	void (*reconcile)(struct controller *ctl, const struct entry *e, const struct version *v);
 	bool wants_gone;
+	/* A cheap look before an object of `type` is queued, in a read section;
+	 * false: it needs nothing now.  May be NULL. */
+	bool (*wants)(struct controller *ctl, const struct entry *e);
 	/* Work of other types: call ctl_enqueue() for the objects it concerns.
 	 * In a read section.  NULL: such work is dropped. */
 	void (*map)(struct controller *ctl, const struct entry *other);

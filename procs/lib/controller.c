@@ -87,7 +87,7 @@ void ctl_enqueue(struct controller *ctl, const struct entry *e)
 {
 	struct queue_item *it;
 
-	if (!mine(ctl, e))
+	if (!mine(ctl, e) || (ctl->ops->wants && !ctl->ops->wants(ctl, e)))
 		return;
 	it = queue_item(&ctl->queue, e->uid);
 	it->entry = cache_entry_ref(ctl->p->cache, e).u;
@@ -197,6 +197,8 @@ static void on_resync(void *arg)
 	ctl->resyncs++;
 	cache_lock(ctl->p->cache);
 	queue_each(&ctl->queue, sweep_one, ctl);
+	if (ctl->ops->resync)
+		ctl->ops->resync(ctl);
 	cache_unlock(ctl->p->cache);
 	if (ctl->ops->type)
 		enqueue_type(ctl, ctl->ops->type);

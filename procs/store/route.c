@@ -172,11 +172,35 @@ static struct str node_of(const struct ports *p, const struct version *v)
 			     : (struct str){0};
 }
 
+static bool is_going(const struct ports *p, const struct entry *e)
+{
+	const struct version *v = cache_newest(p->s->c, e);
+
+	return !v || v->flags & VERSION_TOMBSTONE || v->deletion_s;
+}
+
+/* Most objects have one owner that is well: nothing to look at. */
+static void to_collector(struct ports *p, const struct route *r, const struct entry *e,
+			 const struct version *v)
+{
+	const struct entry *owner = owner_of_type(p, prcu_own(&e->owner), 0);
+	const struct entry *old = owner_of_type(p, p->old_owner, 0);
+	bool gone = v->flags & VERSION_TOMBSTONE, going = gone || v->deletion_s;
+	bool owns = prcu_own(&e->first) || prcu_own(&e->edges);
+
+	if (going && (owns || v->flags & VERSION_FINALIZERS))
+		to_uid(p, r->kind, e, e);
+	else if (!gone && v->flags & VERSION_OWNED &&
+		 (!owner || e->own_edges || is_going(p, owner)))
+		to_uid(p, r->kind, e, e);
+	if (old && going && is_going(p, old))
+		to_uid(p, r->kind, old, old);
+}
+
 static void route_one(struct ports *p, const struct route *r, const struct entry *e,
 		      const struct version *v)
 {
 	bool gone = v->flags & VERSION_TOMBSTONE, going = gone || v->deletion_s;
-	bool owner = prcu_own(&e->first) || prcu_own(&e->edges);
 
 	switch ((enum route_how)r->how) {
 	case ROUTE_SELF:
@@ -211,8 +235,7 @@ static void route_one(struct ports *p, const struct route *r, const struct entry
 		to_relabelled(p, r, e, v);
 		break;
 	case ROUTE_OWNED:
-		if (v->flags & VERSION_OWNED || (owner && going))
-			to_uid(p, r->kind, e, e);
+		to_collector(p, r, e, v);
 		break;
 	}
 }

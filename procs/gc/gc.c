@@ -1,0 +1,434 @@
+/*
+ * gc.c - the garbage collector.
+ *
+ * Kubernetes' collector builds a graph of all objects from watches.  Here the
+ * graph is in the cache: every object knows its dependents, and the store says
+ * which objects deserve a look (ROUTE_OWNED).  What is done with an object:
+ *
+ *   gone, with dependents         each dependent is looked at (in bulk)
+ *   deleting, foregroundDeletion  dependents are deleted; the finalizer goes
+ *                                 when none that blocks is left
+ *   deleting, orphan              dependents lose their reference to it, then
+ *                                 the finalizer goes
+ *   live, with owners             deleted if no owner is left, else it loses its
+ *                                 references to those that are gone
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "procs/lib/mains.h"
+#include "weft/kube.h"
+#include "weft/proc.h"
+
+#define BATCH 4096u
+#define LOOK_AGAIN_MS 1000 /* while a dependent blocks that is not ours to follow */
+
+/* What one reconcile gathers. */
+struct pass {
+	struct controller *ctl;
+	const struct cache *c;
+	zone *z;
+	/* Objects to be deleted with one request. */
+	uint16_t type;
+	uint8_t propagation;
+	uint32_t n, entries[BATCH];
+	uint64_t rvs[BATCH];
+	bool full; /* the ring is: the rest comes later */
+	/* The verdict on the last object: most dependents have equal metadata. */
+	uint64_t last_meta;
+	struct verdict {
+		uint32_t solid, gone, waiting; /* owners */
+	} last;
+};
+
+/* --- Owners of an object ---------------------------------------------------------- */
+
+static bool has_finalizer(const value *meta, const char *name)
+{
+	v_each(f, v_get(meta, "finalizers"))
+		if (str_eq(v_as_str(f), str_of(name)))
+			return true;
+	return false;
+}
+
+/* An owner whose kind nobody serves may exist somewhere else: it counts as
+ * there. */
+static bool kind_known(const value *ref)
+{
+	struct str api = v_get_str(ref, "apiVersion"), group = {0}, version = api;
+	const char *slash = api.n ? memchr(api.p, '/', api.n) : NULL;
+
+	if (slash) {
+		group = (struct str){api.p, (uint32_t)(slash - api.p)};
+		version = (struct str){slash + 1, api.n - group.n - 1};
+	}
+	return kube_by_kind(group, version, v_get_str(ref, "kind")) != NULL;
+}
+
+enum owner_state { OWNER_SOLID, OWNER_GONE, OWNER_WAITING };
+
+static enum owner_state owner_state(struct pass *p, const struct entry *e, const value *ref)
+{
+	const struct entry *owner;
+	const struct version *v;
+	uint8_t uid[16];
+	value meta;
+
+	if (!kind_known(ref))
+		return OWNER_SOLID;
+	if (!uid_parse(v_get_str(ref, "uid"), uid))
+		return OWNER_GONE;
+	owner = cache_find_uid(p->c, uid);
+	v = owner ? cache_live(p->c, owner) : NULL;
+	/* One of another namespace is as good as none. */
+	if (!v || (owner->ns.u && owner->ns.u != e->ns.u) ||
+	    !str_eq(entry_name(owner), v_get_str(ref, "name")))
+		return OWNER_GONE;
+	if (!v->deletion_s || !(v->flags & VERSION_FINALIZERS))
+		return OWNER_SOLID;
+	meta = kube_part(p->z, p->c, owner, v, PART_META);
+	return has_finalizer(&meta, "foregroundDeletion") ? OWNER_WAITING : OWNER_SOLID;
+}
+
+static struct verdict judge(struct pass *p, const struct entry *e, const struct version *v)
+{
+	uint64_t hash = cache_part_hash(p->c, v, PART_META);
+	struct verdict verdict = {0};
+	value meta;
+
+	if (hash && hash == p->last_meta)
+		return p->last;
+	meta = kube_part(p->z, p->c, e, v, PART_META);
+	v_each(ref, v_get(&meta, "ownerReferences"))
+	{
+		switch (owner_state(p, e, ref)) {
+		case OWNER_SOLID:
+			verdict.solid++;
+			break;
+		case OWNER_GONE:
+			verdict.gone++;
+			break;
+		case OWNER_WAITING:
+			verdict.waiting++;
+			break;
+		}
+	}
+	p->last_meta = hash;
+	p->last = verdict;
+	return verdict;
+}
+
+/* --- Requests ------------------------------------------------------------------------ */
+
+static void flush(struct pass *p)
+{
+	struct msg m = {.kind = MSG_delete_many};
+
+	if (!p->n)
+		return;
+	m.delete_many = (struct msg_delete_many){
+		.type = p->type,
+		.grace = -1,
+		.propagation = p->propagation,
+		.exact = true,
+		.entries = {p->entries, p->n},
+		.rvs = {p->rvs, p->n},
+	};
+	p->n = 0;
+	if (ctl_send(p->ctl, &m, NULL, NULL))
+		p->full = true;
+}
+
+static void delete(struct pass *p, const struct entry *e, const struct version *v,
+		   uint8_t propagation)
+{
+	if (p->n == BATCH || (p->n && (p->type != e->type || p->propagation != propagation)))
+		flush(p);
+	if (p->full)
+		return;
+	p->type = e->type;
+	p->propagation = propagation;
+	p->entries[p->n] = cache_entry_ref(p->c, e).u;
+	p->rvs[p->n++] = v->rv;
+}
+
+static int write_meta(struct pass *p, const struct entry *e, const struct version *v,
+		      const value *meta)
+{
+	struct buf bytes = {0};
+	struct msg m = {.kind = MSG_update};
+	int ret;
+
+	v_encode(&bytes, meta);
+	m.update = (struct msg_update){
+		.type = e->type,
+		.ns = cache_ns(p->c, e),
+		.name = entry_name(e),
+		.uid = {(const char *)e->uid, 16},
+		.rv = v->rv,
+		.mask = 1u << PART_META,
+		.meta = buf_str(&bytes),
+	};
+	ret = ctl_send(p->ctl, &m, NULL, NULL);
+	buf_free(&bytes);
+	if (ret)
+		p->full = true;
+	return ret;
+}
+
+/* Take references out of ownerReferences: those in `state`, or the one to
+ * `owner` if that is not NULL. */
+static void drop_refs(struct pass *p, const struct entry *e, const struct version *v,
+		      const struct entry *owner)
+{
+	value meta = kube_part(p->z, p->c, e, v, PART_META);
+	value *refs = v_get(&meta, "ownerReferences");
+	char uid[37] = "";
+
+	if (owner)
+		uid_format(owner->uid, uid);
+	for (uint32_t i = 0; i < v_len(refs);) {
+		const value *ref = v_at(refs, i);
+		bool out = owner ? str_eq(v_get_str(ref, "uid"), str_of(uid))
+				 : owner_state(p, e, ref) != OWNER_SOLID;
+
+		if (out)
+			v_remove(refs, i);
+		else
+			i++;
+	}
+	if (!v_len(refs))
+		v_del(&meta, "ownerReferences");
+	write_meta(p, e, v, &meta);
+}
+
+static void drop_finalizer(struct pass *p, const struct entry *e, const struct version *v,
+			   const char *name)
+{
+	value meta = kube_part(p->z, p->c, e, v, PART_META);
+	value *finalizers = v_get(&meta, "finalizers");
+
+	for (uint32_t i = 0; i < v_len(finalizers);) {
+		if (str_eq(v_as_str(v_at(finalizers, i)), str_of(name)))
+			v_remove(finalizers, i);
+		else
+			i++;
+	}
+	if (!v_len(finalizers))
+		v_del(&meta, "finalizers");
+	write_meta(p, e, v, &meta);
+}
+
+/* --- An object and its owners ------------------------------------------------------------ */
+
+static bool owns_anything(const struct entry *e)
+{
+	return prcu_dereference(&e->first) || prcu_dereference(&e->edges);
+}
+
+/* How it is to be deleted: as its finalizers say that somebody asked for. */
+static uint8_t own_propagation(struct pass *p, const struct entry *e, const struct version *v)
+{
+	value meta;
+
+	if (!(v->flags & VERSION_FINALIZERS))
+		return PROPAGATION_BACKGROUND;
+	meta = kube_part(p->z, p->c, e, v, PART_META);
+	if (has_finalizer(&meta, "orphan"))
+		return PROPAGATION_ORPHAN;
+	if (has_finalizer(&meta, "foregroundDeletion"))
+		return PROPAGATION_FOREGROUND;
+	return PROPAGATION_BACKGROUND;
+}
+
+static void look_at_owners(struct pass *p, const struct entry *e, const struct version *v)
+{
+	struct verdict verdict = judge(p, e, v);
+
+	if (v->deletion_s || !(v->flags & VERSION_OWNED))
+		return;
+	if (verdict.solid) {
+		if (verdict.gone || verdict.waiting)
+			drop_refs(p, e, v, NULL);
+	} else if (verdict.waiting && owns_anything(e)) {
+		delete (p, e, v, PROPAGATION_FOREGROUND);
+	} else if (verdict.waiting || verdict.gone) {
+		delete (p, e, v, own_propagation(p, e, v));
+	}
+}
+
+/* --- An object and its dependents ----------------------------------------------------------- */
+
+static const struct entry *edge_dependent(struct pass *p, const struct edge *edge)
+{
+	return cache_entry(p->c, edge->dependent);
+}
+
+static void look_at_dependents(struct pass *p, const struct entry *owner)
+{
+	for (const struct entry *e = cache_first_dependent(p->c, owner); e && !p->full;
+	     e = cache_next_dependent(p->c, e)) {
+		const struct version *v = cache_live(p->c, e);
+
+		if (v && !v->deletion_s)
+			look_at_owners(p, e, v);
+	}
+	for (const struct edge *edge = cache_first_edge(p->c, owner); edge && !p->full;
+	     edge = cache_next_edge(p->c, edge)) {
+		const struct version *v = cache_live(p->c, edge_dependent(p, edge));
+
+		if (v && !v->deletion_s)
+			look_at_owners(p, edge_dependent(p, edge), v);
+	}
+	flush(p);
+	if (!p->full)
+		return;
+	/* The object may be forgotten before the ring has room again: those that
+	 * are left are looked at for themselves. */
+	for (const struct entry *e = cache_first_dependent(p->c, owner); e;
+	     e = cache_next_dependent(p->c, e)) {
+		const struct version *v = cache_live(p->c, e);
+
+		if (v && !v->deletion_s)
+			ctl_enqueue(p->ctl, e);
+	}
+}
+
+static bool blocks(struct pass *p, const struct entry *owner, const struct entry *e,
+		   const struct version *v)
+{
+	value meta = kube_part(p->z, p->c, e, v, PART_META);
+	char uid[37];
+
+	uid_format(owner->uid, uid);
+	v_each(ref, v_get(&meta, "ownerReferences"))
+		if (str_eq(v_get_str(ref, "uid"), str_of(uid)))
+			return v_get_bool(ref, "blockOwnerDeletion", false);
+	return false;
+}
+
+/* Some dependent that is still there keeps the owner from going. */
+static bool is_blocked(struct pass *p, const struct entry *owner)
+{
+	for (const struct entry *e = cache_first_dependent(p->c, owner); e;
+	     e = cache_next_dependent(p->c, e)) {
+		const struct version *v = cache_live(p->c, e);
+
+		if (v && blocks(p, owner, e, v))
+			return true;
+	}
+	for (const struct edge *edge = cache_first_edge(p->c, owner); edge;
+	     edge = cache_next_edge(p->c, edge)) {
+		const struct version *v = cache_live(p->c, edge_dependent(p, edge));
+
+		if (v && blocks(p, owner, edge_dependent(p, edge), v))
+			return true;
+	}
+	return false;
+}
+
+static void foreground(struct pass *p, const struct entry *e, const struct version *v)
+{
+	struct counts_copy counts;
+
+	cache_counts(p->c, e, &counts);
+	if (!is_blocked(p, e)) {
+		drop_finalizer(p, e, v, "foregroundDeletion");
+		return;
+	}
+	/* Ask again only when there is one that is not on its way out. */
+	if (counts.total != counts.terminating || prcu_dereference(&e->edges))
+		look_at_dependents(p, e);
+	ctl_after(p->ctl, LOOK_AGAIN_MS);
+}
+
+static void orphan(struct pass *p, const struct entry *owner, const struct version *ov)
+{
+	uint32_t left = 0;
+
+	for (const struct entry *e = cache_first_dependent(p->c, owner); e && !p->full;
+	     e = cache_next_dependent(p->c, e)) {
+		const struct version *v = cache_live(p->c, e);
+
+		if (!v)
+			continue;
+		left++;
+		drop_refs(p, e, v, owner);
+	}
+	for (const struct edge *edge = cache_first_edge(p->c, owner); edge && !p->full;
+	     edge = cache_next_edge(p->c, edge)) {
+		const struct version *v = cache_live(p->c, edge_dependent(p, edge));
+
+		if (!v)
+			continue;
+		left++;
+		drop_refs(p, edge_dependent(p, edge), v, owner);
+	}
+	if (!left && !p->full)
+		drop_finalizer(p, owner, ov, "orphan");
+}
+
+/* --- Reconcile --------------------------------------------------------------------------------- */
+
+static void reconcile(struct controller *ctl, const struct entry *e, const struct version *v)
+{
+	static struct pass pass; /* large, and one at a time */
+	struct pass *p = &pass;
+	value meta;
+
+	p->ctl = ctl;
+	p->c = ctl_cache(ctl);
+	p->z = ctl_zone(ctl);
+	p->n = 0;
+	p->full = false;
+	p->last_meta = 0;
+	if (v->flags & VERSION_TOMBSTONE) {
+		look_at_dependents(p, e);
+		return;
+	}
+	if (!v->deletion_s) {
+		look_at_owners(p, e, v);
+		flush(p);
+		return;
+	}
+	if (!(v->flags & VERSION_FINALIZERS))
+		return;
+	meta = kube_part(p->z, p->c, e, v, PART_META);
+	if (has_finalizer(&meta, "orphan"))
+		orphan(p, e, v);
+	else if (has_finalizer(&meta, "foregroundDeletion"))
+		foreground(p, e, v);
+}
+
+/* As the store's route: most objects have one owner that is well. */
+static bool wants(struct controller *ctl, const struct entry *e)
+{
+	const struct cache *c = ctl_cache(ctl);
+	const struct version *v = cache_newest(c, e), *ov;
+	uint32_t owner;
+
+	if (!v)
+		return false;
+	if (v->flags & VERSION_TOMBSTONE)
+		return owns_anything(e);
+	if (v->deletion_s)
+		return v->flags & VERSION_FINALIZERS;
+	if (!(v->flags & VERSION_OWNED))
+		return false;
+	owner = prcu_dereference(&e->owner);
+	ov = owner && !e->own_edges ? cache_newest(c, cache_entry(c, (entry_ref){owner})) : NULL;
+	return !ov || ov->flags & VERSION_TOMBSTONE || ov->deletion_s;
+}
+
+int gc_main(void)
+{
+	static const struct controller_ops ops = {
+		.kind = PROC_GC,
+		.component = "garbage-collector-controller",
+		.reconcile = reconcile,
+		.wants_gone = true,
+		.wants = wants,
+	};
+
+	return controller_main(&ops);
+}
