@@ -1,0 +1,172 @@
+/*
+ * negotiate.c - what a client accepts: JSON or YAML; whole objects, tables or
+ * metadata alone; compact or indented.
+ */
+#include <strings.h>
+#include "procs/apiserver/api.h"
+
+/* --- Accept --------------------------------------------------------------------------- */
+
+static struct str trim(struct str s)
+{
+	while (s.n && (*s.p == ' ' || *s.p == '\t'))
+		s.p++, s.n--;
+	while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
+		s.n--;
+	return s;
+}
+
+/* Cuts *rest at the first `sep`; returns what was before it, trimmed. */
+static struct str cut(struct str *rest, char sep)
+{
+	const char *at = memchr(rest->p, sep, rest->n);
+	struct str head = *rest;
+
+	if (at) {
+		head.n = (uint32_t)(at - rest->p);
+		rest->n -= head.n + 1;
+		rest->p = at + 1;
+	} else {
+		rest->p += rest->n;
+		rest->n = 0;
+	}
+	return trim(head);
+}
+
+static void parse_clause(struct str text, struct accept *a)
+{
+	*a = (struct accept){.type = cut(&text, ';')};
+	while (text.n) {
+		struct str value = cut(&text, ';'), key = cut(&value, '=');
+
+		value = trim(value);
+		if (str_eq(key, STR("as")))
+			a->as = value;
+		else if (str_eq(key, STR("g")))
+			a->group = value;
+		else if (str_eq(key, STR("v")))
+			a->version = value;
+	}
+}
+
+bool accept_each(struct str header, bool (*take)(void *arg, const struct accept *a), void *arg)
+{
+	struct accept a = {.type = STR("*/*")};
+
+	if (!trim(header).n)
+		return take(arg, &a);
+	while (header.n) {
+		parse_clause(cut(&header, ','), &a);
+		if (take(arg, &a))
+			return true;
+	}
+	return false;
+}
+
+/* --- Choosing ---------------------------------------------------------------------------- */
+
+struct choice {
+	struct request *q;
+	bool transforms, collection;
+	bool wrong_shape; /* metadata of one object was asked for of a list, or the reverse */
+	struct str wrong_as;
+};
+
+static bool media_of(struct str type, enum media *media)
+{
+	static const struct {
+		struct str type;
+		enum media media;
+	} known[] = {
+		{STR("application/json"), MEDIA_JSON}, {STR("*/*"), MEDIA_JSON},
+		{STR("application/*"), MEDIA_JSON},    {STR("application/yaml"), MEDIA_YAML},
+	};
+
+	for (size_t i = 0; i < countof(known); i++) {
+		if (str_eq(type, known[i].type)) {
+			*media = known[i].media;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool shape_of(struct choice *c, const struct accept *a, enum shape *shape)
+{
+	struct str one = STR("PartialObjectMetadata"), list = STR("PartialObjectMetadataList");
+
+	*shape = SHAPE_OBJECT;
+	if (!a->as.n)
+		return true;
+	if (!c->transforms || !str_eq(a->group, STR("meta.k8s.io")) ||
+	    (!str_eq(a->version, STR("v1")) && !str_eq(a->version, STR("v1beta1"))))
+		return false;
+	if (str_eq(a->as, STR("Table"))) {
+		*shape = SHAPE_TABLE;
+		return true;
+	}
+	if (!str_eq(a->as, one) && !str_eq(a->as, list))
+		return false;
+	*shape = SHAPE_PARTIAL;
+	if (str_eq(a->as, list) != c->collection) {
+		c->wrong_shape = true;
+		c->wrong_as = a->as;
+	}
+	return true;
+}
+
+static bool choose(void *arg, const struct accept *a)
+{
+	struct choice *c = arg;
+	enum media media;
+	enum shape shape;
+
+	if (!media_of(a->type, &media) || !shape_of(c, a, &shape))
+		return false;
+	c->q->media = media;
+	c->q->shape = shape;
+	return true;
+}
+
+/* Browsers and command-line tools get indented answers, unless they say. */
+static bool wants_pretty(const struct request *q)
+{
+	static const char *const people[] = {"curl", "Wget", "Mozilla"};
+	struct str agent = request_header(q, "User-Agent");
+
+	if (query_has(&q->query, "pretty"))
+		return query_bool(&q->query, "pretty");
+	for (size_t i = 0; i < countof(people); i++)
+		if (agent.n >= strlen(people[i]) && !memcmp(agent.p, people[i], strlen(people[i])))
+			return true;
+	return false;
+}
+
+static void not_acceptable(struct request *q, struct str message)
+{
+	q->media = MEDIA_JSON;
+	q->shape = SHAPE_OBJECT;
+	q->pretty = true;
+	answer_status(q, kube_status(q->z, 406, "NotAcceptable", message));
+}
+
+int negotiate(struct request *q, bool transforms, bool collection)
+{
+	struct choice c = {.q = q, .transforms = transforms, .collection = collection};
+
+	q->pretty = wants_pretty(q);
+	if (!accept_each(request_header(q, "Accept"), choose, &c)) {
+		not_acceptable(q, STR("only the following media types are accepted: "
+				      "application/json, application/yaml"));
+		return WEFT_EINVAL;
+	}
+	if (c.wrong_shape) {
+		not_acceptable(q, zone_printf(q->z,
+					      "you requested " STR_FMT
+					      ", but the requested object is %s",
+					      STR_ARG(c.wrong_as),
+					      collection ? "a list" : "not a list"));
+		return WEFT_EINVAL;
+	}
+	return WEFT_OK;
+}
