@@ -261,6 +261,7 @@ struct api {
 	uint32_t nfree;
 	struct request *waiting, **waiting_end; /* for room in the ring */
 	bool run; /* libmicrohttpd has something to do */
+	zone *scratch; /* for one item; reset after it */
 	uint64_t requests[METHOD_OTHER + 1][6]; /* answered, by code / 100 */
 	uint64_t watches;
 

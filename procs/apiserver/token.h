@@ -12,4 +12,9 @@ bool token_user(struct api *api, zone *z, struct str token, struct user *u);
 /* Does the work of token_user; *why says what is wrong. */
 bool token_check(struct api *api, zone *z, struct str token, struct user *u, struct str *why);
 
+/* GET /.well-known/openid-configuration, /openid/v1/jwks: what others need to
+ * check our tokens. */
+enum outcome openid_configuration(struct request *q);
+enum outcome openid_keys(struct request *q);
+
 #endif

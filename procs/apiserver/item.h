@@ -1,0 +1,62 @@
+/*
+ * item.h - which objects a request concerns, and how one of them is printed.
+ * All functions that take a cache are called inside a read section.
+ */
+#ifndef WEFT_APISERVER_ITEM_H
+#define WEFT_APISERVER_ITEM_H
+
+#include "procs/apiserver/api.h"
+
+/* --- Which --------------------------------------------------------------------------- */
+
+/* Namespace, labelSelector and fieldSelector of a list or watch. */
+struct filter {
+	uint16_t type;
+	bool one_ns;
+	struct str ns;
+	struct str name; /* .n > 0: only the object of this name */
+	struct kube_selector *labels;	   /* NULL: all */
+	struct kube_field_selector *fields; /* NULL: all */
+};
+
+/* From q's options.  WEFT_EINVAL: an error was answered. */
+int filter_parse(struct request *q, struct filter *f);
+bool filter_covers(const struct filter *f, const struct cache *c, const struct entry *e);
+/* Labels and fields; v is not NULL. */
+bool filter_matches(const struct filter *f, const struct cache *c, const struct entry *e,
+		    const struct version *v);
+/* No selector but the namespace. */
+bool filter_is_plain(const struct filter *f);
+
+/* --- How ------------------------------------------------------------------------------ */
+
+enum include { INCLUDE_METADATA, INCLUDE_NONE, INCLUDE_OBJECT };
+
+/* The form in which objects of one request are printed. */
+struct form {
+	const struct kube_resource *r;
+	enum shape shape;
+	enum include include; /* tables: what stands beside the cells */
+};
+
+int form_parse(struct request *q, struct form *f); /* WEFT_EINVAL: answered */
+/* One object as an element of a list: an object, or a row of a table. */
+void item_add(struct buf *out, struct api *api, const struct form *f, const struct entry *e,
+	      const struct version *v);
+/* One object by itself: the object, a table of one row, or partial metadata.
+ * `columns`: print the definitions of a table's columns. */
+void item_add_whole(struct buf *out, struct api *api, const struct form *f,
+		    const struct entry *e, const struct version *v, bool columns);
+/* The same for an object that is not (yet) in the cache. */
+void item_add_value(struct buf *out, struct api *api, const struct form *f, value *obj,
+		    bool columns);
+/* "columnDefinitions":[...] */
+void item_add_columns(struct buf *out, struct api *api, const struct form *f);
+
+/* Answers `code` with the object as it was at version rv (its tombstone too).
+ * Opens a read section itself. */
+enum outcome answer_object(struct request *q, int code, uint32_t entry, uint64_t rv);
+/* Answers with an object that was made here (dry runs, reviews). */
+enum outcome answer_made(struct request *q, int code, value *obj);
+
+#endif

@@ -1,0 +1,255 @@
+/*
+ * options.c - the options of lists and watches.
+ */
+#include <gnutls/gnutls.h>
+#include "procs/apiserver/options.h"
+
+/* --- Continue tokens ----------------------------------------------------------------------- */
+
+/* Base64 for URLs, without padding, of {"v","rv","start","left"}. */
+struct str continue_encode(zone *z, const struct continue_at *at)
+{
+	struct buf json = {0};
+	gnutls_datum_t in, out = {0};
+	struct str key, text;
+	char *p;
+	uint32_t n;
+
+	key = zone_printf(z, STR_FMT "/" STR_FMT, STR_ARG(at->ns), STR_ARG(at->name));
+	buf_printf(&json, "{\"v\":\"meta.k8s.io/v1\",\"rv\":%lld,\"start\":",
+		   at->rv ? (long long)at->rv : -1LL);
+	json_quote(&json, key);
+	if (at->left >= 0)
+		buf_printf(&json, ",\"left\":%lld", (long long)at->left);
+	buf_putc(&json, '}');
+	in = (gnutls_datum_t){(unsigned char *)json.p, (unsigned)json.n};
+	weft_assert(!gnutls_base64_encode2(&in, &out));
+	text = zone_str(z, (struct str){(char *)out.data, out.size});
+	gnutls_free(out.data);
+	buf_free(&json);
+	p = (char *)text.p;
+	for (n = 0; n < text.n && p[n] != '='; n++)
+		p[n] = p[n] == '+' ? '-' : p[n] == '/' ? '_' : p[n];
+	p[n] = '\0';
+	return (struct str){p, n};
+}
+
+static bool token_json(zone *z, struct str token, struct str *json)
+{
+	uint32_t n = token.n;
+	char *b64 = zone_alloc(z, n + 4);
+	gnutls_datum_t in, out = {0};
+
+	for (uint32_t i = 0; i < n; i++)
+		b64[i] = token.p[i] == '-' ? '+' : token.p[i] == '_' ? '/' : token.p[i];
+	while (n % 4)
+		b64[n++] = '=';
+	in = (gnutls_datum_t){(unsigned char *)b64, n};
+	if (gnutls_base64_decode2(&in, &out))
+		return false;
+	*json = zone_str(z, (struct str){(char *)out.data, out.size});
+	gnutls_free(out.data);
+	return true;
+}
+
+int continue_decode(zone *z, struct str token, struct continue_at *at, struct str *message)
+{
+	struct str json, start;
+	const char *slash;
+	int64_t rv;
+	value v;
+
+	*message = STR("invalid continue token: continue key is not valid: it was not given by this "
+		       "server");
+	if (!token_json(z, token, &json) || json_decode(z, json, &v, NULL, NULL))
+		return WEFT_EINVAL;
+	if (!str_eq(v_get_str(&v, "v"), STR("meta.k8s.io/v1"))) {
+		*message = STR("invalid continue token: continue key is not valid: server does not "
+			       "recognize this encoded version");
+		return WEFT_EINVAL;
+	}
+	start = v_get_str(&v, "start");
+	slash = memchr(start.p, '/', start.n);
+	rv = v_get_int(&v, "rv", 0);
+	if (!slash || (rv <= 0 && rv != -1))
+		return WEFT_EINVAL;
+	at->rv = rv > 0 ? (uint64_t)rv : 0;
+	at->ns = (struct str){start.p, (uint32_t)(slash - start.p)};
+	at->name = (struct str){slash + 1, start.n - at->ns.n - 1};
+	at->left = v_get_int(&v, "left", -1);
+	return at->name.n ? WEFT_OK : WEFT_EINVAL;
+}
+
+/* --- resourceVersion ------------------------------------------------------------------------- */
+
+enum outcome answer_expired(struct request *q, struct str message)
+{
+	return answer_status(q, kube_status_expired(q->z, message));
+}
+
+static void answer_too_large(struct request *q, uint64_t want, uint64_t have)
+{
+	zone *z = q->z;
+	struct str why = zone_printf(z, "Timeout: Too large resource version: %llu, current: %llu",
+				     (unsigned long long)want, (unsigned long long)have);
+	value status = kube_status(z, 504, "Timeout", why);
+	value cause = v_map(), *details = v_map_at(z, &status, "details");
+
+	v_set(z, &cause, "reason", v_cstr("ResourceVersionTooLarge"));
+	v_set(z, &cause, "message", v_cstr("Too large resource version"));
+	v_append(z, v_array_at(z, details, "causes"), cause);
+	v_set(z, v_map_at(z, &status, "details"), "retryAfterSeconds", v_int(1));
+	answer_status(q, status);
+}
+
+static int parse_version(struct request *q, uint64_t *rv)
+{
+	struct str text = query_get(&q->query, "resourceVersion");
+	char *end;
+
+	*rv = 0;
+	if (!text.n)
+		return WEFT_OK;
+	errno = 0;
+	*rv = strtoull(text.p, &end, 10);
+	if (!*end && !errno && text.p[0] >= '0' && text.p[0] <= '9')
+		return WEFT_OK;
+	answer_bad_request(
+		q, zone_printf(q->z,
+			       "invalid resource version: resourceVersion: Invalid value: \"" STR_FMT
+			       "\": strconv.ParseUint: parsing \"" STR_FMT "\": invalid syntax",
+			       STR_ARG(text), STR_ARG(text)));
+	return WEFT_EINVAL;
+}
+
+int options_version(struct request *q, uint64_t *rv)
+{
+	uint64_t have = cache_rv(api_cache(q->api));
+
+	if (parse_version(q, rv))
+		return WEFT_EINVAL;
+	if (*rv <= have)
+		return WEFT_OK;
+	answer_too_large(q, *rv, have);
+	return WEFT_EINVAL;
+}
+
+/* --- ListOptions ------------------------------------------------------------------------------- */
+
+static void answer_invalid_option(struct request *q, const char *field, const char *reason,
+				  struct str message)
+{
+	zone *z = q->z;
+	value status = kube_status(
+		z, 422, "Invalid",
+		zone_printf(z, "ListOptions.meta.k8s.io \"\" is invalid: %s: " STR_FMT, field,
+			    STR_ARG(message)));
+	value *details = v_map_at(z, &status, "details"), cause = v_map();
+
+	v_set(z, details, "group", v_cstr("meta.k8s.io"));
+	v_set(z, details, "kind", v_cstr("ListOptions"));
+	v_set(z, &cause, "reason", v_cstr(reason));
+	v_set(z, &cause, "message", v_str(message));
+	v_set(z, &cause, "field", v_cstr(field));
+	v_append(z, v_array_at(z, details, "causes"), cause);
+	answer_status(q, status);
+}
+
+static int parse_match(struct request *q, struct list_options *o)
+{
+	static const char field[] = "resourceVersionMatch";
+	struct str text = query_get(&q->query, field), why;
+
+	if (!text.n)
+		return WEFT_OK;
+	if (o->is_watch && !o->has_send_initial) {
+		why = STR("Forbidden: resourceVersionMatch is forbidden for watch unless "
+			  "sendInitialEvents is provided");
+	} else if (!o->is_watch && !o->has_version) {
+		why = STR("Forbidden: resourceVersionMatch is forbidden unless resourceVersion is "
+			  "provided");
+	} else if (o->continues) {
+		why = STR("Forbidden: resourceVersionMatch is forbidden when continue is provided");
+	} else if (str_eq(text, STR("NotOlderThan"))) {
+		o->match = MATCH_NOT_OLDER;
+		return WEFT_OK;
+	} else if (str_eq(text, STR("Exact")) && !o->is_watch) {
+		o->match = MATCH_EXACT;
+		if (o->version)
+			return WEFT_OK;
+		why = STR("Forbidden: resourceVersionMatch \"exact\" is forbidden for "
+			  "resourceVersion \"0\"");
+	} else {
+		why = zone_printf(q->z,
+				  "Unsupported value: \"" STR_FMT "\": supported values: %s\"NotOlderThan\"",
+				  STR_ARG(text), o->is_watch ? "" : "\"Exact\", ");
+		answer_invalid_option(q, field, "FieldValueNotSupported", why);
+		return WEFT_EINVAL;
+	}
+	answer_invalid_option(q, field, "FieldValueForbidden", why);
+	return WEFT_EINVAL;
+}
+
+static int parse_initial(struct request *q, struct list_options *o)
+{
+	static const char field[] = "sendInitialEvents";
+
+	o->has_send_initial = query_has(&q->query, field);
+	o->send_initial = query_bool(&q->query, field);
+	if (!o->has_send_initial)
+		return WEFT_OK;
+	if (!o->is_watch) {
+		answer_invalid_option(
+			q, field, "FieldValueForbidden",
+			STR("Forbidden: sendInitialEvents is forbidden for list"));
+		return WEFT_EINVAL;
+	}
+	if (!query_get(&q->query, "resourceVersionMatch").n) {
+		answer_invalid_option(q, "resourceVersionMatch", "FieldValueForbidden",
+				      STR("Forbidden: sendInitialEvents requires setting "
+					  "resourceVersionMatch to NotOlderThan"));
+		return WEFT_EINVAL;
+	}
+	return WEFT_OK;
+}
+
+static int parse_continue(struct request *q, struct list_options *o)
+{
+	struct str token = query_get(&q->query, "continue"), why;
+
+	o->continues = token.n > 0;
+	if (!o->continues)
+		return WEFT_OK;
+	if (o->has_version && o->version) {
+		answer_bad_request(q, STR("specifying resource version is not allowed when using "
+					  "continue"));
+		return WEFT_EINVAL;
+	}
+	if (!continue_decode(q->z, token, &o->from, &why))
+		return WEFT_OK;
+	answer_bad_request(q, why);
+	return WEFT_EINVAL;
+}
+
+int options_parse(struct request *q, bool is_watch, struct list_options *o)
+{
+	struct str why;
+
+	*o = (struct list_options){.is_watch = is_watch};
+	if (query_int(q->z, &q->query, "limit", 0, &o->limit, &why) ||
+	    query_int(q->z, &q->query, "timeoutSeconds", 0, &o->timeout_s, &why)) {
+		answer_bad_request(q, why);
+		return WEFT_EINVAL;
+	}
+	o->bookmarks = query_bool(&q->query, "allowWatchBookmarks");
+	o->has_version = query_get(&q->query, "resourceVersion").n > 0;
+	if (is_watch ? options_version(q, &o->version) : parse_version(q, &o->version))
+		return WEFT_EINVAL;
+	if (parse_initial(q, o) || (!is_watch && parse_continue(q, o)) || parse_match(q, o))
+		return WEFT_EINVAL;
+	if (o->limit < 0)
+		o->limit = 0;
+	if (o->match == MATCH_UNSET && o->version && o->limit && !is_watch)
+		o->match = MATCH_EXACT;
+	return is_watch || o->match == MATCH_EXACT ? WEFT_OK : options_version(q, &o->version);
+}
