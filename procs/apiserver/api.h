@@ -16,6 +16,7 @@
 #ifndef WEFT_APISERVER_API_H
 #define WEFT_APISERVER_API_H
 
+#include <gnutls/abstract.h>
 #include <microhttpd.h>
 #include "weft/json.h"
 #include "weft/kube.h"
@@ -168,7 +169,7 @@ struct request {
 	struct MHD_Connection *conn;
 	struct peer *peer;
 	zone *z;
-	struct request *next; /* free list, or waiting for room in the ring */
+	struct request *next; /* free list */
 
 	/* what came */
 	enum method method;
@@ -195,6 +196,7 @@ struct request {
 	uint32_t nheaders;
 	const struct stream_ops *stream;
 	void *stream_arg;
+	void *next_step; /* of a handler that goes on after a change */
 
 	/* life */
 	bool head_seen, handled, answered, suspended, gone, hup;
@@ -249,18 +251,22 @@ int negotiate(struct request *q, bool transforms, bool collection);
 
 /* --- The process ---------------------------------------------------------------------------- */
 
-struct watch;
+struct watch; /* watch.c */
+struct sending;
 
 struct api {
 	struct proc *p;
 	struct MHD_Daemon *mhd;
 	int hup_epoll; /* tells of clients of streams that went away */
 	struct pki pki;
+	gnutls_privkey_t token_key; /* token.c; made from pki.sa_key when first used */
+	gnutls_pubkey_t token_pub;
 	char address[300]; /* "127.0.0.1:6443" */
 	struct request *free;	 /* requests to use again */
 	uint32_t nfree;
-	struct request *waiting, **waiting_end; /* for room in the ring */
-	bool run; /* libmicrohttpd has something to do */
+	struct sending *waiting, **waiting_end; /* for room in the ring (store.c) */
+	bool run;	/* libmicrohttpd has something to do */
+	int64_t due_ns; /* and wants to be called at the latest then; 0: no wish */
 	zone *scratch; /* for one item; reset after it */
 	uint64_t requests[METHOD_OTHER + 1][6]; /* answered, by code / 100 */
 	uint64_t watches;

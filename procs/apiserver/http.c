@@ -424,14 +424,16 @@ int64_t http_turn(struct api *api, int64_t now_ns)
 {
 	MHD_UNSIGNED_LONG_LONG timeout_ms;
 
-	if (api->run) {
-		api->run = false;
-		MHD_run(api->mhd);
+	if (!api->run && !(api->due_ns && now_ns >= api->due_ns))
+		return api->due_ns;
+	api->run = false;
+	api->due_ns = 0;
+	MHD_run(api->mhd);
+	if (MHD_get_timeout(api->mhd, &timeout_ms) == MHD_YES) {
+		api->run = !timeout_ms;
+		api->due_ns = now_ns + (int64_t)timeout_ms * 1000000;
 	}
-	if (MHD_get_timeout(api->mhd, &timeout_ms) != MHD_YES)
-		return 0;
-	api->run = true;
-	return now_ns + (int64_t)timeout_ms * 1000000;
+	return api->run ? now_ns : api->due_ns;
 }
 
 void http_stop(struct api *api)

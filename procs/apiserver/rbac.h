@@ -17,4 +17,7 @@ struct access {
  * do (discovery, asking about oneself), and for what a rule grants. */
 bool rbac_allows(struct api *api, zone *z, const struct user *u, const struct access *a);
 
+/* resourceRules and nonResourceRules of a SelfSubjectRulesReview into *status. */
+void rbac_rules(struct api *api, zone *z, const struct user *u, struct str ns, value *status);
+
 #endif

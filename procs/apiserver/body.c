@@ -1,0 +1,260 @@
+/*
+ * body.c - request bodies.
+ */
+#include <strings.h>
+#include "procs/apiserver/body.h"
+#include "weft/schema.h"
+
+#define SNIPPET_MAX 64 /* bytes of a bad body that its error shows */
+
+/* --- Decoding ----------------------------------------------------------------------------- */
+
+/* The media type without parameters. */
+static struct str content_type(struct request *q)
+{
+	struct str type = request_header(q, "Content-Type");
+	const char *semi = memchr(type.p, ';', type.n);
+
+	if (semi)
+		type.n = (uint32_t)(semi - type.p);
+	while (type.n && type.p[type.n - 1] == ' ')
+		type.n--;
+	return type;
+}
+
+static bool same_type(struct str a, const char *b)
+{
+	return a.n == strlen(b) && !strncasecmp(a.p, b, a.n);
+}
+
+static void answer_unknown_format(struct request *q)
+{
+	answer_status(q, kube_status(q->z, 415, "UnsupportedMediaType",
+				     STR("the body of the request was in an unknown format - "
+					 "accepted media types include: application/json, "
+					 "application/yaml")));
+}
+
+static void answer_malformed(struct request *q, const char *format, struct err *e)
+{
+	struct str body = buf_str(&q->body);
+	const char *kind = q->t.s && q->t.s->kind ? q->t.s->kind : q->t.r ? q->t.r->kind : "object";
+
+	if (body.n > SNIPPET_MAX)
+		body.n = SNIPPET_MAX;
+	body.n = utf8_valid_prefix(body);
+	answer_bad_request(
+		q, zone_printf(q->z,
+			       "the object provided is unrecognized (must be of type %s): couldn't get "
+			       "version/kind; %s parse error: %s (" STR_FMT ")",
+			       kind, format, e->msg, STR_ARG(body)));
+}
+
+int body_decode(struct request *q, value *out, struct json_notes *notes)
+{
+	struct str type = content_type(q), body = buf_str(&q->body);
+	struct err e = {0};
+
+	if (!type.n || same_type(type, "application/json") || same_type(type, "*/*")) {
+		if (!json_decode(q->z, body, out, notes, &e))
+			return WEFT_OK;
+		answer_malformed(q, "json", &e);
+	} else if (same_type(type, "application/yaml")) {
+		if (!yaml_decode(q->z, body, out, notes, &e))
+			return WEFT_OK;
+		answer_malformed(q, "yaml", &e);
+	} else {
+		answer_unknown_format(q);
+	}
+	return WEFT_EINVAL;
+}
+
+/* --- Kind ----------------------------------------------------------------------------------- */
+
+static void split_version(struct str api_version, struct str *group, struct str *version)
+{
+	const char *slash = memchr(api_version.p, '/', api_version.n);
+
+	*group = STR("");
+	*version = api_version;
+	if (slash) {
+		group->p = api_version.p;
+		group->n = (uint32_t)(slash - api_version.p);
+		version->p = slash + 1;
+		version->n = api_version.n - group->n - 1;
+	}
+}
+
+/* `obj` says that it is what is wanted, or nothing (then it is told). */
+static int check_kind(struct request *q, value *obj, const char *api_version, const char *kind)
+{
+	struct str got_kind = v_get_str(obj, "kind"), got_version = v_get_str(obj, "apiVersion");
+	struct str group, version, why;
+
+	if (!v_is_map(obj)) {
+		answer_bad_request(q, zone_printf(q->z, "the object provided is unrecognized (must be "
+						  "of type %s): couldn't get version/kind; json "
+						  "parse error: cannot unmarshal into an object",
+						  kind));
+		return WEFT_EINVAL;
+	}
+	if (!got_kind.n)
+		v_set(q->z, obj, "kind", v_cstr(kind));
+	if (!got_version.n)
+		v_set(q->z, obj, "apiVersion", v_cstr(api_version));
+	got_kind = v_get_str(obj, "kind");
+	got_version = v_get_str(obj, "apiVersion");
+	if (str_eq(got_kind, str_of(kind)) && str_eq(got_version, str_of(api_version)))
+		return WEFT_OK;
+	split_version(got_version, &group, &version);
+	if (!kube_by_kind(group, version, got_kind))
+		why = zone_printf(q->z,
+				  STR_FMT " in version \"" STR_FMT "\" cannot be handled as a %s: no "
+				  "kind \"" STR_FMT "\" is registered for version \"" STR_FMT
+				  "\" in scheme \"pkg/runtime/scheme.go:111\"",
+				  STR_ARG(got_kind), STR_ARG(version), kind, STR_ARG(got_kind),
+				  STR_ARG(got_version));
+	else if (!str_eq(got_version, str_of(api_version)))
+		why = zone_printf(q->z,
+				  "the API version in the data (" STR_FMT ") does not match the "
+				  "expected API version (%s)",
+				  STR_ARG(got_version), api_version);
+	else
+		why = zone_printf(q->z,
+				  STR_FMT " in version \"" STR_FMT "\" cannot be handled as a %s: "
+				  "converting (" STR_FMT "." STR_FMT ") to (core.%s): unknown "
+				  "conversion",
+				  STR_ARG(got_kind), STR_ARG(version), kind, STR_ARG(version),
+				  STR_ARG(got_kind), kind);
+	answer_bad_request(q, why);
+	return WEFT_EINVAL;
+}
+
+/* --- Fields ----------------------------------------------------------------------------------- */
+
+enum validation { VALIDATE_WARN, VALIDATE_STRICT, VALIDATE_IGNORE, VALIDATE_UNKNOWN };
+
+static enum validation field_validation(const struct request *q)
+{
+	struct str text = query_get(&q->query, "fieldValidation");
+
+	if (!text.n || str_eq(text, STR("Warn")))
+		return VALIDATE_WARN;
+	if (str_eq(text, STR("Strict")))
+		return VALIDATE_STRICT;
+	return str_eq(text, STR("Ignore")) ? VALIDATE_IGNORE : VALIDATE_UNKNOWN;
+}
+
+/* Each note as a warning, or all in one line. */
+static void add_notes(struct request *q, struct buf *line, const char *what,
+		      const struct str *list, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct str text = zone_printf(q->z, "%s field \"" STR_FMT "\"", what,
+					      STR_ARG(list[i]));
+
+		if (!line) {
+			answer_warn(q, text);
+			continue;
+		}
+		if (line->n)
+			buf_puts(line, ", ");
+		buf_addstr(line, text);
+	}
+}
+
+/* Unknown and duplicate fields, as fieldValidation says. */
+static int judge_fields(struct request *q, const struct kube_resource *r, const char *kind,
+			const char *version, const struct kube_notes *unknown,
+			const struct json_notes *twice)
+{
+	uint32_t ndup = twice ? twice->nduplicate : 0;
+	struct buf line = {0};
+	struct str why;
+
+	switch (field_validation(q)) {
+	case VALIDATE_UNKNOWN:
+		answer_bad_request(q, zone_printf(q->z, "fieldValidation: Unsupported value: \"" STR_FMT
+						  "\": supported values: \"Ignore\", \"Strict\", "
+						  "\"Warn\"",
+						  STR_ARG(query_get(&q->query, "fieldValidation"))));
+		return WEFT_EINVAL;
+	case VALIDATE_IGNORE:
+		return WEFT_OK;
+	case VALIDATE_WARN:
+		add_notes(q, NULL, "unknown", unknown->unknown, unknown->nunknown);
+		if (ndup)
+			add_notes(q, NULL, "duplicate", twice->duplicate, ndup);
+		return WEFT_OK;
+	case VALIDATE_STRICT:
+		break;
+	}
+	add_notes(q, &line, "unknown", unknown->unknown, unknown->nunknown);
+	if (ndup)
+		add_notes(q, &line, "duplicate", twice->duplicate, ndup);
+	if (!line.n)
+		return WEFT_OK;
+	why = zone_printf(q->z, "strict decoding error: " STR_FMT, (int)line.n, line.p);
+	buf_free(&line);
+	answer_bad_request(q, r ? kube_cannot_handle(q->z, r, why)
+				: zone_printf(q->z,
+					      "%s in version \"%s\" cannot be handled as a %s: " STR_FMT,
+					      kind, version, kind, STR_ARG(why)));
+	return WEFT_EINVAL;
+}
+
+int body_check(struct request *q, const struct kube_resource *r, value *obj,
+	       const struct json_notes *notes)
+{
+	struct kube_notes unknown = {0};
+	struct str why;
+
+	if (kube_check(q->z, r, obj, &unknown, &why)) {
+		answer_bad_request(q, kube_cannot_handle(q->z, r, why));
+		return WEFT_EINVAL;
+	}
+	return judge_fields(q, r, r->kind, r->version, &unknown, notes);
+}
+
+int body_object(struct request *q, const struct kube_resource *r, value *out)
+{
+	struct json_notes notes = {0};
+
+	if (body_decode(q, out, &notes) || check_kind(q, out, r->api_version, r->kind))
+		return WEFT_EINVAL;
+	return body_check(q, r, out, &notes);
+}
+
+static const struct kube_schema *schema_of(struct str group, struct str version, struct str kind)
+{
+	uint32_t n;
+	const struct kube_schema *all = kube_schemas(&n);
+
+	for (uint32_t i = 0; i < n; i++)
+		for (const struct kube_gvk *g = all[i].gvks; g && g->kind; g++)
+			if (str_eq(str_of(g->kind), kind) && str_eq(str_of(g->group), group) &&
+			    str_eq(str_of(g->version), version))
+				return &all[i];
+	return NULL;
+}
+
+int body_typed(struct request *q, const char *api_version, const char *kind, value *out)
+{
+	struct json_notes notes = {0};
+	struct kube_notes unknown = {0};
+	struct str group, version, why;
+	const struct kube_schema *schema;
+
+	if (body_decode(q, out, &notes) || check_kind(q, out, api_version, kind))
+		return WEFT_EINVAL;
+	split_version(str_of(api_version), &group, &version);
+	schema = schema_of(group, version, str_of(kind));
+	if (!schema)
+		return WEFT_OK;
+	if (!kube_check_as(q->z, schema, out, &unknown, &why))
+		return judge_fields(q, NULL, kind, version.p, &unknown, &notes);
+	answer_bad_request(q, zone_printf(q->z, "%s in version \"" STR_FMT "\" cannot be handled as a "
+					  "%s: " STR_FMT,
+					  kind, STR_ARG(version), kind, STR_ARG(why)));
+	return WEFT_EINVAL;
+}

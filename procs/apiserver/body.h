@@ -1,0 +1,21 @@
+/*
+ * body.h - what a client sent, decoded.
+ */
+#ifndef WEFT_APISERVER_BODY_H
+#define WEFT_APISERVER_BODY_H
+
+#include "procs/apiserver/api.h"
+
+/* q's body as JSON or YAML by its Content-Type.  WEFT_EINVAL: answered. */
+int body_decode(struct request *q, value *out, struct json_notes *notes);
+/* q's body as an object of resource r in its version: decoded, its kind and
+ * types checked, unknown and duplicate fields treated as fieldValidation says
+ * (an error, or Warning headers).  WEFT_EINVAL: answered. */
+int body_object(struct request *q, const struct kube_resource *r, value *out);
+/* The same for another type ("policy/v1", "Eviction"): a sub-resource's. */
+int body_typed(struct request *q, const char *api_version, const char *kind, value *out);
+/* What body_object() does after decoding, for objects that a patch made. */
+int body_check(struct request *q, const struct kube_resource *r, value *obj,
+	       const struct json_notes *notes);
+
+#endif

@@ -1,0 +1,349 @@
+/*
+ * delete.c - DELETE of one object and of collections.
+ */
+#include "procs/apiserver/body.h"
+#include "procs/apiserver/delete.h"
+#include "procs/apiserver/item.h"
+#include "procs/apiserver/options.h"
+#include "procs/apiserver/verbs.h"
+
+#define BATCH 512 /* objects in one request to the store */
+
+/* --- Options --------------------------------------------------------------------------------- */
+
+static void answer_bad_policy(struct request *q, struct str policy)
+{
+	struct str why = zone_printf(q->z,
+				     "Unsupported value: \"" STR_FMT "\": supported values: "
+				     "\"Foreground\", \"Background\", \"Orphan\", \"nil\"",
+				     STR_ARG(policy));
+	value status = kube_status(q->z, 422, "Invalid",
+				   zone_printf(q->z, "DeleteOptions.meta.k8s.io \"\" is invalid: "
+						     "propagationPolicy: " STR_FMT,
+					       STR_ARG(why)));
+	value *details = v_map_at(q->z, &status, "details"), cause = v_map();
+
+	v_set(q->z, details, "group", v_cstr("meta.k8s.io"));
+	v_set(q->z, details, "kind", v_cstr("DeleteOptions"));
+	v_set(q->z, &cause, "reason", v_cstr("FieldValueNotSupported"));
+	v_set(q->z, &cause, "message", v_str(why));
+	v_set(q->z, &cause, "field", v_cstr("propagationPolicy"));
+	v_append(q->z, v_array_at(q->z, details, "causes"), cause);
+	answer_status(q, status);
+}
+
+static int read_policy(struct request *q, struct str text, struct delete_options *o)
+{
+	static const struct {
+		const char *name;
+		enum propagation p;
+	} known[] = {
+		{"Background", PROPAGATION_BACKGROUND},
+		{"Foreground", PROPAGATION_FOREGROUND},
+		{"Orphan", PROPAGATION_ORPHAN},
+	};
+
+	if (!text.n)
+		return WEFT_OK;
+	for (size_t i = 0; i < countof(known); i++) {
+		if (str_eq(text, str_of(known[i].name))) {
+			o->propagation = known[i].p;
+			return WEFT_OK;
+		}
+	}
+	answer_bad_policy(q, text);
+	return WEFT_EINVAL;
+}
+
+static void read_orphan(const value *v, struct delete_options *o)
+{
+	const value *orphan = v_get(v, "orphanDependents");
+
+	if (!orphan || v_is_null(orphan))
+		return;
+	o->propagation = v_as_bool(orphan, false) ? PROPAGATION_ORPHAN : PROPAGATION_BACKGROUND;
+	o->not_orphan = o->propagation == PROPAGATION_BACKGROUND;
+}
+
+/* The options as the body has them. */
+static int read_body(struct request *q, const value *v, struct delete_options *o)
+{
+	const value *pre = v_get(v, "preconditions");
+	struct str uid = v_get_str(pre, "uid"), rv = v_get_str(pre, "resourceVersion");
+
+	o->grace = v_get_int(v, "gracePeriodSeconds", o->grace);
+	o->dry_run |= v_len(v_get(v, "dryRun")) > 0;
+	read_orphan(v, o);
+	if (read_policy(q, v_get_str(v, "propagationPolicy"), o))
+		return WEFT_EINVAL;
+	if (rv.n)
+		o->rv = strtoull(zone_str(q->z, rv).p, NULL, 10);
+	if (!uid.n)
+		return WEFT_OK;
+	o->uid_text = uid;
+	o->has_uid = true;
+	if (!uid_parse(uid, o->uid))
+		memset(o->uid, 0xff, sizeof(o->uid)); /* matches nothing */
+	return WEFT_OK;
+}
+
+int delete_options_read(struct request *q, struct delete_options *o)
+{
+	struct str why;
+	int64_t grace;
+	value v;
+
+	*o = (struct delete_options){.grace = -1};
+	if (q->body.n) {
+		if (body_typed(q, "v1", "DeleteOptions", &v) || read_body(q, &v, o))
+			return WEFT_EINVAL;
+	}
+	if (query_int(q->z, &q->query, "gracePeriodSeconds", o->grace, &grace, &why)) {
+		answer_bad_request(q, why);
+		return WEFT_EINVAL;
+	}
+	o->grace = grace;
+	if (query_has(&q->query, "dryRun")) {
+		bool dry_run;
+
+		if (dry_run_parse(q, "DeleteOptions", &dry_run))
+			return WEFT_EINVAL;
+		o->dry_run |= dry_run;
+	}
+	return read_policy(q, query_get(&q->query, "propagationPolicy"), o);
+}
+
+/* --- One object --------------------------------------------------------------------------------- */
+
+/* Kinds that are answered as they were, where others are with a Status. */
+static bool returns_object(uint16_t type)
+{
+	static const uint16_t types[] = {
+		TYPE_POD, TYPE_SERVICE, TYPE_SERVICEACCOUNT, TYPE_PERSISTENTVOLUME,
+		TYPE_PERSISTENTVOLUMECLAIM, TYPE_PODTEMPLATE, TYPE_RESOURCEQUOTA,
+		TYPE_STORAGECLASS, TYPE_VOLUMEATTACHMENT, TYPE_CSINODE, TYPE_CSIDRIVER,
+	};
+
+	for (size_t i = 0; i < countof(types); i++)
+		if (types[i] == type)
+			return true;
+	return false;
+}
+
+static enum outcome answer_deleted(struct request *q, const uint8_t uid[16])
+{
+	value v = v_map(), details = v_map();
+	char text[37];
+
+	uid_format(uid, text);
+	v_set(q->z, &details, "name", v_str(q->t.name));
+	if (q->t.r->group[0])
+		v_set(q->z, &details, "group", v_cstr(q->t.r->group));
+	v_set(q->z, &details, "kind", v_cstr(q->t.r->resource));
+	v_set(q->z, &details, "uid", v_str(zone_str(q->z, str_of(text))));
+	v_set(q->z, &v, "kind", v_cstr("Status"));
+	v_set(q->z, &v, "apiVersion", v_cstr("v1"));
+	v_set(q->z, &v, "metadata", v_map());
+	v_set(q->z, &v, "status", v_cstr("Success"));
+	v_set(q->z, &v, "details", details);
+	return answer_value(q, 200, &v);
+}
+
+struct deletion {
+	struct delete_options o;
+	struct msg m;
+	uint32_t entry;
+	uint64_t rv;
+	uint8_t uid[16];
+};
+
+static void on_deleted(struct request *q, void *arg, const struct msg_reply *reply)
+{
+	struct deletion *d = arg;
+	int code = !reply->gone && d->o.not_orphan ? 202 : 200;
+
+	if (reply->status)
+		answer_store_error(q, reply->status, q->t.name, reply->message);
+	else if (reply->gone && !returns_object(q->t.r->type))
+		answer_deleted(q, d->uid);
+	else
+		answer_object(q, code, reply->entry ? reply->entry : d->entry,
+			      d->o.dry_run || !reply->rv ? d->rv : reply->rv);
+	request_answer(q);
+}
+
+/* The object as it is; false: answered. */
+static bool find_target(struct request *q, struct deletion *d)
+{
+	struct cache *c = api_cache(q->api);
+	const struct entry *e;
+	const struct version *v;
+
+	cache_lock(c);
+	e = cache_find(c, q->t.r->type, q->t.ns, q->t.name);
+	v = e ? cache_live(c, e) : NULL;
+	if (v) {
+		d->entry = cache_entry_ref(c, e).u;
+		d->rv = v->rv;
+		memcpy(d->uid, e->uid, sizeof(d->uid));
+	}
+	cache_unlock(c);
+	if (!v)
+		answer_status(q, kube_status_not_found(q->z, q->t.r, q->t.name));
+	return v != NULL;
+}
+
+static bool preconditions_hold(struct request *q, const struct deletion *d)
+{
+	char uid[37];
+	struct str why;
+
+	uid_format(d->uid, uid);
+	if (d->o.has_uid && memcmp(d->o.uid, d->uid, sizeof(d->uid)))
+		why = zone_printf(q->z,
+				  "Precondition failed: UID in precondition: " STR_FMT
+				  ", UID in object meta: %s",
+				  STR_ARG(d->o.uid_text), uid);
+	else if (d->o.rv && d->o.rv != d->rv)
+		why = zone_printf(q->z,
+				  "Precondition failed: ResourceVersion in precondition: %llu, "
+				  "ResourceVersion in object meta: %llu",
+				  (unsigned long long)d->o.rv, (unsigned long long)d->rv);
+	else
+		return true;
+	answer_status(q, kube_status_conflict(q->z, q->t.r, q->t.name, why));
+	return false;
+}
+
+enum outcome delete_object(struct request *q, const struct delete_options *o)
+{
+	struct deletion *d = zone_alloc(q->z, sizeof(*d));
+
+	*d = (struct deletion){.o = *o};
+	if (!find_target(q, d) || !preconditions_hold(q, d) || !admit_delete(q))
+		return ANSWERED;
+	d->m.kind = MSG_remove;
+	d->m.remove = (struct msg_remove){
+		.type = q->t.r->type,
+		.ns = q->t.ns,
+		.name = q->t.name,
+		.uid = {(const char *)d->uid, sizeof(d->uid)},
+		.rv = o->rv,
+		.grace = o->grace > INT32_MAX ? INT32_MAX : (int32_t)o->grace,
+		.propagation = (uint8_t)o->propagation,
+		.dry_run = o->dry_run,
+	};
+	return store_send(q, &d->m, o->cb ? o->cb : on_deleted, o->cb ? o->arg : d);
+}
+
+enum outcome object_delete(struct request *q)
+{
+	struct delete_options o;
+
+	if (negotiate(q, true, false) || delete_options_read(q, &o))
+		return ANSWERED;
+	return delete_object(q, &o);
+}
+
+/* --- Collections ------------------------------------------------------------------------------------ */
+
+struct purge {
+	struct delete_options o;
+	struct form form;
+	struct filter filter;
+	uint32_t *entries;
+	uint64_t *rvs;
+	uint32_t n, cap, sent;
+	struct msg m;
+};
+
+static void purge_add(struct request *q, struct purge *p, uint32_t entry, uint64_t rv)
+{
+	if (p->n == p->cap) {
+		uint32_t cap = p->cap ? p->cap * 2 : 64;
+		uint32_t *entries = zone_alloc(q->z, cap * sizeof(*entries));
+		uint64_t *rvs = zone_alloc(q->z, cap * sizeof(*rvs));
+
+		if (p->n) {
+			memcpy(entries, p->entries, p->n * sizeof(*entries));
+			memcpy(rvs, p->rvs, p->n * sizeof(*rvs));
+		}
+		p->entries = entries;
+		p->rvs = rvs;
+		p->cap = cap;
+	}
+	p->entries[p->n] = entry;
+	p->rvs[p->n++] = rv;
+}
+
+/* Note all objects concerned, and print them into the answer. */
+static void purge_collect(struct request *q, struct purge *p)
+{
+	struct cache *c = api_cache(q->api);
+	struct str ns = p->filter.one_ns ? p->filter.ns : (struct str){NULL, 0};
+	struct cache_iter it;
+	const struct entry *e;
+
+	q->out.n = 0;
+	cache_lock(c);
+	buf_printf(&q->out,
+		   "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":"
+		   "\"%llu\"},\"items\":[",
+		   p->form.r->list_kind, p->form.r->api_version, (unsigned long long)cache_rv(c));
+	cache_iter_init(&it, c, p->filter.type, ns, STR(""), (struct str){NULL, 0});
+	while ((e = cache_iter_next(&it))) {
+		const struct version *v = cache_live(c, e);
+
+		if (!v || !filter_covers(&p->filter, c, e) || !filter_matches(&p->filter, c, e, v))
+			continue;
+		if (p->n)
+			buf_putc(&q->out, ',');
+		purge_add(q, p, cache_entry_ref(c, e).u, v->rv);
+		item_add(&q->out, q->api, &p->form, e, v);
+	}
+	cache_unlock(c);
+	buf_puts(&q->out, "]}");
+}
+
+static enum outcome purge_next(struct request *q, struct purge *p);
+
+static void on_purged(struct request *q, void *arg, const struct msg_reply *reply)
+{
+	struct purge *p = arg;
+
+	if (reply->status)
+		answer_store_error(q, reply->status, STR(""), reply->message);
+	else if (purge_next(q, p) == WAITING)
+		return;
+	request_answer(q);
+}
+
+static enum outcome purge_next(struct request *q, struct purge *p)
+{
+	uint32_t n = p->n - p->sent > BATCH ? BATCH : p->n - p->sent;
+
+	if (!n || p->o.dry_run)
+		return answer_json(q, 200);
+	p->m.kind = MSG_delete_many;
+	p->m.delete_many = (struct msg_delete_many){
+		.type = p->filter.type,
+		.grace = p->o.grace > INT32_MAX ? INT32_MAX : (int32_t)p->o.grace,
+		.propagation = (uint8_t)p->o.propagation,
+		.entries = {p->entries + p->sent, n},
+		.rvs = {p->rvs + p->sent, n},
+	};
+	p->sent += n;
+	return store_send(q, &p->m, on_purged, p);
+}
+
+enum outcome object_delete_collection(struct request *q)
+{
+	struct purge *p = zone_alloc(q->z, sizeof(*p));
+
+	*p = (struct purge){0};
+	if (negotiate(q, false, true) || form_parse(q, &p->form) ||
+	    delete_options_read(q, &p->o) || filter_parse(q, &p->filter))
+		return ANSWERED;
+	purge_collect(q, p);
+	return purge_next(q, p);
+}

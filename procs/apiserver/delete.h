@@ -1,0 +1,27 @@
+/*
+ * delete.h - DeleteOptions and deleting, also for eviction.
+ */
+#ifndef WEFT_APISERVER_DELETE_H
+#define WEFT_APISERVER_DELETE_H
+
+#include "procs/apiserver/write.h"
+
+struct delete_options {
+	int64_t grace; /* seconds; -1: the object's own */
+	enum propagation propagation;
+	bool not_orphan; /* orphanDependents: false was said */
+	bool dry_run;
+	uint64_t rv; /* precondition, 0: none */
+	bool has_uid;
+	uint8_t uid[16];
+	struct str uid_text;
+	store_cb cb; /* takes the store's answer; NULL: the usual one */
+	void *arg;
+};
+
+/* From q's body and query.  WEFT_EINVAL: answered. */
+int delete_options_read(struct request *q, struct delete_options *o);
+/* Delete the object that q's path names. */
+enum outcome delete_object(struct request *q, const struct delete_options *o);
+
+#endif

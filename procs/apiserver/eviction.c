@@ -1,0 +1,180 @@
+/*
+ * eviction.c - deleting a pod if its disruption budget allows it.
+ */
+#include "procs/apiserver/binding.h"
+#include "procs/apiserver/body.h"
+#include "procs/apiserver/delete.h"
+#include "procs/apiserver/item.h"
+#include "procs/apiserver/verbs.h"
+
+struct eviction {
+	struct delete_options o;
+	struct change ch; /* of the budget */
+};
+
+static void on_evicted(struct request *q, void *arg, const struct msg_reply *reply)
+{
+	if (reply->status)
+		answer_store_error(q, reply->status, q->t.name, reply->message);
+	else
+		answer_success(q, 201);
+	request_answer(q);
+}
+
+/* --- Budgets ---------------------------------------------------------------------------------- */
+
+/* Names of the budgets that cover the pod: how many, and the first. */
+static uint32_t find_budgets(struct request *q, const value *labels, struct str *name)
+{
+	const struct kube_resource *r = kube_by_type(TYPE_PODDISRUPTIONBUDGET);
+	struct cache *c = api_cache(q->api);
+	struct cache_iter it;
+	const struct entry *e;
+	uint32_t n = 0;
+
+	cache_lock(c);
+	cache_iter_init(&it, c, TYPE_PODDISRUPTIONBUDGET, q->t.ns, STR(""), (struct str){NULL, 0});
+	while ((e = cache_iter_next(&it))) {
+		const struct version *v = cache_live(c, e);
+		struct kube_selector *s = NULL;
+		struct str why;
+		value obj;
+
+		if (!v)
+			continue;
+		obj = kube_object(q->z, c, r, e, v, true);
+		if (kube_selector_from(q->z, v_path(&obj, "spec.selector"), &s, &why) || !s ||
+		    !kube_selector_match_value(s, labels))
+			continue;
+		if (!n++)
+			*name = zone_str(q->z, entry_name(e));
+	}
+	cache_unlock(c);
+	return n;
+}
+
+static enum outcome answer_too_many(struct request *q, struct str budget, const value *pdb)
+{
+	zone *z = q->z;
+	value status = kube_status(z, 429, "TooManyRequests",
+				   STR("Cannot evict pod as it would violate the pod's disruption "
+				       "budget."));
+	value *details = v_map_at(z, &status, "details"), cause = v_map();
+
+	v_set(z, &cause, "reason", v_cstr("DisruptionBudget"));
+	v_set(z, &cause, "message",
+	      v_str(zone_printf(z,
+				"The disruption budget " STR_FMT
+				" needs %lld healthy pods and has %lld currently",
+				STR_ARG(budget),
+				(long long)v_as_int(v_path(pdb, "status.desiredHealthy"), 0),
+				(long long)v_as_int(v_path(pdb, "status.currentHealthy"), 0))));
+	v_append(z, v_array_at(z, details, "causes"), cause);
+	return answer_status(q, status);
+}
+
+/* One disruption fewer is allowed now, and the pod is noted. */
+static int make_disruption(struct request *q, void *arg, value *old, value *obj)
+{
+	struct eviction *ev = arg;
+	value *status = v_map_at(q->z, old, "status");
+	int64_t allowed = v_get_int(status, "disruptionsAllowed", 0);
+	char now[21];
+
+	if (allowed <= 0 ||
+	    v_get_int(status, "observedGeneration", 0) <
+		    v_as_int(v_path(old, "metadata.generation"), 0)) {
+		answer_too_many(q, ev->ch.name, old);
+		return WEFT_EINVAL;
+	}
+	v_set(q->z, status, "disruptionsAllowed", v_int(allowed - 1));
+	time_format(clock_wall_s(), now);
+	v_setn(q->z, v_map_at(q->z, v_map_at(q->z, old, "status"), "disruptedPods"), q->t.name,
+	       v_str(zone_str(q->z, str_of(now))));
+	*obj = *old;
+	return WEFT_OK;
+}
+
+/* The budget has been written; now the pod. */
+static enum outcome then_delete(struct request *q, uint32_t entry, uint64_t rv, value *obj)
+{
+	struct delete_options *o = q->next_step;
+
+	return delete_object(q, o);
+}
+
+/* --- The request --------------------------------------------------------------------------------- */
+
+/* Pods that do not run may go without asking a budget. */
+static bool runs(const value *pod)
+{
+	struct str phase = v_as_str(v_path(pod, "status.phase"));
+
+	return !str_eq(phase, STR("Succeeded")) && !str_eq(phase, STR("Failed")) &&
+	       !str_eq(phase, STR("Pending")) && !v_path(pod, "metadata.deletionTimestamp");
+}
+
+static bool read_pod(struct request *q, value *pod)
+{
+	struct cache *c = api_cache(q->api);
+	const struct entry *e;
+	const struct version *v;
+
+	cache_lock(c);
+	e = cache_find(c, TYPE_POD, q->t.ns, q->t.name);
+	v = e ? cache_live(c, e) : NULL;
+	if (v)
+		*pod = kube_object(q->z, c, kube_by_type(TYPE_POD), e, v, true);
+	cache_unlock(c);
+	return v != NULL;
+}
+
+static int read_options(struct request *q, const value *body, struct eviction *ev)
+{
+	const value *o = v_get(body, "deleteOptions");
+	bool dry_run;
+
+	if (dry_run_parse(q, "CreateOptions", &dry_run))
+		return WEFT_EINVAL;
+	ev->o = (struct delete_options){
+		.grace = v_get_int(o, "gracePeriodSeconds", -1),
+		.dry_run = dry_run || v_len(v_get(o, "dryRun")) > 0,
+		.cb = on_evicted,
+		.arg = ev,
+	};
+	return WEFT_OK;
+}
+
+enum outcome eviction_create(struct request *q)
+{
+	struct eviction *ev = zone_alloc(q->z, sizeof(*ev));
+	struct str budget = STR("");
+	uint32_t budgets = 0;
+	value body, pod;
+
+	*ev = (struct eviction){0};
+	if (negotiate(q, false, false) || body_typed(q, "policy/v1", "Eviction", &body) ||
+	    read_options(q, &body, ev))
+		return ANSWERED;
+	if (!read_pod(q, &pod))
+		return answer_status(q, kube_status_not_found(q->z, q->t.r, q->t.name));
+	if (runs(&pod))
+		budgets = find_budgets(q, v_path(&pod, "metadata.labels"), &budget);
+	if (budgets > 1)
+		return answer_status(
+			q, kube_status(q->z, 500, "InternalError",
+				       STR("This pod has more than one PodDisruptionBudget, which the "
+					   "eviction subresource does not support.")));
+	if (!budgets)
+		return delete_object(q, &ev->o);
+	q->next_step = &ev->o;
+	ev->ch = (struct change){.r = kube_by_type(TYPE_PODDISRUPTIONBUDGET),
+				 .ns = q->t.ns,
+				 .name = budget,
+				 .sub = STR("status"),
+				 .make = make_disruption,
+				 .arg = ev,
+				 .answer = then_delete,
+				 .dry_run = ev->o.dry_run};
+	return write_change(q, &ev->ch);
+}

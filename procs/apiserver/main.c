@@ -1,0 +1,111 @@
+/*
+ * main.c - the API server process.
+ */
+#include <stdio.h>
+#include <sys/epoll.h>
+#include "procs/apiserver/openapi.h"
+#include "procs/apiserver/store.h"
+#include "procs/apiserver/watch.h"
+
+static void on_http(void *arg, uint32_t events)
+{
+	struct api *api = arg;
+
+	api->run = true;
+}
+
+static int64_t sooner(int64_t a, int64_t b)
+{
+	return !a ? b : !b ? a : a < b ? a : b;
+}
+
+static int64_t on_turn(void *arg, int64_t now_ns)
+{
+	struct api *api = arg;
+	int64_t again;
+
+	store_turn(api);
+	again = watch_turn(api, now_ns);
+	return sooner(again, http_turn(api, now_ns));
+}
+
+/* The cache may be another one now: what was read from it by position is found
+ * again. */
+static void on_resync(void *arg)
+{
+	watch_resync(arg);
+}
+
+/* The address for clients on this machine: a wildcard is reached by loopback. */
+static void client_address(const char *listen, int port, char *out, size_t n)
+{
+	const char *colon = strrchr(listen, ':');
+	int host_n = colon ? (int)(colon - listen) : 0;
+	bool any = !host_n || !strncmp(listen, "0.0.0.0", 7) || !strncmp(listen, "[::]", 4);
+
+	if (any)
+		snprintf(out, n, "127.0.0.1:%d", port);
+	else
+		snprintf(out, n, "%.*s:%d", host_n, listen, port);
+}
+
+/* Names that the serving certificate has beside the usual ones. */
+static struct str certificate_hosts(zone *z, const char *address, const struct api *api)
+{
+	const char *colon = strrchr(address, ':');
+	struct str host = {address, colon ? (uint32_t)(colon - address) : 0};
+	struct str cidr = v_as_str(v_path(proc_config(api->p), "services.cidr"));
+	unsigned a = 10, b = 0, c = 0, d = 0;
+
+	if (host.n > 2 && host.p[0] == '[') {
+		host.p++;
+		host.n -= 2;
+	}
+	if (cidr.n)
+		sscanf(zone_str(z, cidr).p, "%u.%u.%u.%u", &a, &b, &c, &d);
+	return zone_printf(z, STR_FMT ",%u.%u.%u.%u", STR_ARG(host), a, b, c, d + 1);
+}
+
+static void start(struct api *api, struct err *e)
+{
+	const char *dir = proc_control(api->p)->data_dir;
+	struct str listen = v_get_str(proc_config(api->p), "listen");
+	char server[340];
+	int fd, port;
+
+	listen = zone_str(api->scratch, listen.n ? listen : STR("127.0.0.1:6443"));
+	client_address(listen.p, 0, api->address, sizeof(api->address));
+	if (pki_open(&api->pki, dir, certificate_hosts(api->scratch, api->address, api).p, e))
+		weft_fatal("apiserver: %s", e->msg);
+	fd = listen_open(dir, listen.p, &port, e);
+	if (fd < 0) {
+		log_error("%s", e->msg);
+		exit(1);
+	}
+	client_address(listen.p, port, api->address, sizeof(api->address));
+	snprintf(server, sizeof(server), "https://%s", api->address);
+	if (pki_write_kubeconfig(&api->pki, dir, server, e))
+		weft_fatal("apiserver: %s", e->msg);
+	if (http_start(api, fd, e))
+		weft_fatal("apiserver: %s", e->msg);
+	proc_watch_fd(api->p, http_epoll_fd(api), EPOLLIN, on_http, api);
+	atomic_store_explicit(&proc_own(api->p)->listen_port, (uint32_t)port, memory_order_relaxed);
+	zone_reset(api->scratch);
+}
+
+int apiserver_main(void)
+{
+	static struct api api;
+	const struct proc_handlers handlers = {
+		.on_turn = on_turn, .on_resync = on_resync, .arg = &api};
+	struct err e = {0};
+	int ret;
+
+	api.p = proc_start(PROC_APISERVER);
+	api.scratch = zone_new();
+	watch_start(&api);
+	start(&api, &e);
+	ret = proc_run(api.p, &handlers);
+	http_stop(&api);
+	return ret;
+}

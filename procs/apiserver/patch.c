@@ -1,0 +1,144 @@
+/*
+ * patch.c - PATCH in its three forms; server-side apply is refused with 415.
+ */
+#include <strings.h>
+#include "procs/apiserver/body.h"
+#include "procs/apiserver/patch.h"
+#include "procs/apiserver/verbs.h"
+
+/* --- The patch ------------------------------------------------------------------------------ */
+
+static const struct {
+	const char *type;
+	enum patch_form form;
+} forms[] = {
+	{"application/json-patch+json", PATCH_JSON},
+	{"application/merge-patch+json", PATCH_JSON_MERGE},
+	{"application/strategic-merge-patch+json", PATCH_STRATEGIC},
+};
+
+static enum outcome answer_unsupported(struct request *q)
+{
+	value status = kube_status(q->z, 415, "UnsupportedMediaType",
+				   STR("415: Unsupported Media Type"));
+
+	v_map_at(q->z, &status, "details");
+	return answer_status(q, status);
+}
+
+int patch_read(struct request *q, struct patch *p)
+{
+	struct str type = request_header(q, "Content-Type");
+	const char *semi = memchr(type.p, ';', type.n);
+	struct err e = {0};
+
+	*p = (struct patch){.form = PATCH_NO_FORM};
+	if (semi)
+		type.n = (uint32_t)(semi - type.p);
+	for (size_t i = 0; i < countof(forms); i++)
+		if (type.n == strlen(forms[i].type) &&
+		    !strncasecmp(type.p, forms[i].type, type.n))
+			p->form = forms[i].form;
+	if (p->form == PATCH_NO_FORM) {
+		answer_unsupported(q);
+		return WEFT_EINVAL;
+	}
+	if (json_decode(q->z, buf_str(&q->body), &p->body, &p->notes, &e)) {
+		answer_bad_request(q, p->form == PATCH_JSON
+					      ? zone_printf(q->z, "error decoding patch: %s", e.msg)
+					      : STR("invalid JSON patch"));
+		return WEFT_EINVAL;
+	}
+	return WEFT_OK;
+}
+
+/* A patch that does not fit the object. */
+static int answer_does_not_apply(struct request *q, const struct patch *p, struct str why)
+{
+	value status;
+
+	if (p->form != PATCH_JSON) {
+		answer_bad_request(q, why);
+		return WEFT_EINVAL;
+	}
+	status = kube_status(q->z, 422, "Invalid",
+			     STR("the server rejected our request due to an error in our request"));
+	v_map_at(q->z, &status, "details");
+	answer_status(q, status);
+	return WEFT_EINVAL;
+}
+
+int patch_apply(struct request *q, const struct kube_resource *r, const struct patch *p, value *obj)
+{
+	value body = v_copy(q->z, &p->body);
+	struct str why = STR("");
+	int ret = WEFT_EINVAL;
+
+	switch (p->form) {
+	case PATCH_JSON:
+		ret = kube_patch_json(q->z, obj, &body, &why);
+		break;
+	case PATCH_JSON_MERGE:
+		ret = kube_patch_merge(q->z, obj, &body, &why);
+		break;
+	case PATCH_STRATEGIC:
+		ret = kube_patch_strategic(q->z, r, obj, &body, &why);
+		break;
+	case PATCH_NO_FORM:
+		break;
+	}
+	return ret ? answer_does_not_apply(q, p, why) : WEFT_OK;
+}
+
+/* --- The request -------------------------------------------------------------------------------- */
+
+struct patching {
+	struct change ch;
+	struct patch patch;
+	bool warned;
+};
+
+static int make_patched(struct request *q, void *arg, value *old, value *obj)
+{
+	struct patching *p = arg;
+	struct str rv = v_as_str(v_path(old, "metadata.resourceVersion"));
+	uint32_t headers = q->nheaders;
+
+	if (patch_apply(q, p->ch.r, &p->patch, old))
+		return WEFT_EINVAL;
+	*obj = *old;
+	if (!str_eq(v_as_str(v_path(obj, "metadata.resourceVersion")), rv))
+		p->ch.once = true; /* the patch names a version */
+	if (body_check(q, p->ch.r, obj, &p->patch.notes))
+		return WEFT_EINVAL;
+	if (p->warned)
+		q->nheaders = headers; /* said at the first attempt */
+	p->warned = true;
+	return WEFT_OK;
+}
+
+static int make_patched_checked(struct request *q, void *arg, value *old, value *obj)
+{
+	struct patching *p = arg;
+	value before = v_copy(q->z, old);
+
+	if (make_patched(q, arg, old, obj))
+		return WEFT_EINVAL;
+	return check_identity(q, &p->ch, obj, &before);
+}
+
+enum outcome object_patch(struct request *q)
+{
+	struct patching *p = zone_alloc(q->z, sizeof(*p));
+
+	*p = (struct patching){.ch = {.r = q->t.r,
+				      .ns = q->t.ns,
+				      .name = q->t.name,
+				      .sub = q->t.sub,
+				      .make = make_patched_checked,
+				      .arg = p}};
+	if (negotiate(q, true, false) || patch_read(q, &p->patch) ||
+	    dry_run_parse(q, "PatchOptions", &p->ch.dry_run))
+		return ANSWERED;
+	return write_change(q, &p->ch);
+}

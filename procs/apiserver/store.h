@@ -1,0 +1,20 @@
+/*
+ * store.h - requests to the store on behalf of HTTP requests.
+ */
+#ifndef WEFT_APISERVER_STORE_H
+#define WEFT_APISERVER_STORE_H
+
+#include "procs/apiserver/api.h"
+
+/* Takes the store's answer; ends with request_answer(), or sends again. */
+typedef void (*store_cb)(struct request *q, void *arg, const struct msg_reply *reply);
+
+/* Send `m` (whose strings live as long as q does); waits for room in the ring.
+ * WAITING, or ANSWERED with 503 when the store is away. */
+enum outcome store_send(struct request *q, const struct msg *m, store_cb cb, void *arg);
+/* Send what waited for room; called once per turn. */
+void store_turn(struct api *api);
+/* dryRun, which must be All if it is given; WEFT_EINVAL: answered. */
+int dry_run_parse(struct request *q, const char *options_kind, bool *dry_run);
+
+#endif

@@ -1,0 +1,419 @@
+/*
+ * write.c - create and update.
+ *
+ * body -> checked against the schema (body.c) -> converted to the stored
+ * version -> defaults -> admission -> the strategy step -> validation -> parts
+ * -> the store -> the object as it then is in the cache.
+ */
+#include <sys/random.h>
+#include "procs/apiserver/body.h"
+#include "procs/apiserver/item.h"
+#include "procs/apiserver/verbs.h"
+#include "procs/apiserver/write.h"
+
+#define ATTEMPTS_MAX 8
+
+static const struct kube_resource *stored_of(const struct kube_resource *r)
+{
+	return kube_by_type(r->type);
+}
+
+static struct str object_name(const value *obj)
+{
+	return v_as_str(v_path(obj, "metadata.name"));
+}
+
+/* --- Parts ---------------------------------------------------------------------------------- */
+
+/* A part's bytes, in the request's zone. */
+static struct str part_of(struct request *q, const struct kube_parts *parts, enum part p)
+{
+	return parts->part[p].n ? zone_str(q->z, buf_str(&parts->part[p])) : STR("");
+}
+
+/* --- Steps that create and update share -------------------------------------------------------- */
+
+/* `obj` in r's version becomes what is to be stored.  *bump: see
+ * kube_prepare(). */
+static int make_storable(struct request *q, const struct kube_resource *r, value *obj,
+			 const value *old, struct str sub, bool *bump)
+{
+	const struct kube_resource *stored = stored_of(r);
+	struct kube_errors errs = {.z = q->z};
+	struct str name;
+
+	kube_default(q->z, r, obj);
+	if (r != stored && kube_convert(q->z, r, stored, obj)) {
+		answer_bad_request(q, zone_printf(q->z, "the object cannot be converted to %s",
+						  stored->api_version));
+		return WEFT_EINVAL;
+	}
+	kube_prepare(q->z, stored, obj, old, sub, bump);
+	if (admit(q, stored, obj, old, sub))
+		return WEFT_EINVAL;
+	kube_validate(q->z, stored, obj, old, sub, &errs);
+	if (!errs.n)
+		return WEFT_OK;
+	name = object_name(obj);
+	answer_status(q, kube_status_invalid(q->z, stored, name, &errs));
+	return WEFT_EINVAL;
+}
+
+/* The answer to a dry run: as if it had been stored. */
+static enum outcome answer_dry(struct request *q, int code, const struct kube_resource *r,
+			       value *obj)
+{
+	const struct kube_resource *stored = stored_of(r);
+
+	if (r != stored)
+		(void)kube_convert(q->z, stored, r, obj);
+	return answer_made(q, code, obj);
+}
+
+/* --- Create ---------------------------------------------------------------------------------------- */
+
+/* What the system gives a new object, for one that is not stored. */
+static void add_identity(zone *z, value *obj)
+{
+	value *meta = v_map_at(z, obj, "metadata");
+	struct str prefix = v_get_str(meta, "generateName");
+	char text[37], when[21], suffix[5];
+	uint8_t uid[16] = {0};
+
+	if (getrandom(uid, sizeof(uid), 0) < 0)
+		return;
+	uid[6] = (uint8_t)((uid[6] & 0x0f) | 0x40);
+	uid[8] = (uint8_t)((uid[8] & 0x3f) | 0x80);
+	uid_format(uid, text);
+	time_format(clock_wall_s(), when);
+	if (!v_get_str(meta, "name").n && prefix.n) {
+		uid_suffix5(uid, suffix);
+		v_set(z, meta, "name",
+		      v_str(zone_printf(z, STR_FMT "%.5s", STR_ARG(prefix), suffix)));
+	}
+	v_set(z, meta, "uid", v_str(zone_str(z, str_of(text))));
+	v_set(z, meta, "creationTimestamp", v_str(zone_str(z, str_of(when))));
+}
+
+struct create {
+	struct msg m;
+	value *obj;
+	bool dry_run;
+};
+
+static void on_created(struct request *q, void *arg, const struct msg_reply *reply)
+{
+	struct create *cr = arg;
+
+	if (reply->status)
+		answer_store_error(q, reply->status, cr->m.create.name, reply->message);
+	else if (cr->dry_run)
+		answer_dry(q, 201, q->t.r, cr->obj);
+	else
+		answer_object(q, 201, reply->entry, reply->rv);
+	request_answer(q);
+}
+
+/* The namespace of body and path agree; the body's is set. */
+static int settle_namespace(struct request *q, value *obj)
+{
+	value *meta = v_map_at(q->z, obj, "metadata");
+	struct str ns = v_get_str(meta, "namespace");
+
+	if (ns.n && !str_eq(ns, q->t.ns)) {
+		answer_bad_request(q, STR("the namespace of the provided object does not match the "
+					  "namespace sent on the request"));
+		return WEFT_EINVAL;
+	}
+	if (q->t.ns.n)
+		v_set(q->z, meta, "namespace", v_str(q->t.ns));
+	return WEFT_OK;
+}
+
+enum outcome write_create(struct request *q, value *obj, bool dry_run)
+{
+	const struct kube_resource *r = q->t.r;
+	struct create *cr = zone_alloc(q->z, sizeof(*cr));
+	struct kube_parts parts = {0};
+	struct str name, prefix;
+	bool bump;
+
+	if (settle_namespace(q, obj) || make_storable(q, r, obj, NULL, STR(""), &bump))
+		return ANSWERED;
+	name = object_name(obj);
+	prefix = v_as_str(v_path(obj, "metadata.generateName"));
+	kube_split(q->z, obj, &parts);
+	*cr = (struct create){.obj = v_new(q->z, *obj), .dry_run = dry_run};
+	cr->m.kind = MSG_create;
+	cr->m.create = (struct msg_create){
+		.type = r->type,
+		.ns = q->t.ns,
+		.name = name.n ? name : prefix,
+		.generate = !name.n,
+		.meta = part_of(q, &parts, PART_META),
+		.labels = part_of(q, &parts, PART_LABELS),
+		.spec = part_of(q, &parts, PART_SPEC),
+		.status = part_of(q, &parts, PART_STATUS),
+		.rest = part_of(q, &parts, PART_REST),
+		.dry_run = dry_run,
+	};
+	kube_parts_free(&parts);
+	if (dry_run)
+		add_identity(q->z, cr->obj);
+	return store_send(q, &cr->m, on_created, cr);
+}
+
+enum outcome object_create(struct request *q)
+{
+	value obj;
+	bool dry_run;
+
+	if (negotiate(q, true, false) || dry_run_parse(q, "CreateOptions", &dry_run) ||
+	    body_object(q, q->t.r, &obj))
+		return ANSWERED;
+	return write_create(q, &obj, dry_run);
+}
+
+/* --- Change ------------------------------------------------------------------------------------------ */
+
+/* The state that a change starts from. */
+struct base {
+	value obj;    /* in the version of the change's resource */
+	value stored; /* in the stored version */
+	uint64_t rv;
+	uint32_t entry;
+};
+
+static int read_base(struct request *q, const struct change *ch, struct base *b)
+{
+	struct cache *c = api_cache(q->api);
+	const struct entry *e;
+	const struct version *v;
+
+	cache_lock(c);
+	e = cache_find(c, ch->r->type, ch->ns, ch->name);
+	v = e ? cache_live(c, e) : NULL;
+	if (v) {
+		b->obj = kube_object(q->z, c, ch->r, e, v, true);
+		b->stored = kube_object(q->z, c, stored_of(ch->r), e, v, true);
+		b->rv = v->rv;
+		b->entry = cache_entry_ref(c, e).u;
+	}
+	cache_unlock(c);
+	return v ? WEFT_OK : WEFT_ENOENT;
+}
+
+/* The change on its way to the store. */
+struct changing {
+	struct change *ch;
+	struct msg m;
+	value obj; /* stored version */
+	struct base base;
+};
+
+static enum outcome change_done(struct request *q, struct changing *cg, uint64_t rv)
+{
+	struct change *ch = cg->ch;
+
+	if (ch->dry_run && ch->r != stored_of(ch->r))
+		(void)kube_convert(q->z, stored_of(ch->r), ch->r, &cg->obj);
+	if (ch->answer)
+		return ch->answer(q, cg->base.entry, rv, ch->dry_run ? &cg->obj : NULL);
+	return ch->dry_run ? answer_made(q, 200, &cg->obj)
+			   : answer_object(q, 200, cg->base.entry, rv);
+}
+
+static enum outcome change_attempt(struct request *q, struct change *ch);
+
+static void on_changed(struct request *q, void *arg, const struct msg_reply *reply)
+{
+	struct changing *cg = arg;
+
+	if (reply->status == WEFT_ECONFLICT && !cg->ch->once &&
+	    cg->ch->attempts < ATTEMPTS_MAX) {
+		if (change_attempt(q, cg->ch) == WAITING)
+			return;
+	} else if (reply->status) {
+		answer_store_error(q, reply->status, cg->ch->name, reply->message);
+	} else if (change_done(q, cg, reply->rv) == WAITING) {
+		return;
+	}
+	request_answer(q);
+}
+
+/* Which parts of `obj` differ from what is stored; false if it changed
+ * meanwhile. */
+static bool split_change(struct request *q, struct changing *cg, struct kube_parts *parts,
+			 uint32_t *mask)
+{
+	struct cache *c = api_cache(q->api);
+	const struct entry *e;
+	const struct version *v = NULL;
+
+	cache_lock(c);
+	if (!cache_entry_checked(c, cg->base.entry, &e))
+		v = cache_live(c, e);
+	if (v && v->rv == cg->base.rv)
+		kube_split_changed(q->z, c, e, v, &cg->obj, parts, mask);
+	else
+		v = NULL;
+	cache_unlock(c);
+	return v != NULL;
+}
+
+static enum outcome send_change(struct request *q, struct changing *cg, bool bump)
+{
+	struct change *ch = cg->ch;
+	struct kube_parts parts = {0};
+	uint32_t mask = 0;
+
+	if (!split_change(q, cg, &parts, &mask))
+		return ch->once ? answer_store_error(q, WEFT_ECONFLICT, ch->name, STR(""))
+				: change_attempt(q, ch);
+	if (!mask) { /* nothing changed: nothing is written */
+		kube_parts_free(&parts);
+		return change_done(q, cg, cg->base.rv);
+	}
+	cg->m.kind = MSG_update;
+	cg->m.update = (struct msg_update){
+		.type = ch->r->type,
+		.ns = ch->ns,
+		.name = ch->name,
+		.rv = cg->base.rv,
+		.mask = mask,
+		.meta = part_of(q, &parts, PART_META),
+		.labels = part_of(q, &parts, PART_LABELS),
+		.spec = part_of(q, &parts, PART_SPEC),
+		.status = part_of(q, &parts, PART_STATUS),
+		.rest = part_of(q, &parts, PART_REST),
+		.bump = bump,
+		.dry_run = ch->dry_run,
+	};
+	kube_parts_free(&parts);
+	return store_send(q, &cg->m, on_changed, cg);
+}
+
+static enum outcome create_instead(struct request *q, struct change *ch)
+{
+	value nothing = v_map(), obj;
+
+	if (!ch->or_create)
+		return answer_status(q, kube_status_not_found(q->z, ch->r, ch->name));
+	if (ch->make(q, ch->arg, &nothing, &obj))
+		return ANSWERED;
+	return write_create(q, &obj, ch->dry_run);
+}
+
+static enum outcome change_attempt(struct request *q, struct change *ch)
+{
+	struct changing *cg = zone_alloc(q->z, sizeof(*cg));
+	bool bump = false;
+	value old;
+
+	*cg = (struct changing){.ch = ch};
+	ch->attempts++;
+	if (read_base(q, ch, &cg->base))
+		return create_instead(q, ch);
+	old = v_copy(q->z, &cg->base.obj);
+	if (ch->make(q, ch->arg, &old, &cg->obj) ||
+	    make_storable(q, ch->r, &cg->obj, &cg->base.stored, ch->sub, &bump))
+		return ANSWERED;
+	return send_change(q, cg, bump);
+}
+
+enum outcome write_change(struct request *q, struct change *ch)
+{
+	return change_attempt(q, ch);
+}
+
+/* --- Update ------------------------------------------------------------------------------------------- */
+
+/* Body and path are about one object, and body and `old` about one state. */
+int check_identity(struct request *q, const struct change *ch, const value *obj, const value *old)
+{
+	const value *meta = v_get(obj, "metadata"), *was = v_get(old, "metadata");
+	struct str name = v_get_str(meta, "name"), ns = v_get_str(meta, "namespace");
+	struct str rv = v_get_str(meta, "resourceVersion"), uid = v_get_str(meta, "uid");
+
+	if (!str_eq(name, ch->name)) {
+		answer_bad_request(
+			q, name.n ? zone_printf(q->z,
+						"the name of the object (" STR_FMT
+						") does not match the name on the URL (" STR_FMT ")",
+						STR_ARG(name), STR_ARG(ch->name))
+				  : zone_printf(q->z,
+						"the name of the object (" STR_FMT
+						" based on URL) was undeterminable: name must be "
+						"provided",
+						STR_ARG(ch->name)));
+		return WEFT_EINVAL;
+	}
+	if (ns.n && !str_eq(ns, ch->ns)) {
+		answer_bad_request(q, zone_printf(q->z,
+						  "the namespace of the object (" STR_FMT
+						  ") does not match the namespace on the request "
+						  "(" STR_FMT ")",
+						  STR_ARG(ns), STR_ARG(ch->ns)));
+		return WEFT_EINVAL;
+	}
+	if (!was)
+		return WEFT_OK;
+	if (uid.n && !str_eq(uid, v_get_str(was, "uid"))) {
+		answer_store_error(q, WEFT_EUID, ch->name,
+				   zone_printf(q->z,
+					       "Precondition failed: UID in precondition: " STR_FMT
+					       ", UID in object meta: " STR_FMT,
+					       STR_ARG(uid), STR_ARG(v_get_str(was, "uid"))));
+		return WEFT_EINVAL;
+	}
+	if (rv.n && !str_eq(rv, STR("0")) && !str_eq(rv, v_get_str(was, "resourceVersion"))) {
+		answer_store_error(q, WEFT_ECONFLICT, ch->name, STR(""));
+		return WEFT_EINVAL;
+	}
+	return WEFT_OK;
+}
+
+struct update {
+	struct change ch;
+	value body;
+};
+
+static int make_update(struct request *q, void *arg, value *old, value *obj)
+{
+	struct update *u = arg;
+
+	*obj = v_copy(q->z, &u->body);
+	return check_identity(q, &u->ch, obj, old);
+}
+
+/* Kinds that PUT creates when they are not there. */
+static bool put_creates(uint16_t type)
+{
+	static const uint16_t types[] = {TYPE_EVENT, TYPE_LEASE, TYPE_ENDPOINTS, TYPE_LIMITRANGE,
+					 TYPE_SERVICE, TYPE_PODTEMPLATE};
+
+	for (size_t i = 0; i < countof(types); i++)
+		if (types[i] == type)
+			return true;
+	return false;
+}
+
+enum outcome object_update(struct request *q)
+{
+	struct update *u = zone_alloc(q->z, sizeof(*u));
+	struct str rv;
+
+	*u = (struct update){.ch = {.r = q->t.r,
+				    .ns = q->t.ns,
+				    .name = q->t.name,
+				    .sub = q->t.sub,
+				    .make = make_update,
+				    .arg = u}};
+	if (negotiate(q, true, false) || dry_run_parse(q, "UpdateOptions", &u->ch.dry_run) ||
+	    body_object(q, q->t.r, &u->body))
+		return ANSWERED;
+	rv = v_as_str(v_path(&u->body, "metadata.resourceVersion"));
+	u->ch.once = rv.n && !str_eq(rv, STR("0"));
+	u->ch.or_create = !q->t.sub.n && put_creates(q->t.r->type);
+	return write_change(q, &u->ch);
+}
