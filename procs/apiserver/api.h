@@ -194,6 +194,7 @@ struct request {
 	const char *content_type;
 	struct header headers[HEADERS_MAX];
 	uint32_t nheaders;
+	bool cacheable; /* by its URL, for ever */
 	const struct stream_ops *stream;
 	void *stream_arg;
 	void *next_step; /* of a handler that goes on after a change */

@@ -59,7 +59,7 @@ static struct str scheduled_status(struct request *q, const value *pod)
 	return out;
 }
 
-static enum outcome bind(struct request *q, struct str name, const value *body)
+static enum outcome bind_pod(struct request *q, struct str name, const value *body)
 {
 	const struct kube_resource *r = kube_by_type(TYPE_POD);
 	struct str node = v_as_str(v_path(body, "target.name"));
@@ -114,5 +114,5 @@ enum outcome binding_create(struct request *q)
 								       STR("Binding")),
 							    name, &errs));
 	}
-	return bind(q, name, &body);
+	return bind_pod(q, name, &body);
 }

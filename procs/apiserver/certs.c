@@ -23,7 +23,8 @@
 #define CA_YEARS 10
 #define RENEW_S (30 * 24 * 3600) /* a certificate with less left is made anew */
 #define SERIAL_BYTES 16
-#define PATH_LEN 1024
+#define DIR_LEN 1024
+#define PATH_LEN (DIR_LEN + 64)
 
 /* --- Files ---------------------------------------------------------------------------- */
 
@@ -305,7 +306,7 @@ static int need_token_key(struct pki *pki, const char *dir, struct err *e)
 
 int pki_open(struct pki *pki, const char *dir, const char *hosts, struct err *e)
 {
-	char path[PATH_LEN], lock_path[PATH_LEN + 8];
+	char path[DIR_LEN], lock_path[PATH_LEN];
 	const struct cert_wish wishes[] = {
 		{"ca", "weft-ca", NULL, NULL, NULL, &pki->ca_cert, &pki->ca_key},
 		{"apiserver", "kube-apiserver", NULL, GNUTLS_KP_TLS_WWW_SERVER, hosts,
@@ -316,7 +317,7 @@ int pki_open(struct pki *pki, const char *dir, const char *hosts, struct err *e)
 	int lock, ret = WEFT_OK;
 
 	*pki = (struct pki){0};
-	if (snprintf(path, sizeof(path), "%s/pki", dir) >= (int)sizeof(path) - 32)
+	if (snprintf(path, sizeof(path), "%s/pki", dir) >= (int)sizeof(path))
 		return err_set(e, WEFT_EINVAL, "data directory '%s': name too long", dir);
 	if (mkdir(path, 0700) && errno != EEXIST)
 		return err_errno(e, errno, "create '%s'", path);

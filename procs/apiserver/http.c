@@ -218,7 +218,8 @@ static enum MHD_Result send_answer(struct request *q)
 		return MHD_NO;
 	MHD_add_response_header(resp, "Content-Type",
 				q->content_type ? q->content_type : "application/json");
-	MHD_add_response_header(resp, "Cache-Control", "no-cache, private");
+	MHD_add_response_header(resp, "Cache-Control",
+				q->cacheable ? "public, immutable" : "no-cache, private");
 	for (uint32_t i = 0; i < q->nheaders; i++)
 		MHD_add_response_header(resp, q->headers[i].name, q->headers[i].value.p);
 	if (q->stream)
