@@ -29,6 +29,7 @@ struct arena {
 	struct arena_stats *stats;
 	uint64_t top; /* nothing above has been taken from the segment */
 	uint64_t limit;
+	uint64_t kept; /* bytes above top that must be reserved, but not taken */
 	int64_t fail_in; /* allocations until one fails, -1: none does */
 	struct size_class classes[CLASSES];
 };
@@ -115,7 +116,7 @@ static bool take_run(struct arena *a, struct size_class *c, size_t size)
 {
 	uint64_t run = size <= RUN_CLASS_MAX ? RUN_BYTES : align_up(size, (size_t)RUN_ALIGN);
 
-	if (!reserve_to(a, a->top + run))
+	if (!reserve_to(a, a->top + run + a->kept))
 		return false;
 	c->bump = a->top;
 	c->bump_end = a->top + run / size * size;
@@ -199,6 +200,11 @@ int arena_open(struct arena **out, struct seg *seg, uint64_t start, struct arena
 void arena_close(struct arena *a)
 {
 	free(a);
+}
+
+void arena_keep_back(struct arena *a, uint64_t bytes)
+{
+	a->kept = bytes;
 }
 
 void arena_fail_after(struct arena *a, int64_t k)

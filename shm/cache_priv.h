@@ -13,6 +13,9 @@
 #include "shm/chain.h"
 #include "weft/cache_write.h"
 
+/* Kept back so that a full cache can be emptied: some 2,000 tombstones. */
+#define KEPT_FOR_DELETION (256u << 10)
+
 #define PREFETCH_AHEAD 8 /* about as many as memory answers at a time */
 
 /* What waits until no reader can hold it. */
@@ -83,6 +86,7 @@ struct cache_writer {
 	uint64_t objects;    /* live, published, all types */
 	uint64_t unpublished; /* versions prepared */
 	uint64_t rv_start;    /* nothing up to here was ever in the journal */
+	bool starving;	      /* a write was refused for want of memory */
 	uint64_t blobs_held;  /* references that the store has from cw_blob() */
 	uint32_t dissolving;  /* owners that are gone but still have dependents: entry_ref,
 			       * chained by sib_prev */

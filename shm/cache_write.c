@@ -103,6 +103,7 @@ int cw_create(struct cache_writer **out, const char *name, uint32_t generation,
 		err_set(e, err, "indexes of cache '%s'", name);
 		goto fail;
 	}
+	arena_keep_back(w->arena, KEPT_FOR_DELETION);
 	*out = w;
 	return WEFT_OK;
 fail:

@@ -60,6 +60,8 @@ uint64_t journal_window(const struct cache_writer *w)
 {
 	uint64_t n = w->objects;
 
+	if (w->starving)
+		return w->opt.journal_min / 64;
 	if (n < w->opt.journal_min)
 		return w->opt.journal_min;
 	return n > w->opt.journal_max ? w->opt.journal_max : n;

@@ -320,7 +320,7 @@ static void make_pending(struct cache_writer *w, struct entry *e, struct version
 	w->unpublished++;
 }
 
-int cw_prepare_create(struct cache_writer *w, uint16_t type, struct str ns, struct str name,
+static int prepare_create(struct cache_writer *w, uint16_t type, struct str ns, struct str name,
 		      const uint8_t uid[16], uint32_t created_s, uint64_t rv,
 		      const struct version_in *in, struct version **out)
 {
@@ -350,7 +350,7 @@ no_version:
 	return err;
 }
 
-int cw_prepare_update(struct cache_writer *w, struct entry *e, uint64_t rv,
+static int prepare_update(struct cache_writer *w, struct entry *e, uint64_t rv,
 		      const struct version_in *in, struct version **out)
 {
 	const struct version *prev = cw_newest(w, e);
@@ -369,7 +369,7 @@ int cw_prepare_update(struct cache_writer *w, struct entry *e, uint64_t rv,
 	return WEFT_OK;
 }
 
-int cw_prepare_delete(struct cache_writer *w, struct entry *e, uint64_t rv, uint64_t cause,
+static int prepare_delete(struct cache_writer *w, struct entry *e, uint64_t rv, uint64_t cause,
 		      uint16_t writer_kind, struct version **out)
 {
 	const struct version *prev = cw_newest(w, e);
@@ -394,4 +394,44 @@ int cw_prepare_delete(struct cache_writer *w, struct entry *e, uint64_t rv, uint
 	make_pending(w, e, v);
 	*out = v;
 	return WEFT_OK;
+}
+
+/* --- With memory kept back or without ----------------------------------------------------- */
+
+/* An ordinary write's result: whether memory suffices is what reclaiming goes by. */
+static int outcome(struct cache_writer *w, int err)
+{
+	w->starving = err == WEFT_ENOMEM;
+	return err;
+}
+
+/* A write that helps to empty the cache may use what is kept back. */
+static int outcome_kept(struct cache_writer *w, int err)
+{
+	arena_keep_back(w->arena, KEPT_FOR_DELETION);
+	w->starving |= err == WEFT_ENOMEM;
+	return err;
+}
+
+int cw_prepare_create(struct cache_writer *w, uint16_t type, struct str ns, struct str name,
+		      const uint8_t uid[16], uint32_t created_s, uint64_t rv,
+		      const struct version_in *in, struct version **out)
+{
+	return outcome(w, prepare_create(w, type, ns, name, uid, created_s, rv, in, out));
+}
+
+int cw_prepare_update(struct cache_writer *w, struct entry *e, uint64_t rv,
+		      const struct version_in *in, struct version **out)
+{
+	if (!in->deletion_s)
+		return outcome(w, prepare_update(w, e, rv, in, out));
+	arena_keep_back(w->arena, 0);
+	return outcome_kept(w, prepare_update(w, e, rv, in, out));
+}
+
+int cw_prepare_delete(struct cache_writer *w, struct entry *e, uint64_t rv, uint64_t cause,
+		      uint16_t writer_kind, struct version **out)
+{
+	arena_keep_back(w->arena, 0);
+	return outcome_kept(w, prepare_delete(w, e, rv, cause, writer_kind, out));
 }

@@ -72,6 +72,11 @@ uint32_t arena_alloc(struct arena *a, size_t n, enum arena_use use);
  * it only after a grace period, for what readers could reach. */
 void arena_free(struct arena *a, uint32_t ref, size_t n, enum arena_use use);
 
+/* Keep `bytes` of the segment back from now on: arena_alloc() fails rather than
+ * take them into use.  They are reserved together with what it does take, so
+ * after arena_keep_back(a, 0) they are there, whatever the machine has left. */
+void arena_keep_back(struct arena *a, uint64_t bytes);
+
 /* Bytes that a request for `n` really takes. */
 size_t arena_class_size(size_t n);
 

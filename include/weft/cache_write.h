@@ -15,6 +15,10 @@
  * Nothing here blocks.  Memory running out in a prepare returns WEFT_ENOMEM
  * and leaves the cache as it was.  A publish never fails: everything it needs
  * was reserved by the prepare.
+ *
+ * A full cache can be emptied: some memory is kept back for deletions and for
+ * updates that set a deletion time, and once a write has been refused the
+ * journal's window shrinks to 1/64 of its minimum until a write succeeds again.
  */
 #ifndef WEFT_CACHE_WRITE_H
 #define WEFT_CACHE_WRITE_H
@@ -26,7 +30,7 @@ struct cache_writer;
 struct cache_options {
 	uint64_t size_max;    /* bytes of address space; default 16 GiB */
 	uint64_t size_first;  /* bytes reserved at start; default 2 MiB */
-	uint32_t journal_min; /* records always kept; default 65,536 */
+	uint32_t journal_min; /* records kept while there is memory; default 65,536 */
 	uint32_t journal_max; /* default 1,048,576; between them the window
 			       * follows the number of objects */
 	uint16_t pod_type;    /* whose `hot` has a node and a phase: required */

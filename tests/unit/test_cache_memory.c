@@ -49,68 +49,111 @@ START_TEST(every_allocation_may_fail)
 }
 END_TEST
 
-/* A segment that is full refuses writes, serves reads, and takes writes again
- * once something has been deleted and the window has passed it. */
-START_TEST(a_full_segment_recovers)
+/* --- A full segment --------------------------------------------------------------- */
+
+struct full {
+	struct cache_writer *w;
+	uint64_t rv;
+	int n; /* objects obj-0 ... obj-(n-1) */
+	char name[SEG_NAME_MAX];
+};
+
+static void publish_at(struct full *f, struct version *v)
 {
+	cw_publish(f->w, v);
+	cw_commit_rv(f->w, ++f->rv);
+	cw_reclaim(f->w, 100);
+}
+
+static struct str obj_name(int i, char buf[32])
+{
+	snprintf(buf, 32, "obj-%d", i);
+	return str_of(buf);
+}
+
+static int create_big(struct full *f, int i)
+{
+	struct version_in in = {.mask = 1 << PART_SPEC};
+	char text[2000], obj[32];
+	uint8_t uid[16];
+	struct version *v;
+	int err;
+
+	memset(text, 'x', sizeof(text));
+	snprintf(text, sizeof(text), "%d", i);
+	in.part[PART_SPEC] = (struct str){text, sizeof(text)};
+	uid_of((uint64_t)i + 1, uid);
+	err = cw_prepare_create(f->w, T_MAP, STR("ns"), obj_name(i, obj), uid, 1, f->rv + 1, &in, &v);
+	if (!err)
+		publish_at(f, v);
+	return err;
+}
+
+static void full_open(struct full *f)
+{
+	/* The window is longer than all that this test writes. */
 	struct cache_options opt = {.size_max = UINT64_C(4) << 20,
-				    .journal_min = 16,
-				    .journal_max = 16,
 				    .pod_type = T_POD,
 				    .node_type = T_NODE};
-	struct version_in in = {.mask = 1 << PART_SPEC};
-	uint8_t id[16] = {0}, uid[16];
-	struct cache_writer *w;
-	struct version *v;
-	uint64_t rv = 0;
-	int n, err;
-	char name[SEG_NAME_MAX], text[2000], obj[32];
+	uint8_t id[16] = {0};
+	struct err e;
+	int err;
+
+	*f = (struct full){0};
+	model_name(f->name);
+	seg_unlink(f->name, NULL);
+	if (cw_create(&f->w, f->name, 1, id, 0, &opt, &e))
+		ck_abort_msg("cw_create: %s", e.msg);
+	while (!(err = create_big(f, f->n)))
+		f->n++;
+	ck_assert_int_eq(err, WEFT_ENOMEM);
+	ck_assert_int_gt(f->n, 500);
+}
+
+static void full_close(struct full *f)
+{
 	struct err e;
 
-	model_name(name);
-	seg_unlink(name, NULL);
-	if (cw_create(&w, name, 1, id, 0, &opt, &e))
-		ck_abort_msg("cw_create: %s", e.msg);
-	in.part[PART_SPEC] = (struct str){text, sizeof(text)};
-	for (n = 0;; n++) {
-		memset(text, 'x', sizeof(text));
-		snprintf(text, sizeof(text), "%d", n);
-		snprintf(obj, sizeof(obj), "obj-%d", n);
-		uid_of((uint64_t)n + 1, uid);
-		err = cw_prepare_create(w, T_MAP, STR("ns"), str_of(obj), uid, 1, rv + 1, &in, &v);
-		if (err)
-			break;
-		cw_publish(w, v);
-		cw_commit_rv(w, ++rv);
-		cw_reclaim(w, 100);
-	}
-	ck_assert_int_eq(err, WEFT_ENOMEM);
-	ck_assert_int_gt(n, 500);
-	ck_assert_ptr_nonnull(cache_find(cw_cache(w), T_MAP, STR("ns"), STR("obj-17")));
-	if (cw_verify(w, &e))
-		ck_abort_msg("full: %s", e.msg);
-	/* Even a delete needs a little; a cache that is quite full gets there by
-	 * shedding what the window holds. */
-	for (int i = 0; i < n; i++) {
-		struct entry *victim;
+	if (cw_verify(f->w, &e))
+		ck_abort_msg("%s", e.msg);
+	cw_close(f->w);
+	seg_unlink(f->name, NULL);
+}
 
-		snprintf(obj, sizeof(obj), "obj-%d", i);
-		victim = cw_find(w, T_MAP, STR("ns"), str_of(obj));
-		if (cw_prepare_delete(w, victim, rv + 1, 0, 0, &v) == 0) {
-			cw_publish(w, v);
-			cw_commit_rv(w, ++rv);
-		}
-		cw_reclaim(w, 100);
+START_TEST(a_full_segment_can_be_read)
+{
+	struct full f;
+
+	full_open(&f);
+	ck_assert_ptr_nonnull(cache_find(cw_cache(f.w), T_MAP, STR("ns"), STR("obj-17")));
+	full_close(&f);
+}
+END_TEST
+
+/* Every deletion works at once, though each needs a little memory itself; and
+ * what they free is there for new objects, however long the window is. */
+START_TEST(a_full_segment_can_be_emptied)
+{
+	struct version_in terminating = {.deletion_s = 1};
+	struct version *v;
+	struct full f;
+	char obj[32];
+
+	full_open(&f);
+	for (int i = 0; i < f.n; i++) {
+		struct entry *e = cw_find(f.w, T_MAP, STR("ns"), obj_name(i, obj));
+
+		ck_assert_int_eq(cw_prepare_update(f.w, e, f.rv + 1, &terminating, &v), 0);
+		publish_at(&f, v);
+		ck_assert_int_eq(cw_prepare_delete(f.w, e, f.rv + 1, 0, 0, &v), 0);
+		publish_at(&f, v);
 	}
-	ck_assert_uint_lt(cache_type_count(cw_cache(w), T_MAP), 5);
-	if (cw_verify(w, &e))
-		ck_abort_msg("emptied: %s", e.msg);
-	uid_of(1u << 30, uid);
-	ck_assert_int_eq(cw_prepare_create(w, T_MAP, STR("ns"), STR("again"), uid, 1, rv + 1, &in, &v),
-			 0);
-	cw_abort(w, v);
-	cw_close(w);
-	seg_unlink(name, NULL);
+	ck_assert_uint_eq(cache_type_count(cw_cache(f.w), T_MAP), 0);
+	for (int i = 0; i < 5; i++)
+		cw_reclaim(f.w, UINT32_MAX);
+	for (int i = 0; i < f.n / 2; i++)
+		ck_assert_int_eq(create_big(&f, f.n + i), 0);
+	full_close(&f);
 }
 END_TEST
 
@@ -141,7 +184,8 @@ int main(void)
 
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, every_allocation_may_fail);
-	tcase_add_test(t, a_full_segment_recovers);
+	tcase_add_test(t, a_full_segment_can_be_read);
+	tcase_add_test(t, a_full_segment_can_be_emptied);
 	tcase_add_test(t, creating_a_cache_may_fail);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_NORMAL);
