@@ -229,6 +229,7 @@ enum route_how {
 	ROUTE_UNSCHEDULED, /* pods without a node, live: the pod, to the shard of its uid */
 	ROUTE_ON_NODE,	   /* pods with a node: the pod, to the shard of its node's name */
 	ROUTE_NODE_SELF,   /* Node objects and Leases: to the shard of their name */
+	ROUTE_LOST,	   /* pods on a node that does not exist: to the shard of its name */
 	ROUTE_ALL,	   /* the object itself, to all shards */
 	ROUTE_DELETING,	   /* the object itself if it has a deletionTimestamp or is gone */
 	ROUTE_RELABELLED,  /* the object itself, to the shard of its controller (of type `owner`),
@@ -361,6 +362,10 @@ struct controller_ops {
 	 * has to exist though no object asks for it (send with proc_send()).  May
 	 * be NULL. */
 	void (*resync)(struct controller *ctl);
+	/* Once per turn of the loop, in a read section; returns the monotonic ns
+	 * at which it wants to be called again at the latest (0: no wish).  May be
+	 * NULL. */
+	int64_t (*turn)(struct controller *ctl, int64_t now_ns);
 	size_t state_size;		       /* private state, ctl_state() */
 	/* Kept for each object between reconciles; zeroed at first.  Does not move,
 	 * and lives at least until all requests for the object are answered. */

@@ -275,9 +275,8 @@ static void count_queue(struct controller *ctl, int64_t now)
 }
 
 /* Reconcile for a while; returns when to be called again. */
-static int64_t on_turn(void *arg, int64_t now)
+static int64_t work_on_queue(struct controller *ctl, int64_t now)
 {
-	struct controller *ctl = arg;
 	int64_t timer = queue_due(&ctl->queue, now), until = proc_mono_ns() + TURN_NS;
 	struct queue_item *it;
 
@@ -296,6 +295,21 @@ static int64_t on_turn(void *arg, int64_t now)
 	if (ctl->queue.waiting && !proc_in_flight(ctl->p))
 		timer = now + RETRY_NS;
 	return timer;
+}
+
+static int64_t on_turn(void *arg, int64_t now)
+{
+	struct controller *ctl = arg;
+	int64_t own = 0, next;
+
+	if (ctl->ops->turn) {
+		zone_reset(ctl->z);
+		cache_lock(ctl->p->cache);
+		own = ctl->ops->turn(ctl, now);
+		cache_unlock(ctl->p->cache);
+	}
+	next = work_on_queue(ctl, now);
+	return !next || (own && own < next) ? own : next;
 }
 
 /* --- Requests ------------------------------------------------------------------------- */

@@ -32,9 +32,9 @@ const struct route proc_routes[] = {
 	{PROC_NODE, ROUTE_ON_NODE, TYPE_POD, 0},
 	{PROC_NODE, ROUTE_NODE_SELF, TYPE_NODE, 0},
 
-	/* The pods of a lost node are found through the node. */
+	/* The pods of a node are found through the node, its Lease when it is due. */
 	{PROC_NODELIFECYCLE, ROUTE_NODE_SELF, TYPE_NODE, 0},
-	{PROC_NODELIFECYCLE, ROUTE_NODE_SELF, TYPE_LEASE, 0},
+	{PROC_NODELIFECYCLE, ROUTE_LOST, TYPE_POD, 0},
 
 	{PROC_GC, ROUTE_OWNED, 0, 0},
 };

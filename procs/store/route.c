@@ -221,6 +221,11 @@ static void route_one(struct ports *p, const struct route *r, const struct entry
 		if (v->hot.node.u)
 			to_name(p, r->kind, node_of(p, v), e);
 		break;
+	case ROUTE_LOST:
+		if (v->hot.node.u && !gone &&
+		    !prcu_own(&cache_nodeslot(p->s->c, v->hot.node)->node))
+			to_name(p, r->kind, node_of(p, v), e);
+		break;
 	case ROUTE_NODE_SELF:
 		to_name(p, r->kind, entry_name(e), e);
 		break;

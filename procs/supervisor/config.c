@@ -49,6 +49,8 @@ static const struct key keys[] = {
 	{"nodes.ephemeralStorage", KEY_TEXT, "1Ti", 0, 0, NULL, "ephemeral-storage of each"},
 	{"nodes.pods", KEY_COUNT, "110", 1, MANY, NULL, "pods that fit on each"},
 	{"nodes.lease", KEY_TIME, "10s", 100, 3600000, NULL, "how often each renews its Lease"},
+	{"nodes.grace", KEY_TIME, "50s", 200, 3600000, NULL,
+	 "a node whose Lease is not renewed for this long counts as lost"},
 	{"nodes.labels.*", KEY_TEXT, NULL, 0, 0, NULL, "labels that all of them have"},
 	{"nodes.rules[].image", KEY_TEXT, NULL, 0, 0, NULL,
 	 "for containers whose image matches this pattern (* and ?)"},
@@ -62,7 +64,7 @@ static const struct key keys[] = {
 	{"nodes.rules[].exitCode", KEY_COUNT, NULL, 0, 255, NULL, "with which exit code it ends"},
 	{"nodes.rules[].pull", KEY_CHOICE, NULL, 0, 0, "ok|error",
 	 "whether its image can be pulled"},
-	{"pods.cidr", KEY_CIDR, "10.128.0.0/9", 0, 0, NULL, "range of the pods' addresses"},
+	{"pods.cidr", KEY_CIDR, "127.128.0.0/9", 0, 0, NULL, "range of the pods' addresses"},
 	{"services.cidr", KEY_CIDR, "10.96.0.0/12", 0, 0, NULL, "range of Services' addresses"},
 	{"cache.max", KEY_SIZE, "16Gi", 16 << 20, INT64_C(64) << 30, NULL,
 	 "the object cache may grow to this"},
@@ -290,7 +292,7 @@ static int convert(zone *z, const struct key *k, value *v, struct err *e)
 		if (!is_cidr(text))
 			return err_set(e, WEFT_EINVAL,
 				       "'" STR_FMT "' is not a range of IPv4 addresses, such as "
-				       "10.128.0.0/9",
+				       "127.128.0.0/9",
 				       STR_ARG(text));
 		break;
 	case KEY_CHOICE:

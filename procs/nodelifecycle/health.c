@@ -1,0 +1,115 @@
+/* health.c - is a node alive? */
+#include "procs/nodelifecycle/nodelifecycle.h"
+
+#define LEASE_NS STR("kube-node-lease")
+
+static const char *const watched[] = {"Ready", "MemoryPressure", "DiskPressure", "PIDPressure"};
+
+/* What changes while a kubelet lives: its Lease, and the Node's status that it
+ * writes itself.  We go by when we saw them change, not by what time they say:
+ * clocks may be wrong. */
+static uint64_t sign_of_life(const struct look *l)
+{
+	const struct entry *lease = cache_find(l->c, TYPE_LEASE, LEASE_NS, entry_name(l->e));
+	const struct version *v = lease ? cache_live(l->c, lease) : NULL;
+	uint64_t rv = v ? v->rv : 0;
+
+	return l->v->writer_kind != PROC_NODELIFECYCLE && l->v->rv > rv ? l->v->rv : rv;
+}
+
+static bool is_stale(struct look *l)
+{
+	int64_t grace_ms = v_as_int(v_path(proc_config(ctl_proc(l->ctl)), "nodes.grace"), 50000);
+	uint64_t sign = sign_of_life(l);
+	int64_t now = clock_mono_ns();
+
+	if (sign != l->state->lease_rv || !l->state->renewed_ns) {
+		l->state->lease_rv = sign;
+		l->state->renewed_ns = now;
+	}
+	return now - l->state->renewed_ns > grace_ms * 1000000;
+}
+
+static void set_unknown(struct look *l)
+{
+	value *conditions = v_array_at(l->z, &l->status, "conditions");
+
+	for (size_t i = 0; i < countof(watched); i++) {
+		const value *old = kube_condition(conditions, watched[i]);
+		bool posted = old && v_get_str(old, "lastHeartbeatTime").n;
+
+		if (old && str_eq(v_get_str(old, "status"), STR("Unknown")))
+			continue;
+		kube_condition_set(l->z, conditions, watched[i], "Unknown",
+				   posted ? "NodeStatusUnknown" : "NodeStatusNeverUpdated",
+				   posted ? STR("Kubelet stopped posting node status.")
+					  : STR("Kubelet never posted node status."),
+				   ctl_now_s(l->ctl), false);
+		l->status_changed = true;
+	}
+}
+
+/* --- Pods of a node that is lost ---------------------------------------------------- */
+
+static void mark_pod(struct look *l, const struct entry *pod, const struct version *v)
+{
+	value status = kube_part(l->z, l->c, pod, v, PART_STATUS);
+	value *conditions = v_get(&status, "conditions");
+	value *ready = kube_condition(conditions, "Ready");
+	struct buf bytes = {0};
+	struct msg m = {.kind = MSG_update};
+	char now[21];
+
+	if (!ready || !str_eq(v_get_str(ready, "status"), STR("True")))
+		return;
+	time_format(ctl_now_s(l->ctl), now);
+	v_set(l->z, ready, "status", v_cstr("False"));
+	v_set(l->z, ready, "lastTransitionTime", v_cstr(now));
+	v_encode(&bytes, &status);
+	m.update = (struct msg_update){
+		.type = TYPE_POD,
+		.ns = cache_ns(l->c, pod),
+		.name = entry_name(pod),
+		.uid = {(const char *)pod->uid, 16},
+		.rv = v->rv,
+		.mask = 1u << PART_STATUS,
+		.status = buf_str(&bytes),
+	};
+	if (ctl_send(l->ctl, &m, NULL, NULL) == 0)
+		ctl_event(l->ctl, pod, "Warning", "NodeNotReady", "Node is not ready");
+	buf_free(&bytes);
+}
+
+static void mark_pods(struct look *l)
+{
+	const struct nodeslot *slot = cache_node(l->c, entry_name(l->e));
+
+	for (const struct entry *pod = slot ? cache_first_on_node(l->c, slot) : NULL; pod;
+	     pod = cache_next_on_node(l->c, pod)) {
+		const struct version *v = cache_live(l->c, pod);
+
+		if (v && v->hot.flags & HOT_READY)
+			mark_pod(l, pod, v);
+	}
+}
+
+static bool ready_is_not_true(const struct look *l)
+{
+	const value *ready = kube_condition(v_get(&l->status, "conditions"), "Ready");
+
+	return ready && !str_eq(v_get_str(ready, "status"), STR("True"));
+}
+
+void health_check(struct look *l)
+{
+	bool stale = is_stale(l), was_ready = l->v->hot.flags & HOT_READY;
+
+	l->state->lost = stale;
+	if (stale)
+		set_unknown(l);
+	if (stale && was_ready)
+		ctl_event(l->ctl, l->e, "Normal", "NodeNotReady",
+			  "Node %s status is now: NodeNotReady", l->e->name);
+	if (ready_is_not_true(l))
+		mark_pods(l);
+}

@@ -1,0 +1,99 @@
+/* main.c - the node lifecycle controller's process. */
+#include "procs/lib/mains.h"
+#include "procs/nodelifecycle/nodelifecycle.h"
+
+#define MONITOR_MS 5000
+
+static void write_back(struct look *l)
+{
+	struct buf spec = {0}, status = {0};
+	struct msg m = {.kind = MSG_update};
+
+	if (!l->spec_changed && !l->status_changed)
+		return;
+	m.update = (struct msg_update){
+		.type = TYPE_NODE,
+		.name = entry_name(l->e),
+		.uid = {(const char *)l->e->uid, 16},
+		.rv = l->v->rv,
+	};
+	if (l->spec_changed) {
+		v_encode(&spec, &l->spec);
+		m.update.mask |= 1u << PART_SPEC;
+		m.update.spec = buf_str(&spec);
+	}
+	if (l->status_changed) {
+		v_encode(&status, &l->status);
+		m.update.mask |= 1u << PART_STATUS;
+		m.update.status = buf_str(&status);
+	}
+	ctl_send(l->ctl, &m, NULL, NULL);
+	buf_free(&spec);
+	buf_free(&status);
+}
+
+/* How often a node is looked at: well within its grace period. */
+static uint64_t period_ms(struct controller *ctl)
+{
+	int64_t grace_ms = v_as_int(v_path(proc_config(ctl_proc(ctl)), "nodes.grace"), 50000);
+
+	return (uint64_t)(grace_ms / 4 < MONITOR_MS ? grace_ms / 4 + 1 : MONITOR_MS);
+}
+
+static void reconcile(struct controller *ctl, const struct entry *e, const struct version *v)
+{
+	struct look l = {
+		.ctl = ctl,
+		.c = ctl_cache(ctl),
+		.z = ctl_zone(ctl),
+		.e = e,
+		.v = v,
+		.state = ctl_object_state(ctl),
+	};
+
+	if (v->flags & VERSION_TOMBSTONE) {
+		ctl_event(ctl, e, "Normal", "RemovingNode",
+			  "Node %s event: Removing Node %s from Controller", e->name, e->name);
+		eviction_node_gone(ctl, e);
+		return;
+	}
+	if (!l.state->told)
+		ctl_event(ctl, e, "Normal", "RegisteredNode",
+			  "Node %s event: Registered Node %s in Controller", e->name, e->name);
+	l.state->told = true;
+	l.spec = kube_part(l.z, l.c, e, v, PART_SPEC);
+	l.status = kube_part(l.z, l.c, e, v, PART_STATUS);
+	if (!v_is_map(&l.spec))
+		l.spec = v_map();
+	if (!v_is_map(&l.status))
+		l.status = v_map();
+	health_check(&l);
+	taints_update(&l);
+	write_back(&l);
+	ctl_after(ctl, period_ms(ctl));
+	eviction_run(&l);
+}
+
+static void map(struct controller *ctl, const struct entry *pod)
+{
+	if (pod->type == TYPE_POD)
+		eviction_note_lost(ctl, pod, clock_mono_ns());
+}
+
+int nodelifecycle_main(void)
+{
+	static const struct controller_ops ops = {
+		.kind = PROC_NODELIFECYCLE,
+		.component = "node-controller",
+		.type = TYPE_NODE,
+		.by_name = true,
+		.reconcile = reconcile,
+		.wants_gone = true,
+		.map = map,
+		.turn = eviction_turn,
+		.state_size = sizeof(struct nodelifecycle),
+		.object_state_size = sizeof(struct node_state),
+	};
+
+	return controller_main(&ops);
+}

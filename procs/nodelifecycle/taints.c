@@ -1,0 +1,66 @@
+/* taints.c - taints that follow from a node's conditions. */
+#include "procs/nodelifecycle/nodelifecycle.h"
+
+/* A taint with effect NoSchedule while a condition has a status; those of Ready
+ * also with NoExecute. */
+static const struct {
+	const char *condition, *status, *key;
+	bool evicts;
+} rules[] = {
+	{"Ready", "False", "node.kubernetes.io/not-ready", true},
+	{"Ready", "Unknown", "node.kubernetes.io/unreachable", true},
+	{"MemoryPressure", "True", "node.kubernetes.io/memory-pressure", false},
+	{"DiskPressure", "True", "node.kubernetes.io/disk-pressure", false},
+	{"PIDPressure", "True", "node.kubernetes.io/pid-pressure", false},
+	{"NetworkUnavailable", "True", "node.kubernetes.io/network-unavailable", false},
+};
+
+#define UNSCHEDULABLE "node.kubernetes.io/unschedulable"
+
+static int64_t find(const value *taints, const char *key, const char *effect)
+{
+	for (uint32_t i = 0; i < v_len(taints); i++)
+		if (str_eq(v_get_str(v_at(taints, i), "key"), str_of(key)) &&
+		    str_eq(v_get_str(v_at(taints, i), "effect"), str_of(effect)))
+			return i;
+	return -1;
+}
+
+static void want(struct look *l, const char *key, const char *effect, bool there)
+{
+	int64_t at = find(v_get(&l->spec, "taints"), key, effect);
+	value taint = v_map();
+	char now[21];
+
+	if (there == (at >= 0))
+		return;
+	l->spec_changed = true;
+	if (!there) {
+		v_remove(v_get(&l->spec, "taints"), (uint32_t)at);
+		if (!v_len(v_get(&l->spec, "taints")))
+			v_del(&l->spec, "taints");
+		return;
+	}
+	time_format(ctl_now_s(l->ctl), now);
+	v_set(l->z, &taint, "effect", v_cstr(effect));
+	v_set(l->z, &taint, "key", v_cstr(key));
+	v_set(l->z, &taint, "timeAdded", v_str(zone_str(l->z, str_of(now))));
+	v_append(l->z, v_array_at(l->z, &l->spec, "taints"), taint);
+}
+
+void taints_update(struct look *l)
+{
+	bool suspended = eviction_suspended(l->ctl);
+
+	for (size_t i = 0; i < countof(rules); i++) {
+		const value *condition =
+			kube_condition(v_get(&l->status, "conditions"), rules[i].condition);
+		bool holds = condition && str_eq(v_get_str(condition, "status"),
+						 str_of(rules[i].status));
+
+		want(l, rules[i].key, "NoSchedule", holds);
+		if (rules[i].evicts)
+			want(l, rules[i].key, "NoExecute", holds && !suspended);
+	}
+	want(l, UNSCHEDULABLE, "NoSchedule", v_get_bool(&l->spec, "unschedulable", false));
+}
