@@ -6,7 +6,7 @@
 void answer_header(struct request *q, const char *name, struct str value)
 {
 	if (q->nheaders < HEADERS_MAX)
-		q->headers[q->nheaders++] = (struct header){name, zone_str(q->z, value)};
+		q->headers[q->nheaders++] = (struct header){name, zone_text(q->z, value)};
 }
 
 void answer_warn(struct request *q, struct str text)

@@ -34,6 +34,12 @@ enum shape { SHAPE_OBJECT, SHAPE_TABLE, SHAPE_PARTIAL };
 struct api;
 struct request;
 
+/* A copy with a NUL behind it. */
+static inline struct str zone_text(zone *z, struct str s)
+{
+	return zone_printf(z, STR_FMT, STR_ARG(s));
+}
+
 /* --- Who asks (auth.c) ------------------------------------------------------------ */
 
 #define GROUPS_MAX 16

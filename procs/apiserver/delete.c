@@ -77,7 +77,7 @@ static int read_body(struct request *q, const value *v, struct delete_options *o
 	if (read_policy(q, v_get_str(v, "propagationPolicy"), o))
 		return WEFT_EINVAL;
 	if (rv.n)
-		o->rv = strtoull(zone_str(q->z, rv).p, NULL, 10);
+		o->rv = strtoull(zone_text(q->z, rv).p, NULL, 10);
 	if (!uid.n)
 		return WEFT_OK;
 	o->uid_text = uid;

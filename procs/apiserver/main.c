@@ -62,7 +62,7 @@ static struct str certificate_hosts(zone *z, const char *address, const struct a
 		host.n -= 2;
 	}
 	if (cidr.n)
-		sscanf(zone_str(z, cidr).p, "%u.%u.%u.%u", &a, &b, &c, &d);
+		sscanf(zone_text(z, cidr).p, "%u.%u.%u.%u", &a, &b, &c, &d);
 	return zone_printf(z, STR_FMT ",%u.%u.%u.%u", STR_ARG(host), a, b, c, d + 1);
 }
 
@@ -73,7 +73,7 @@ static void start(struct api *api, struct err *e)
 	char server[340];
 	int fd, port;
 
-	listen = zone_str(api->scratch, listen.n ? listen : STR("127.0.0.1:6443"));
+	listen = zone_text(api->scratch, listen.n ? listen : STR("127.0.0.1:6443"));
 	client_address(listen.p, 0, api->address, sizeof(api->address));
 	if (pki_open(&api->pki, dir, certificate_hosts(api->scratch, api->address, api).p, e))
 		weft_fatal("apiserver: %s", e->msg);

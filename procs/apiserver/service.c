@@ -27,7 +27,7 @@ static struct range service_range(struct request *q)
 
 	if (!cidr.n)
 		cidr = STR(DEFAULT_CIDR);
-	sscanf(zone_str(q->z, cidr).p, "%u.%u.%u.%u/%u", &a, &b, &c, &d, &bits);
+	sscanf(zone_text(q->z, cidr).p, "%u.%u.%u.%u/%u", &a, &b, &c, &d, &bits);
 	if (bits < 8 || bits > 30)
 		bits = 24;
 	return (struct range){.base = a << 24 | b << 16 | c << 8 | d,
