@@ -384,19 +384,46 @@ void ctl_event(struct controller *ctl, const struct entry *about, const char *ty
 
 /* --- The whole -------------------------------------------------------------------------- */
 
+struct controller *controller_new(const struct controller_ops *ops, struct proc *p,
+				  struct proc_handlers *handlers)
+{
+	struct controller *ctl = calloc(1, sizeof(*ctl));
+
+	if (!ctl)
+		weft_fatal("out of memory for a controller");
+	ctl->ops = ops;
+	ctl->p = p;
+	ctl->z = zone_new();
+	ctl->state = calloc(1, ops->state_size ? ops->state_size : 1);
+	if (!ctl->state)
+		weft_fatal("out of memory for the controller's state");
+	queue_init(&ctl->queue, ops->object_state_size);
+	*handlers = (struct proc_handlers){
+		.on_work = on_work, .on_resync = on_resync, .on_turn = on_turn, .arg = ctl};
+	if (ops->start)
+		ops->start(ctl);
+	return ctl;
+}
+
+void controller_free(struct controller *ctl)
+{
+	while (ctl->free) {
+		struct sent *next = ctl->free->next;
+
+		free(ctl->free);
+		ctl->free = next;
+	}
+	queue_free(&ctl->queue);
+	zone_free(ctl->z);
+	free(ctl->state);
+	free(ctl);
+}
+
 int controller_main(const struct controller_ops *ops)
 {
-	struct controller ctl = {.ops = ops};
-	struct proc_handlers handlers = {
-		.on_work = on_work, .on_resync = on_resync, .on_turn = on_turn, .arg = &ctl};
+	struct proc_handlers handlers;
+	struct proc *p = proc_start(ops->kind);
 
-	ctl.p = proc_start(ops->kind);
-	ctl.z = zone_new();
-	ctl.state = calloc(1, ops->state_size ? ops->state_size : 1);
-	if (!ctl.state)
-		weft_fatal("out of memory for the controller's state");
-	queue_init(&ctl.queue, ops->object_state_size);
-	if (ops->start)
-		ops->start(&ctl);
-	return proc_run(ctl.p, &handlers);
+	controller_new(ops, p, &handlers);
+	return proc_run(p, &handlers);
 }

@@ -94,6 +94,12 @@ int proc_reattach(struct proc *p, uint32_t generation);
 /* One turn of the loop; waits at most `wait_ns` (0: not at all). */
 void proc_turn(struct proc *p, int64_t wait_ns);
 
+/* The controller that controller_main() runs, and the handlers to run it with. */
+struct controller *controller_new(const struct controller_ops *ops, struct proc *p,
+				  struct proc_handlers *handlers);
+/* Not while requests are in flight. */
+void controller_free(struct controller *ctl);
+
 void events_free(struct events *ev);
 
 #endif
