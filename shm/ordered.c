@@ -3,6 +3,8 @@
 
 #define MERGE_BELOW (ORDERED_FANOUT / 4)
 #define MERGE_TO (ORDERED_FANOUT * 3 / 4)
+#define APPEND_MAX 8		    /* entries behind the sorted ones of a leaf */
+#define FULL (ORDERED_FANOUT - APPEND_MAX / 2) /* entries that are enough for a leaf */
 #define FRESH_MAX (3 * ORDERED_DEPTH)
 
 /* --- A change: new nodes that become visible at once --------------------------------- */
@@ -87,30 +89,6 @@ static void range_of(const struct change *c, int d, const struct sep **lo, const
 
 /* --- Building leaves ------------------------------------------------------------------- */
 
-/* Entries on their way into new leaves; digests under `skip`. */
-struct entries {
-	uint32_t n, skip;
-	uint32_t ref[2 * ORDERED_FANOUT];
-	uint64_t digest[2 * ORDERED_FANOUT];
-};
-
-static void entries_add(struct entries *s, uint32_t ref, uint64_t d)
-{
-	s->ref[s->n] = ref;
-	s->digest[s->n++] = d;
-}
-
-/* Add the live entries of slots [from, to). */
-static void entries_take(struct entries *s, const struct node *leaf, uint32_t from, uint32_t to)
-{
-	for (uint32_t i = from; i < to; i++) {
-		uint32_t ref = node_ref(leaf, i);
-
-		if (ref)
-			entries_add(s, ref, leaf->digest[i]);
-	}
-}
-
 static bool has_ties(const uint64_t *d, uint32_t n)
 {
 	for (uint32_t i = 1; i < n; i++)
@@ -123,8 +101,8 @@ static bool has_ties(const uint64_t *d, uint32_t n)
  * for anyhow. */
 static uint32_t leaf_cap(uint32_t n)
 {
-	size_t room = arena_class_size(leaf_bytes(n)) - sizeof(struct node);
-	uint32_t cap = (uint32_t)(room / (sizeof(uint64_t) + sizeof(uint32_t)));
+	size_t bytes = arena_class_size(leaf_bytes(n < ORDERED_FANOUT ? n : ORDERED_FANOUT));
+	uint32_t cap = (uint32_t)((bytes - leaf_bytes(0)) / (leaf_bytes(1) - leaf_bytes(0)));
 
 	return cap < ORDERED_FANOUT ? cap : ORDERED_FANOUT;
 }
@@ -151,7 +129,7 @@ static uint32_t build_leaf(struct change *c, const struct entries *s, uint32_t f
 		leaf->digest[i] = anew ? entry_digest(base, entry, skip) : s->digest[from + i];
 		node_set_ref(leaf, i, entry);
 	}
-	prcu_set_relaxed(&leaf->n, (uint16_t)n); /* unseen until published */
+	prcu_set_relaxed(&leaf->fill, FILL(n, n)); /* unseen until published */
 	return ref;
 }
 
@@ -208,10 +186,18 @@ static void children_take(struct children *s, const struct node *inner, uint32_t
 	}
 }
 
+/* What digests leave out for separators that have `have` bytes in common, in a
+ * range that makes sure of `sure` bytes: few bytes more are not worth that each
+ * search looks at them. */
+static uint32_t inner_skip(uint32_t have, uint32_t sure)
+{
+	return have > sure + 3 ? have : sure;
+}
+
 /* A new inner node of the children [from, to), whose first separator is
- * somebody else's.  0 without memory. */
+ * somebody else's, for the range (lo, hi).  0 without memory. */
 static uint32_t build_inner(struct change *c, const struct children *s, uint32_t from, uint32_t to,
-			    uint32_t level)
+			    uint32_t level, const struct sep *lo, const struct sep *hi)
 {
 	const char *base = c->o->m.base;
 	uint32_t n = to - from, ref = fresh_block(c, inner_bytes(n));
@@ -220,10 +206,12 @@ static uint32_t build_inner(struct change *c, const struct children *s, uint32_t
 	if (!ref)
 		return 0;
 	inner = ref_ptr(base, ref);
-	*inner = (struct node){.n = (uint16_t)n, .cap = (uint16_t)n, .level = (uint16_t)level};
+	*inner = (struct node){.fill = FILL(n, n), .cap = (uint16_t)n, .level = (uint16_t)level};
+	inner->sure = (uint16_t)common_of_seps(lo, hi);
 	if (n > 1)
-		inner->skip = common_of_seps(ref_ptr(base, s->sep[from + 1]),
-					     ref_ptr(base, s->sep[to - 1]));
+		inner->skip = inner_skip(common_of_seps(ref_ptr(base, s->sep[from + 1]),
+							ref_ptr(base, s->sep[to - 1])),
+					 inner->sure);
 	for (uint32_t i = 0; i < n; i++) {
 		const struct sep *sep = i ? ref_ptr(base, s->sep[from + i]) : NULL;
 
@@ -255,36 +243,38 @@ static uint32_t split_at(uint32_t n, uint32_t at)
 	return at + 1 == n ? n - 1 : n / 2;
 }
 
-/* New leaves in place of the path's, with `entry` at slot `at`. */
-static int grow_leaf(struct change *c, uint32_t entry, uint64_t d, struct outcome *out)
+/* New leaves in place of the path's, with the entry of key k. */
+static int grow_leaf(struct change *c, uint32_t entry, const struct flat *k, struct outcome *out)
 {
+	const char *base = c->o->m.base;
 	int depth = c->path.depth - 1;
 	const struct node *leaf = path_node(c, depth);
-	uint32_t at = c->path.at[depth], pos, half, room;
 	const struct sep *lo, *hi, *mid;
+	uint32_t at, half, room;
 	struct entries s;
+	uint64_t d;
 
 	s.n = 0;
 	s.skip = leaf->skip;
-	entries_take(&s, leaf, 0, at);
-	pos = s.n;
-	entries_add(&s, entry, d);
-	entries_take(&s, leaf, at, node_n(leaf));
+	entries_take(&s, base, leaf);
+	d = key_digest(k->bytes, k->n, s.skip);
+	at = entries_search(&s, base, 0, d, k);
+	entries_put(&s, at, entry, d);
 	replaced_node(c, leaf);
-	if (s.n <= ORDERED_FANOUT) {
-		room = pos + 1 < s.n ? s.n : s.n * 2; /* a run may follow */
-		out->left = build_leaf(c, &s, 0, s.n,
-				       room < ORDERED_FANOUT ? room : ORDERED_FANOUT, s.skip);
+	/* Where it is the last, a run may follow. */
+	if (s.n <= (at + 1 < s.n ? FULL : ORDERED_FANOUT)) {
+		room = at + 1 < s.n ? s.n + APPEND_MAX : 2 * s.n;
+		out->left = build_leaf(c, &s, 0, s.n, room, s.skip);
 		return out->left ? 0 : WEFT_ENOMEM;
 	}
-	half = split_at(s.n, pos);
+	half = split_at(s.n, at);
 	out->sep = build_sep(c, s.ref[half - 1], s.ref[half]);
 	if (!out->sep)
 		return WEFT_ENOMEM;
-	mid = ref_ptr(c->o->m.base, out->sep);
+	mid = ref_ptr(base, out->sep);
 	range_of(c, depth, &lo, &hi);
-	room = pos + 1 < s.n ? s.n - half : ORDERED_FANOUT;
-	out->left = build_leaf(c, &s, 0, half, half, common_of_seps(lo, mid));
+	room = at + 1 < s.n ? s.n - half + APPEND_MAX : ORDERED_FANOUT;
+	out->left = build_leaf(c, &s, 0, half, half + APPEND_MAX, common_of_seps(lo, mid));
 	out->right = build_leaf(c, &s, half, s.n, room, common_of_seps(mid, hi));
 	return out->left && out->right ? 0 : WEFT_ENOMEM;
 }
@@ -295,6 +285,7 @@ static int grow_inner(struct change *c, int d, const struct outcome *in, struct 
 {
 	const struct node *inner = path_node(c, d);
 	uint32_t at = c->path.at[d], half;
+	const struct sep *lo, *hi, *mid;
 	struct children s;
 
 	s.n = 0;
@@ -304,14 +295,16 @@ static int grow_inner(struct change *c, int d, const struct outcome *in, struct 
 	children_add(&s, in->right, in->sep);
 	children_take(&s, inner, at + 1, node_n(inner));
 	replaced_node(c, inner);
+	range_of(c, d, &lo, &hi);
 	if (s.n <= ORDERED_FANOUT) {
-		out->left = build_inner(c, &s, 0, s.n, inner->level);
+		out->left = build_inner(c, &s, 0, s.n, inner->level, lo, hi);
 		return out->left ? 0 : WEFT_ENOMEM;
 	}
 	half = split_at(s.n, at + 1);
 	out->sep = s.sep[half];
-	out->left = build_inner(c, &s, 0, half, inner->level);
-	out->right = build_inner(c, &s, half, s.n, inner->level);
+	mid = ref_ptr(c->o->m.base, out->sep);
+	out->left = build_inner(c, &s, 0, half, inner->level, lo, mid);
+	out->right = build_inner(c, &s, half, s.n, inner->level, mid, hi);
 	return out->left && out->right ? 0 : WEFT_ENOMEM;
 }
 
@@ -324,15 +317,15 @@ static uint32_t grow_root(struct change *c, const struct outcome *in)
 	s.n = s.skip = 0;
 	children_add(&s, in->left, 0);
 	children_add(&s, in->right, in->sep);
-	return build_inner(c, &s, 0, 2, left->level + 1u);
+	return build_inner(c, &s, 0, 2, left->level + 1u, NULL, NULL);
 }
 
 /* Replace the leaf, and above it as many nodes as have to be split. */
-static int insert_by_copy(struct change *c, uint32_t entry, uint64_t d)
+static int insert_by_copy(struct change *c, uint32_t entry, const struct flat *k)
 {
 	int depth = c->path.depth - 1;
 	struct outcome now = {0}, up;
-	int rc = grow_leaf(c, entry, d, &now);
+	int rc = grow_leaf(c, entry, k, &now);
 
 	while (!rc && now.right && depth > 0) {
 		up = (struct outcome){0};
@@ -350,15 +343,36 @@ static int insert_by_copy(struct change *c, uint32_t entry, uint64_t d)
 	return rc;
 }
 
-/* Put the entry behind the leaf's last one. */
-static void append(struct node *leaf, uint32_t entry, uint64_t d)
+/* Whether k is greater than all keys of a leaf that is sorted up to n. */
+static bool is_last(const char *base, const struct node *leaf, uint32_t n, uint64_t d,
+		    const struct flat *k)
 {
-	uint16_t n = prcu_own(&leaf->n);
+	uint32_t ref;
 
+	if (!n || leaf->digest[n - 1] != d)
+		return !n || leaf->digest[n - 1] < d;
+	ref = node_ref(leaf, n - 1);
+	return ref && cmp_entry(base, ref, k) < 0;
+}
+
+/* Put the entry behind the leaf's last slot; false if it has no room, or has
+ * unsorted ones enough. */
+static bool append(const char *base, struct node *leaf, uint32_t entry, const struct flat *k)
+{
+	uint32_t fill = prcu_own(&leaf->fill), n = FILL_N(fill), sorted = FILL_SORTED(fill);
+	uint64_t d = key_digest(k->bytes, k->n, leaf->skip);
+
+	if (n == leaf->cap)
+		return false;
+	if (n == sorted && is_last(base, leaf, n, d, k))
+		sorted++;
+	else if (n - sorted == APPEND_MAX)
+		return false;
 	leaf->digest[n] = d;
 	node_set_ref(leaf, n, entry);
 	/* [ordered.R2] pairs with [ordered.A2]: the slot is whole. */
-	prcu_assign(&leaf->n, (uint16_t)(n + 1));
+	prcu_assign(&leaf->fill, FILL(n + 1, sorted));
+	return true;
 }
 
 static int insert_first(struct ordered *o, struct ordered_root *root, uint32_t entry)
@@ -368,7 +382,7 @@ static int insert_first(struct ordered *o, struct ordered_root *root, uint32_t e
 	uint32_t leaf;
 
 	s.n = s.skip = 0;
-	entries_add(&s, entry, entry_digest(o->m.base, entry, 0));
+	entries_put(&s, 0, entry, entry_digest(o->m.base, entry, 0));
 	leaf = build_leaf(&c, &s, 0, 1, 1, 0);
 	if (!leaf)
 		return WEFT_ENOMEM;
@@ -382,15 +396,6 @@ static void count_items(struct ordered_root *root, uint64_t by)
 	prcu_set_relaxed(&root->items, prcu_own(&root->items) + by);
 }
 
-/* The last live slot before `at`, or -1. */
-static int live_before(const struct node *leaf, uint32_t at)
-{
-	while (at-- > 0)
-		if (node_ref(leaf, at))
-			return (int)at;
-	return -1;
-}
-
 void ordered_init(struct ordered *o, const struct index_memory *m)
 {
 	o->m = *m;
@@ -399,34 +404,19 @@ void ordered_init(struct ordered *o, const struct index_memory *m)
 int ordered_insert(struct ordered *o, struct ordered_root *root, uint32_t entry)
 {
 	struct change c;
-	struct node *leaf;
 	struct flat k;
-	uint64_t d;
-	uint32_t at;
-	int before, rc = 0;
+	int rc = 0;
 
 	flat_of_entry(&k, o->m.base, entry);
 	weft_assert(k.n < ORDERED_KEY_MAX);
 	c.o = o;
 	c.root = root;
 	c.nfresh = c.nold = 0;
-	ordered_seek_flat(&c.path, o->m.base, root, &k);
-	if (!c.path.depth) {
+	ordered_find_leaf(&c.path, o->m.base, root, &k);
+	if (!c.path.depth)
 		rc = insert_first(o, root, entry);
-		goto out;
-	}
-	leaf = path_node(&c, c.path.depth - 1);
-	at = c.path.at[c.path.depth - 1];
-	d = key_digest(k.bytes, k.n, leaf->skip);
-	before = live_before(leaf, at);
-	if (before >= 0 && leaf->digest[before] == d &&
-	    cmp_entry(o->m.base, node_ref(leaf, (uint32_t)before), &k) == 0)
-		return WEFT_EEXIST;
-	if (at == node_n(leaf) && at < leaf->cap)
-		append(leaf, entry, d);
-	else
-		rc = insert_by_copy(&c, entry, d);
-out:
+	else if (!append(o->m.base, path_node(&c, c.path.depth - 1), entry, &k))
+		rc = insert_by_copy(&c, entry, &k);
 	if (!rc)
 		count_items(root, 1);
 	return rc;
@@ -438,23 +428,25 @@ out:
 static uint32_t merge_leaves(struct change *c, const struct node *l, const struct node *r,
 			     const struct sep *lo, const struct sep *hi)
 {
+	const char *base = c->o->m.base;
 	struct entries s;
 	uint32_t from;
 
 	s.n = 0;
 	s.skip = l->skip;
-	entries_take(&s, l, 0, node_n(l));
+	entries_take(&s, base, l);
 	from = s.n;
-	entries_take(&s, r, 0, node_n(r));
-	if (r->skip != l->skip)
-		for (uint32_t i = from; i < s.n; i++)
-			s.digest[i] = entry_digest(c->o->m.base, s.ref[i], s.skip);
+	s.skip = r->skip;
+	entries_take(&s, base, r);
+	s.skip = l->skip;
+	for (uint32_t i = from; i < s.n && r->skip != l->skip; i++)
+		s.digest[i] = entry_digest(base, s.ref[i], s.skip);
 	return build_leaf(c, &s, 0, s.n, s.n, common_of_seps(lo, hi));
 }
 
 /* One inner node in place of l and r with `sep` between them. */
 static uint32_t merge_inners(struct change *c, const struct node *l, const struct node *r,
-			     uint32_t sep)
+			     uint32_t sep, const struct sep *lo, const struct sep *hi)
 {
 	struct children s;
 	uint32_t from;
@@ -466,7 +458,7 @@ static uint32_t merge_inners(struct change *c, const struct node *l, const struc
 	children_take(&s, r, 0, node_n(r));
 	s.sep[from] = sep;
 	s.known[from] = false;
-	return build_inner(c, &s, 0, s.n, l->level);
+	return build_inner(c, &s, 0, s.n, l->level, lo, hi);
 }
 
 static bool worth_merging(const struct node *l, const struct node *r)
@@ -503,24 +495,25 @@ static bool merge_children(struct change *c, int d, uint32_t i)
 
 	if (!worth_merging(l, r))
 		return false;
+	range_of_two(c, d, i, &lo, &hi);
 	if (l->level) {
-		one = merge_inners(c, l, r, sep);
+		one = merge_inners(c, l, r, sep, lo, hi);
 	} else {
-		range_of_two(c, d, i, &lo, &hi);
 		one = merge_leaves(c, l, r, lo, hi);
 		replaced(c, ref_ptr(base, sep), sep_bytes(ref_ptr(base, sep)));
 	}
+	range_of(c, d, &lo, &hi);
 	if (one && two > 2) {
 		s.n = 0;
 		s.skip = up->skip;
 		children_take(&s, up, 0, i + 1);
 		s.ref[i] = one;
 		children_take(&s, up, i + 2, two);
-		one = build_inner(c, &s, 0, s.n, up->level);
+		one = build_inner(c, &s, 0, s.n, up->level, lo, hi);
 	} else if (one && d > 0) {
 		s.n = s.skip = 0;
 		children_add(&s, one, 0);
-		one = build_inner(c, &s, 0, 1, up->level);
+		one = build_inner(c, &s, 0, 1, up->level, lo, hi);
 	} /* else: the one child of the root becomes the root */
 	if (!one) {
 		give_up(c);
@@ -541,7 +534,7 @@ static bool rebalance_once(struct ordered *o, struct ordered_root *root, const s
 	c.o = o;
 	c.root = root;
 	c.nfresh = c.nold = 0;
-	ordered_seek_flat(&c.path, o->m.base, root, k);
+	ordered_find_leaf(&c.path, o->m.base, root, k);
 	for (int d = c.path.depth - 1; d > 0; d--) {
 		const struct node *up = path_node(&c, d - 1);
 		uint32_t at = c.path.at[d - 1];
@@ -575,17 +568,18 @@ bool ordered_remove(struct ordered *o, struct ordered_root *root, uint32_t entry
 	struct ordered_pos path;
 	struct node *leaf;
 	struct flat k;
-	int at;
+	uint32_t at = 0;
 
 	flat_of_entry(&k, o->m.base, entry);
-	ordered_seek_flat(&path, o->m.base, root, &k);
+	ordered_find_leaf(&path, o->m.base, root, &k);
 	if (!path.depth)
 		return false;
 	leaf = (struct node *)path.node[path.depth - 1];
-	at = live_before(leaf, path.at[path.depth - 1]);
-	if (at < 0 || node_ref(leaf, (uint32_t)at) != entry)
+	while (at < node_n(leaf) && node_ref(leaf, at) != entry)
+		at++;
+	if (at == node_n(leaf))
 		return false;
-	node_set_ref(leaf, (uint32_t)at, 0);
+	node_set_ref(leaf, at, 0);
 	leaf->dead++;
 	count_items(root, -UINT64_C(1));
 	if (node_live(leaf) < MERGE_BELOW)

@@ -7,19 +7,23 @@
  * namespace), then by created_rv, as an object that was deleted and created
  * again has two entries for a while.
  *
- * A B+tree.  A leaf has up to ORDERED_FANOUT entry references, an inner node
- * as many children with separators between them.  Next to each reference lies
+ * A B+tree.  A leaf has up to ORDERED_FANOUT (62) entry references, an inner
+ * node as many children with separators between them.  Next to each reference lies
  * a digest: the first eight bytes of the key (of the separator) after those
  * that all keys in the node's range have in common, as a big-endian number.  A
  * search compares digests and follows references only where they tie.
+ *
+ * A leaf's references are sorted when it is made.  A few more may then be
+ * appended in any order, so that most inserts copy nothing; whoever reads a
+ * leaf puts those where they belong in its own copy of the references.
  *
  * Separators are blocks of their own, as short as they can be, and owe nothing
  * to entries: an entry may be freed while its key still separates.
  *
  * Writer and readers.  All is written by the writer alone.
  *  - A node that readers can reach changes in three ways only, each one store:
- *    an entry is appended behind a leaf's last (the count is stored after
- *    it); an entry's reference becomes 0 (removed: readers pass over it); a
+ *    an entry is appended behind a leaf's last slot (the count is stored
+ *    after it); an entry's reference becomes 0 (removed: readers pass over it); a
  *    child is replaced by a new version of itself for the same key range.
  *  - Everything else makes new nodes, which become visible together by one
  *    store into the lowest slot above all of them (or the root).
@@ -40,8 +44,6 @@
 
 #include "weft/cache.h"
 #include "shm/index.h"
-
-#define ORDERED_FANOUT 62 /* a full inner node takes 1,024 bytes, a leaf 760 */
 
 /* In shared memory, one for each type; all 0 is an empty index. */
 struct ordered_root {
@@ -102,7 +104,8 @@ void ordered_init(struct ordered *o, const struct index_memory *m);
 
 /* Put `entry` in, visible at once: ns, name and created_rv must be final and
  * stay so until it is removed and a grace period has passed.  0, or WEFT_ENOMEM
- * with nothing changed.  WEFT_EEXIST if an entry of the very same key is there. */
+ * with nothing changed.  Two entries of the very same key are the caller's
+ * mistake (created_rv tells all apart). */
 int ordered_insert(struct ordered *o, struct ordered_root *root, uint32_t entry);
 
 /* Take `entry` out, whose key is still as it was; false if it was not there. */

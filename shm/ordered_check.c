@@ -44,18 +44,15 @@ static bool in_range(struct check *c, const struct flat *k, uint32_t lo, uint32_
 	       (!hi || cmp_sep(ref_ptr(c->base, hi), k) > 0);
 }
 
-static int check_entry(struct check *c, const struct node *leaf, uint32_t i, uint32_t lo,
-		       uint32_t hi)
+static int check_entry(struct check *c, const struct node *leaf, const struct entries *s,
+		       uint32_t i, uint32_t lo, uint32_t hi)
 {
 	struct flat k;
-	uint32_t ref = node_ref(leaf, i);
 
-	if (!ref)
-		return 0;
-	flat_of_entry(&k, c->base, ref);
-	if (leaf->digest[i] != key_digest(k.bytes, k.n, leaf->skip))
+	flat_of_entry(&k, c->base, s->ref[i]);
+	if (s->digest[i] != key_digest(k.bytes, k.n, leaf->skip))
 		return damaged(c, leaf, i, "the digest is not the entry's");
-	if (c->any && cmp_entry(c->base, ref, &c->last) <= 0)
+	if (c->any && cmp_entry(c->base, s->ref[i], &c->last) <= 0)
 		return damaged(c, leaf, i, "the entry is not greater than the one before");
 	if (!in_range(c, &k, lo, hi))
 		return damaged(c, leaf, i, "the entry is outside the node's range");
@@ -67,20 +64,19 @@ static int check_entry(struct check *c, const struct node *leaf, uint32_t i, uin
 
 static int check_leaf(struct check *c, const struct node *leaf, uint32_t lo, uint32_t hi)
 {
-	uint32_t dead = 0;
+	struct entries s;
 	int rc = 0;
 
 	if (leaf->skip && (!lo || !hi ||
 			   common_of_seps(ref_ptr(c->base, lo), ref_ptr(c->base, hi)) < leaf->skip))
 		return damaged(c, leaf, 0, "the range has less in common than is left out");
-	for (uint32_t i = 0; i < node_n(leaf) && !rc; i++) {
-		dead += !node_ref(leaf, i);
-		if (i > 0 && leaf->digest[i] < leaf->digest[i - 1])
-			return damaged(c, leaf, i, "the digest is less than the one before");
-		rc = check_entry(c, leaf, i, lo, hi);
-	}
-	if (!rc && dead != leaf->dead)
-		return damaged(c, leaf, dead, "removed entries are not counted right");
+	s.n = 0;
+	s.skip = leaf->skip;
+	entries_take(&s, c->base, leaf);
+	if (s.n + leaf->dead != node_n(leaf))
+		return damaged(c, leaf, s.n, "removed entries are not counted right");
+	for (uint32_t i = 0; i < s.n && !rc; i++)
+		rc = check_entry(c, leaf, &s, i, lo, hi);
 	return rc;
 }
 
@@ -112,6 +108,9 @@ static int check_node(struct check *c, uint32_t ref, uint32_t lo, uint32_t hi)
 		return damaged(c, node, n, "more slots than there is room for");
 	if (!node->level)
 		return check_leaf(c, node, lo, hi);
+	if (node->sure && (!lo || !hi ||
+			   common_of_seps(ref_ptr(c->base, lo), ref_ptr(c->base, hi)) < node->sure))
+		return damaged(c, node, 0, "the range has less in common than it is sure of");
 	for (uint32_t i = 0; i < n && !rc; i++) {
 		child = ref_ptr(c->base, node_ref(node, i));
 		if (child->level + 1 != node->level)

@@ -17,17 +17,22 @@
 
 #define ORDERED_KEY_MAX 512 /* of any entry: namespace and name have at most 253 bytes */
 
-/* Followed by digest[cap], ref[cap] and, in an inner node, sep[cap].  Only `n`
- * of a leaf and the references change while readers can reach it. */
+/* Followed by digest[cap], ref[cap] and, in an inner node, sep[cap].  Only
+ * `fill` of a leaf and the references change while readers can reach it. */
 struct node {
-	_Atomic uint16_t n; /* slots in use [ordered.R2] */
+	_Atomic uint32_t fill; /* FILL(slots in use, how many of them are sorted) [ordered.R2] */
 	uint16_t cap;
-	uint16_t dead; /* leaf: removed slots; the writer's own */
 	uint16_t level; /* 0: leaf */
-	uint32_t skip; /* bytes of a key that digests leave out */
-	uint32_t pad;
+	uint32_t skip;	/* bytes of a key that digests leave out */
+	uint16_t sure;	/* inner node: bytes that all keys in its range share; a search
+			 * has to look only at what `skip` has above that */
+	uint16_t dead;	/* leaf: removed slots; the writer's own */
 	uint64_t digest[];
 };
+
+#define FILL(n, sorted) ((uint32_t)(n) | (uint32_t)(sorted) << 16)
+#define FILL_N(fill) ((fill) & 0xffff)
+#define FILL_SORTED(fill) ((fill) >> 16)
 
 /* Keys below it are less than (bytes, rv), keys above are not. */
 struct sep {
@@ -54,10 +59,15 @@ static inline uint32_t *node_seps(const struct node *node)
 	return (uint32_t *)node_refs(node) + node->cap;
 }
 
-static inline uint16_t node_n(const struct node *node)
+static inline uint32_t node_fill(const struct node *node)
 {
 	/* [ordered.A2] pairs with [ordered.R2]: that many slots are whole. */
-	return prcu_dereference(&node->n);
+	return prcu_dereference(&node->fill);
+}
+
+static inline uint32_t node_n(const struct node *node)
+{
+	return FILL_N(node_fill(node));
 }
 
 static inline uint32_t node_ref(const struct node *node, uint32_t i)
@@ -125,8 +135,30 @@ uint64_t entry_digest(const char *base, uint32_t entry, uint32_t skip);
 uint32_t common_bytes(const char *a, uint32_t an, const char *b, uint32_t bn);
 uint32_t common_of_seps(const struct sep *a, const struct sep *b);
 
-/* ordered_seek() for a flat key; NULL: to the beginning. */
-void ordered_seek_flat(struct ordered_pos *pos, const char *base, const struct ordered_root *root,
+/* --- Leaves: ordered_read.c ---------------------------------------------------- */
+
+/* Entries of one or two leaves, sorted, with their digests under `skip`. */
+struct entries {
+	uint32_t n, skip;
+	uint32_t ref[2 * ORDERED_FANOUT];
+	uint64_t digest[2 * ORDERED_FANOUT];
+};
+
+/* Where an entry of this digest and key belongs among those from `first` on:
+ * behind all whose keys are <= k. */
+uint32_t entries_search(const struct entries *s, const char *base, uint32_t first, uint64_t digest,
+			const struct flat *k);
+
+/* Put an entry at place i, what is there moves up. */
+void entries_put(struct entries *s, uint32_t i, uint32_t ref, uint64_t digest);
+
+/* Add the live entries of a leaf whose digests are under s->skip and whose keys
+ * are greater than those that are there. */
+void entries_take(struct entries *s, const char *base, const struct node *leaf);
+
+/* Put `pos` on the way to the leaf that has k in its range (NULL: the first
+ * leaf), without looking into it. */
+void ordered_find_leaf(struct ordered_pos *pos, const char *base, const struct ordered_root *root,
 		       const struct flat *k);
 
 #endif

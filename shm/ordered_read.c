@@ -99,37 +99,6 @@ uint32_t common_of_seps(const struct sep *a, const struct sep *b)
 
 /* --- Searching --------------------------------------------------------------------- */
 
-/* In a leaf: a slot i such that live entries before i have keys <= k, and
- * those from i on have greater ones. */
-static uint32_t leaf_search(const char *base, const struct node *leaf, const struct flat *k)
-{
-	uint64_t d = key_digest(k->bytes, k->n, leaf->skip);
-	uint32_t lo = 0, hi = node_n(leaf), mid, m;
-	uint32_t entry = 0;
-
-	while (lo < hi) {
-		mid = (lo + hi) / 2;
-		if (leaf->digest[mid] != d) {
-			if (leaf->digest[mid] < d)
-				lo = mid + 1;
-			else
-				hi = mid;
-			continue;
-		}
-		/* A removed entry says nothing; the next live one of the tie does. */
-		for (m = mid; m < hi && leaf->digest[m] == d; m++) {
-			entry = node_ref(leaf, m);
-			if (entry)
-				break;
-		}
-		if (m < hi && leaf->digest[m] == d && cmp_entry(base, entry, k) <= 0)
-			lo = m + 1;
-		else
-			hi = mid;
-	}
-	return lo;
-}
-
 /* In an inner node: the child whose range has k. */
 static uint32_t inner_search(const char *base, const struct node *inner, const struct flat *k)
 {
@@ -139,7 +108,7 @@ static uint32_t inner_search(const char *base, const struct node *inner, const s
 
 	if (hi <= 1)
 		return 0;
-	if (inner->skip) {
+	if (inner->skip > inner->sure) {
 		uint32_t n = k->n < inner->skip ? k->n : inner->skip;
 
 		c = memcmp(k->bytes, sep_at(base, inner, 1)->bytes, n);
@@ -163,21 +132,96 @@ static uint32_t inner_search(const char *base, const struct node *inner, const s
 	return lo - 1;
 }
 
+/* --- Leaves ------------------------------------------------------------------------ */
+
+uint32_t entries_search(const struct entries *s, const char *base, uint32_t first, uint64_t digest,
+			const struct flat *k)
+{
+	uint32_t lo = first, hi = s->n;
+
+	while (lo < hi) {
+		uint32_t mid = (lo + hi) / 2;
+		bool after = s->digest[mid] != digest ? s->digest[mid] < digest
+						      : cmp_entry(base, s->ref[mid], k) <= 0;
+
+		if (after)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+/* The same for an entry, whose key is looked at only if its digest ties. */
+static uint32_t entries_place(const struct entries *s, const char *base, uint32_t first,
+			      uint64_t digest, uint32_t entry)
+{
+	struct flat k;
+	uint32_t i = s->n;
+
+	while (i > first && s->digest[i - 1] > digest)
+		i--;
+	if (i == first || s->digest[i - 1] != digest)
+		return i;
+	flat_of_entry(&k, base, entry);
+	return entries_search(s, base, first, digest, &k);
+}
+
+void entries_put(struct entries *s, uint32_t i, uint32_t ref, uint64_t digest)
+{
+	memmove(s->ref + i + 1, s->ref + i, (s->n - i) * sizeof(s->ref[0]));
+	memmove(s->digest + i + 1, s->digest + i, (s->n - i) * sizeof(s->digest[0]));
+	s->ref[i] = ref;
+	s->digest[i] = digest;
+	s->n++;
+}
+
+void entries_take(struct entries *s, const char *base, const struct node *leaf)
+{
+	uint32_t fill = node_fill(leaf), first = s->n, i;
+
+	for (i = 0; i < FILL_SORTED(fill); i++) {
+		/* an entry that is removed by now is overwritten by the next */
+		s->ref[s->n] = node_ref(leaf, i);
+		s->digest[s->n] = leaf->digest[i];
+		s->n += s->ref[s->n] != 0;
+	}
+	for (; i < FILL_N(fill); i++) {
+		uint32_t ref = node_ref(leaf, i);
+		uint64_t d = leaf->digest[i];
+
+		if (ref)
+			entries_put(s, entries_place(s, base, first, d, ref), ref, d);
+	}
+}
+
+/* Take a copy of what the leaf at the end of `pos` has, and stand behind k
+ * (NULL: at its beginning). */
+static void enter_leaf(struct ordered_pos *pos, const char *base, const struct flat *k)
+{
+	const struct node *leaf = pos->node[pos->depth - 1];
+	struct entries s;
+
+	s.n = 0;
+	s.skip = leaf->skip;
+	entries_take(&s, base, leaf);
+	memcpy(pos->ref, s.ref, s.n * sizeof(s.ref[0]));
+	pos->n = (uint16_t)s.n;
+	pos->next = 0;
+	if (k)
+		pos->next = (uint16_t)entries_search(&s, base, 0,
+						     key_digest(k->bytes, k->n, s.skip), k);
+}
+
+/* --- Walking ----------------------------------------------------------------------- */
+
 static void push(struct ordered_pos *pos, const struct node *node, uint32_t at)
 {
 	pos->node[pos->depth] = node;
 	pos->at[pos->depth++] = (uint16_t)at;
 }
 
-/* A search in a leaf looks at a few of its cache lines, each after the other:
- * have them all on their way at once. */
-static inline void prefetch_leaf(const struct node *leaf)
-{
-	for (size_t i = 0; i < sizeof(*leaf) + ORDERED_FANOUT * 12; i += CACHE_LINE)
-		__builtin_prefetch((const char *)leaf + i);
-}
-
-/* Go down from `node`, by key or (k == NULL) always to the left. */
+/* Go down from `node` to a leaf, by key or (k == NULL) always to the left. */
 static void descend(struct ordered_pos *pos, const char *base, const struct node *node,
 		    const struct flat *k)
 {
@@ -187,21 +231,26 @@ static void descend(struct ordered_pos *pos, const char *base, const struct node
 		at = k ? inner_search(base, node, k) : 0;
 		push(pos, node, at);
 		node = ref_ptr(base, node_ref(node, at));
-		if (level == 1)
-			prefetch_leaf(node);
 	}
-	push(pos, node, k ? leaf_search(base, node, k) : 0);
+	push(pos, node, 0);
 }
 
-void ordered_seek_flat(struct ordered_pos *pos, const char *base, const struct ordered_root *root,
-		 const struct flat *k)
+void ordered_find_leaf(struct ordered_pos *pos, const char *base, const struct ordered_root *root,
+		       const struct flat *k)
 {
 	/* [ordered.A1] pairs with [ordered.R1]. */
 	uint32_t top = prcu_dereference(&root->root);
 
-	pos->depth = 0;
+	pos->depth = pos->n = pos->next = 0;
 	if (top)
 		descend(pos, base, ref_ptr(base, top), k);
+}
+
+/* All lines of a leaf are going to be read: have them on their way at once. */
+static inline void prefetch_leaf(const struct node *leaf)
+{
+	for (size_t i = 0; i < sizeof(*leaf) + ORDERED_FANOUT * 12; i += CACHE_LINE)
+		__builtin_prefetch((const char *)leaf + i);
 }
 
 void ordered_seek(struct ordered_pos *pos, const char *base, const struct ordered_root *root,
@@ -211,7 +260,11 @@ void ordered_seek(struct ordered_pos *pos, const char *base, const struct ordere
 
 	if (after)
 		flat_of_key(&k, after);
-	ordered_seek_flat(pos, base, root, after ? &k : NULL);
+	ordered_find_leaf(pos, base, root, after ? &k : NULL);
+	if (!pos->depth)
+		return;
+	prefetch_leaf(pos->node[pos->depth - 1]);
+	enter_leaf(pos, base, after ? &k : NULL);
 }
 
 /* From an exhausted leaf to the next one; false at the end. */
@@ -219,11 +272,13 @@ static bool next_leaf(struct ordered_pos *pos, const char *base)
 {
 	const struct node *up;
 
-	while (--pos->depth > 0) {
+	while (pos->depth > 0 && --pos->depth > 0) {
 		up = pos->node[pos->depth - 1];
 		if (++pos->at[pos->depth - 1] < node_n(up)) {
 			up = ref_ptr(base, node_ref(up, pos->at[pos->depth - 1]));
 			descend(pos, base, up, NULL);
+			prefetch_leaf(pos->node[pos->depth - 1]);
+			enter_leaf(pos, base, NULL);
 			return true;
 		}
 	}
@@ -232,21 +287,12 @@ static bool next_leaf(struct ordered_pos *pos, const char *base)
 
 uint32_t ordered_next(struct ordered_pos *pos, const char *base)
 {
-	if (!pos->depth)
-		return 0;
-	do {
-		const struct node *leaf = pos->node[pos->depth - 1];
-		uint16_t *at = &pos->at[pos->depth - 1];
-		uint32_t n = node_n(leaf);
-
-		while (*at < n) {
-			uint32_t entry = node_ref(leaf, (*at)++);
-
-			if (*at + 3u < n && node_ref(leaf, *at + 3u))
-				__builtin_prefetch(ref_ptr(base, node_ref(leaf, *at + 3u)));
-			if (entry)
-				return entry;
+	while (pos->next == pos->n)
+		if (!next_leaf(pos, base)) {
+			pos->n = pos->next = 0;
+			return 0;
 		}
-	} while (next_leaf(pos, base));
-	return 0;
+	if (pos->next + 4 < pos->n)
+		__builtin_prefetch(ref_ptr(base, pos->ref[pos->next + 4]));
+	return pos->ref[pos->next++];
 }

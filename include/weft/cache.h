@@ -267,12 +267,16 @@ static inline struct str entry_name(const struct entry *e)
 
 /* --- Ordered iteration (LIST) ------------------------------------------------ */
 
-/* A place in an ordered index (see shm/ordered.h, whose own it is). */
+/* A place in an ordered index (see shm/ordered.h, whose own it is): the way
+ * down to a leaf, and what that leaf had when it was reached. */
 #define ORDERED_DEPTH 12
+#define ORDERED_FANOUT 62
 struct ordered_pos {
-	const void *node[ORDERED_DEPTH]; /* from the top to a leaf */
-	uint16_t at[ORDERED_DEPTH];	 /* slot in each; in the leaf: the next one */
+	const void *node[ORDERED_DEPTH]; /* from the top to the leaf */
+	uint16_t at[ORDERED_DEPTH];	 /* slot in each, but for the leaf */
 	int depth;			 /* nodes in use, 0: at the end */
+	uint16_t n, next;		 /* entries of the leaf, the next one */
+	uint32_t ref[ORDERED_FANOUT];
 };
 
 /* Objects of a type in key order (namespace "/" name as one string, byte-wise,
