@@ -26,11 +26,11 @@ struct builder {
 	struct builder_frame frames[VALUE_DEPTH_MAX + 1];
 };
 
-/* All return false when nested too deep. */
+/* builder_add, _open and _close return false when nested too deep. */
 bool builder_add(struct builder *b, value v);
 bool builder_open(struct builder *b, bool map);
-/* Ends the innermost container, which becomes builder_top().  Of a key that stands twice the last value
- * stays, in the place of the first; it is noted. */
+/* Ends the innermost container, which becomes builder_top().  Of a key that
+ * stands twice the last value stays, in the place of the first; it is noted. */
 bool builder_close(struct builder *b);
 /* The next value's key; borrowed, so in the zone. */
 void builder_key(struct builder *b, struct str key);
