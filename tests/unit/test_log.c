@@ -1,0 +1,354 @@
+/*
+ * test_log.c - the log on a simulated disk: power cuts at every sync, refused
+ * writes, damage, recycling.  A model holds the batches that were acknowledged.
+ */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "procs/store/log_thread.h"
+
+#define BATCHES_MAX 4096
+
+static const uint8_t cluster[16] = "log test cluster";
+static unsigned seed;
+static struct files *fs;
+
+/* What must be there: body of batch i is made from its number. */
+static struct {
+	uint64_t acked;	   /* batches that log_append() said are safe */
+	uint64_t read;	   /* batches that reading has shown */
+	uint64_t first_rv; /* of the first batch still in the log */
+} model;
+
+static unsigned rnd(unsigned n)
+{
+	return (unsigned)rand_r(&seed) % n;
+}
+
+static void set_up(void)
+{
+	const char *text = getenv("WEFT_SEED");
+
+	seed = text ? (unsigned)strtoul(text, NULL, 10) : (unsigned)getpid();
+	printf("WEFT_SEED=%u\n", seed);
+	fs = file_sim_new();
+	memset(&model, 0, sizeof(model));
+	model.first_rv = 1;
+}
+
+static void tear_down(void)
+{
+	file_sim_free(fs);
+}
+
+/* Batch `rv` holds one resourceVersion; its length and bytes follow from that. */
+static void fill(struct buf *b, uint64_t rv)
+{
+	uint32_t n = (uint32_t)(rv * 2654435761u >> 7) % 3000;
+
+	b->n = 0;
+	buf_reserve(b, LOG_HEAD + n);
+	memset(b->p, 0, LOG_HEAD);
+	memset(b->p + LOG_HEAD, (int)(rv * 31 & 0xff), n);
+	b->n = LOG_HEAD + n;
+}
+
+static int check_batch(void *arg, const struct log_batch *b, struct err *e)
+{
+	uint64_t rv = model.first_rv + model.read;
+	struct buf want = {0};
+
+	fill(&want, rv);
+	ck_assert_uint_eq(b->first_rv, rv);
+	ck_assert_uint_eq(b->last_rv, rv);
+	ck_assert_uint_eq(b->body.n, want.n - LOG_HEAD);
+	ck_assert(!memcmp(b->body.p, want.p + LOG_HEAD, b->body.n));
+	buf_free(&want);
+	model.read++;
+	return WEFT_OK;
+}
+
+static struct log *reopen(struct log *log)
+{
+	struct err e = {0};
+	int rc;
+
+	log_close(log);
+	rc = log_open(&log, fs, cluster, LOG_SEGMENT_MIN, &e);
+	ck_assert_msg(!rc, "%s", e.msg);
+	model.read = 0;
+	model.first_rv = log_start_rv(log) + 1;
+	rc = log_replay(log, check_batch, NULL, &e);
+	ck_assert_msg(!rc, "%s", e.msg);
+	return log;
+}
+
+static int append(struct log *log, uint64_t rv, struct err *e)
+{
+	struct buf b = {0};
+	int rc;
+
+	fill(&b, rv);
+	rc = log_append(log, &b, rv, rv, rv, e);
+	buf_free(&b);
+	return rc;
+}
+
+START_TEST(reads_back_what_was_written)
+{
+	struct log *log = reopen(NULL);
+	struct err e = {0};
+
+	for (uint64_t rv = 1; rv <= 500; rv++) {
+		ck_assert_int_eq(append(log, rv, &e), WEFT_OK);
+		if (rnd(40) == 0) {
+			log = reopen(log);
+			ck_assert_uint_eq(model.read, rv);
+			ck_assert_uint_eq(log_rv_bound(log), rv);
+		}
+	}
+	ck_assert_uint_gt(log_segments(log), 5);
+	log_close(log);
+}
+END_TEST
+
+/* Run until the power goes at sync k; returns the batches acknowledged. */
+static uint64_t run_until_cut(uint64_t from, int64_t k)
+{
+	struct log *log = NULL;
+	struct err e = {0};
+	uint64_t rv = from;
+
+	file_sim_cut_after(fs, k);
+	if (log_open(&log, fs, cluster, LOG_SEGMENT_MIN, &e))
+		return rv;
+	model.read = 0;
+	model.first_rv = log_start_rv(log) + 1;
+	if (!log_replay(log, check_batch, NULL, &e)) {
+		while (!append(log, rv + 1, &e)) {
+			rv++;
+			if (rnd(8) == 0)
+				log_prepare(log);
+			if (rnd(8) == 0 && rv > 40)
+				log_cut(log, rv - 40, &e);
+		}
+	}
+	log_close(log);
+	ck_assert(file_sim_is_cut(fs));
+	return rv;
+}
+
+START_TEST(power_cut_at_every_sync)
+{
+	uint64_t acked = 0;
+
+	for (int64_t k = 0; k < 120; k++) {
+		struct log *log;
+		uint64_t last;
+
+		acked = run_until_cut(acked, k);
+		file_sim_power_on(fs, (uint64_t)seed * 1000 + (uint64_t)k);
+		log = reopen(NULL);
+		last = model.first_rv - 1 + model.read;
+		ck_assert_uint_ge(last, acked);	    /* what was acknowledged is there */
+		ck_assert_uint_le(last, acked + 1); /* and at most what was under way */
+		ck_assert_uint_ge(log_rv_bound(log), last);
+		acked = last;
+		log_close(log);
+	}
+}
+END_TEST
+
+START_TEST(refused_writes_leave_nothing)
+{
+	static const int codes[] = {WEFT_ENOSPC, WEFT_EIO};
+	struct log *log = reopen(NULL);
+	uint64_t acked = 0;
+	struct err e = {0};
+
+	for (int i = 0; i < 400; i++) {
+		file_sim_fail_after(fs, rnd(12), codes[rnd(2)]);
+		while (!append(log, acked + 1, &e))
+			acked++;
+		ck_assert(e.msg[0]);
+		if (rnd(3))
+			ck_assert_int_ne(append(log, acked + 1, &e), WEFT_OK);
+		file_sim_heal(fs);
+		ck_assert_msg(!append(log, acked + 1, &e), "%s", e.msg);
+		acked++;
+		/* The simulated disk holds few files: let go of them now and then. */
+		if (rnd(5) == 0 || log_segments(log) > 20) {
+			ck_assert_int_eq(log_cut(log, rnd(2) ? acked : acked / 2, &e), WEFT_OK);
+			log = reopen(log);
+			ck_assert_uint_eq(model.first_rv - 1 + model.read, acked);
+		}
+	}
+	log_close(log);
+}
+END_TEST
+
+static int ignore_batch(void *arg, const struct log_batch *b, struct err *e)
+{
+	++*(uint64_t *)arg;
+	return WEFT_OK;
+}
+
+static int try_replay(uint64_t *batches, struct err *e)
+{
+	struct log *log;
+	int rc = log_open(&log, fs, cluster, LOG_SEGMENT_MIN, e);
+
+	*batches = 0;
+	if (rc)
+		return rc;
+	rc = log_replay(log, ignore_batch, batches, e);
+	log_close(log);
+	return rc;
+}
+
+/* A flipped bit anywhere before the last batch is found, and named; in the last
+ * batch it cannot be told from a write that never finished. */
+START_TEST(damage_is_named)
+{
+	struct log *log = reopen(NULL);
+	uint64_t n, batches = 0;
+	struct err e = {0};
+
+	for (uint64_t rv = 1; rv <= 100; rv++)
+		ck_assert_int_eq(append(log, rv, &e), WEFT_OK);
+	log_close(log);
+	for (int i = 0; i < 300; i++) {
+		const char *name = rnd(2) ? "log-00000001" : "log-00000002";
+		uint64_t off = rnd(40000);
+		int rc;
+
+		ck_assert_int_eq(file_sim_damage(fs, name, off), WEFT_OK);
+		e.msg[0] = '\0';
+		rc = try_replay(&n, &e);
+		ck_assert_int_eq(file_sim_damage(fs, name, off), WEFT_OK);
+		if (!rc) { /* padding */
+			ck_assert_uint_eq(n, 100);
+			continue;
+		}
+		ck_assert_int_eq(rc, WEFT_ECORRUPT);
+		ck_assert_ptr_nonnull(strstr(e.msg, name));
+		ck_assert_ptr_nonnull(strstr(e.msg, "at offset "));
+	}
+	ck_assert_int_eq(try_replay(&batches, &e), WEFT_OK);
+	ck_assert_uint_eq(batches, 100);
+}
+END_TEST
+
+START_TEST(missing_and_foreign_segments)
+{
+	struct log *log = reopen(NULL);
+	static const uint8_t other[16] = "another cluster!";
+	struct err e = {0};
+
+	for (uint64_t rv = 1; rv <= 200; rv++)
+		ck_assert_int_eq(append(log, rv, &e), WEFT_OK);
+	ck_assert_uint_ge(log_segments(log), 3);
+	log_close(log);
+	ck_assert_int_eq(log_open(&log, fs, other, LOG_SEGMENT_MIN, &e), WEFT_ELAYOUT);
+	ck_assert_int_eq(fs->ops->remove(fs, "log-00000002", &e), WEFT_OK);
+	ck_assert_int_eq(log_open(&log, fs, cluster, LOG_SEGMENT_MIN, &e), WEFT_ECORRUPT);
+	ck_assert_ptr_nonnull(strstr(e.msg, "log-00000003"));
+}
+END_TEST
+
+START_TEST(large_batches_get_a_segment_of_their_own)
+{
+	struct log *log = reopen(NULL);
+	struct buf b = {0};
+	struct err e = {0};
+	uint64_t batches;
+
+	ck_assert_int_eq(append(log, 1, &e), WEFT_OK);
+	buf_reserve(&b, 5 * LOG_SEGMENT_MIN);
+	b.n = 5 * LOG_SEGMENT_MIN;
+	memset(b.p, 7, b.n);
+	ck_assert_int_eq(log_append(log, &b, 2, 2, 2, &e), WEFT_OK);
+	ck_assert_int_eq(append(log, 3, &e), WEFT_OK);
+	log_close(log);
+	ck_assert_int_eq(try_replay(&batches, &e), WEFT_OK);
+	ck_assert_uint_eq(batches, 3);
+	buf_free(&b);
+}
+END_TEST
+
+START_TEST(recycled_segments_show_nothing_of_their_past)
+{
+	struct log *log = reopen(NULL);
+	struct err e = {0};
+	uint64_t bytes;
+
+	for (uint64_t rv = 1; rv <= 2000; rv++) {
+		ck_assert_int_eq(append(log, rv, &e), WEFT_OK);
+		log_prepare(log);
+		ck_assert_int_eq(log_cut(log, rv, &e), WEFT_OK);
+		bytes = log_bytes(log);
+		ck_assert_uint_le(bytes, 3 * (LOG_SEGMENT_MIN + LOG_HEAD));
+		if (rnd(50) == 0) {
+			log = reopen(log);
+			ck_assert_uint_eq(model.first_rv - 1 + model.read, rv);
+		}
+	}
+	log_close(log);
+}
+END_TEST
+
+START_TEST(the_thread_appends_in_order)
+{
+	struct log *log = reopen(NULL);
+	int bell = eventfd(0, EFD_NONBLOCK), rc = 0;
+	struct log_thread *t;
+	struct buf b = {0};
+	struct err e = {0};
+
+	ck_assert_int_eq(log_thread_start(&t, log, bell, &e), WEFT_OK);
+	for (uint64_t rv = 1; rv <= 300; rv++) {
+		fill(&b, rv);
+		log_thread_submit(t, &b, rv, rv, rv);
+		ck_assert(log_thread_busy(t));
+		log_thread_wait(t);
+		ck_assert(log_thread_done(t, &rc, &e));
+		ck_assert_int_eq(rc, WEFT_OK);
+		ck_assert(!log_thread_done(t, &rc, &e));
+		log_thread_cut(t, rv / 2);
+	}
+	log_thread_stop(t);
+	buf_free(&b);
+	close(bell);
+	log = reopen(log);
+	ck_assert_uint_eq(model.first_rv - 1 + model.read, 300);
+	log_close(log);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("log");
+	TCase *t = tcase_create("log");
+	SRunner *r;
+	int failed;
+
+	tcase_add_checked_fixture(t, set_up, tear_down);
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, reads_back_what_was_written);
+	tcase_add_test(t, power_cut_at_every_sync);
+	tcase_add_test(t, refused_writes_leave_nothing);
+	tcase_add_test(t, damage_is_named);
+	tcase_add_test(t, missing_and_foreign_segments);
+	tcase_add_test(t, large_batches_get_a_segment_of_their_own);
+	tcase_add_test(t, recycled_segments_show_nothing_of_their_past);
+	tcase_add_test(t, the_thread_appends_in_order);
+	suite_add_tcase(s, t);
+	r = srunner_create(s);
+	srunner_run_all(r, CK_NORMAL);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed;
+}

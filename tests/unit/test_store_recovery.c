@@ -1,0 +1,296 @@
+/*
+ * test_store_recovery.c - what a store has acknowledged is there again, exactly,
+ * whenever the power goes; replay makes the state that was there; a disk that
+ * refuses writes is survived.
+ */
+#include "store_rig.h"
+
+static struct files *fs;
+
+static void set_up(void)
+{
+	rig_set_seed();
+	fs = file_sim_new();
+}
+
+static void tear_down(void)
+{
+	file_sim_free(fs);
+	zone_free(rig_zone);
+	rig_zone = NULL;
+}
+
+static void check_same(const struct buf *a, const struct buf *b)
+{
+	const char *x = a->p, *y = b->p;
+
+	if (a->n == b->n && !memcmp(a->p, b->p, a->n))
+		return;
+	while (*x && *x == *y)
+		x++, y++;
+	while (x > a->p && x[-1] != '\n')
+		x--, y--;
+	ck_abort_msg("differs:\nis:        %.600s\nshould be: %.600s", x, y);
+}
+
+START_TEST(replay_equals_the_state_before)
+{
+	struct buf before = {0}, after = {0};
+	struct rig rig = {0};
+	struct err e = {0};
+
+	rig_must_open(&rig, fs, NULL);
+	rig_world(&rig);
+	for (int round = 0; round < 12; round++) {
+		uint64_t rv;
+
+		for (int i = 0; i < 120; i++) {
+			random_request(&rig);
+			if (rnd(4) == 0)
+				commit_turn(&rig.c);
+			if (rnd(20) == 0)
+				cw_reclaim(rig.s.w, 10000);
+		}
+		commit_drain(&rig.c);
+		ck_assert_msg(!cw_verify(rig.s.w, &e), "%s", e.msg);
+		dump_cache(&before, rig.s.c);
+		rv = rig.s.rv;
+		if (rnd(2))
+			ck_assert_int_eq(commit_finish(&rig.c, &e), WEFT_OK);
+		rig_kill(&rig);
+		rig_must_open(&rig, fs, NULL);
+		dump_cache(&after, rig.s.c);
+		check_same(&after, &before);
+		ck_assert_uint_ge(rig.s.rv, rv);
+		ck_assert_uint_eq(cache_rv(rig.s.c), rig.s.rv);
+	}
+	ck_assert_uint_gt(before.n, 1000);
+	rig_kill(&rig);
+	buf_free(&before);
+	buf_free(&after);
+}
+END_TEST
+
+/* Run until the power goes at sync k.  `acked` is the state of the last batch
+ * that was acknowledged, `flying` the one that was under way, if any. */
+static void run_until_cut(struct rig *rig, struct buf *acked, struct buf *flying)
+{
+	dump_cache(acked, rig->s.c);
+	while (!file_sim_is_cut(fs)) {
+		unsigned n = 1 + rnd(6);
+
+		for (unsigned i = 0; i < n; i++)
+			random_request(rig);
+		rig->lost = false;
+		commit_drain(&rig->c);
+		if (!rig->lost)
+			dump_cache(acked, rig->s.c);
+	}
+	/* Aborted cleanly: readers see what was acknowledged. */
+	dump_cache(flying, rig->s.c);
+	check_same(flying, acked);
+}
+
+START_TEST(power_cut_at_every_sync)
+{
+	struct buf acked = {0}, none = {0}, now = {0}, again = {0};
+	struct rig rig = {0};
+	struct err e = {0};
+
+	rig_must_open(&rig, fs, NULL);
+	rig_world(&rig);
+	for (int k = 0; k < 60; k++) {
+		uint64_t rv = rig.s.rv;
+
+		file_sim_cut_after(fs, (int64_t)rnd(12));
+		run_until_cut(&rig, &acked, &none);
+		rig_kill(&rig);
+		file_sim_power_on(fs, rig_seed + (unsigned)k);
+		rig_must_open(&rig, fs, NULL);
+		ck_assert_uint_ge(rig.s.rv, rv);
+		dump_cache(&now, rig.s.c);
+		/* The batch that was under way is there whole or not at all: then
+		 * a second recovery shows the same. */
+		rig_kill(&rig);
+		rig_must_open(&rig, fs, NULL);
+		dump_cache(&again, rig.s.c);
+		check_same(&again, &now);
+		if (rig.r.batches == 0 && k > 0)
+			check_same(&now, &acked);
+	}
+	ck_assert_msg(!cw_verify(rig.s.w, &e), "%s", e.msg);
+	rig_kill(&rig);
+	buf_free(&acked);
+	buf_free(&none);
+	buf_free(&now);
+	buf_free(&again);
+}
+END_TEST
+
+/* Each acknowledged create is there after the cut, each refused one is not seen
+ * by readers before it. */
+START_TEST(acknowledged_is_there)
+{
+	struct rig rig = {0};
+	uint32_t made = 0;
+	char name[32];
+
+	rig_must_open(&rig, fs, NULL);
+	rig_namespace(&rig, "a");
+	for (int k = 0; k < 80; k++) {
+		struct msg m;
+		bool extra;
+
+		file_sim_cut_after(fs, (int64_t)rnd(4));
+		for (;;) {
+			snprintf(name, sizeof(name), "c-%u", made);
+			m = rig_create(TYPE_CONFIGMAP, "a", name);
+			if (rig_do(&rig, &m)->status)
+				break;
+			made++;
+		}
+		ck_assert_int_eq(rig.last.status, WEFT_EIO);
+		ck_assert_ptr_null(rig_get(&rig, TYPE_CONFIGMAP, "a", name));
+		rig_kill(&rig);
+		file_sim_power_on(fs, rig_seed + (unsigned)k);
+		rig_must_open(&rig, fs, NULL);
+		for (uint32_t i = 0; i < made; i++) {
+			snprintf(name, sizeof(name), "c-%u", i);
+			ck_assert_ptr_nonnull(rig_get(&rig, TYPE_CONFIGMAP, "a", name));
+		}
+		snprintf(name, sizeof(name), "c-%u", made);
+		extra = rig_get(&rig, TYPE_CONFIGMAP, "a", name) != NULL;
+		made += extra;
+	}
+	rig_kill(&rig);
+}
+END_TEST
+
+START_TEST(a_full_disk_refuses_writes_and_recovers)
+{
+	static const int codes[] = {WEFT_ENOSPC, WEFT_EIO};
+	struct buf before = {0}, after = {0};
+	struct rig rig = {0};
+	struct err e = {0};
+
+	rig_must_open(&rig, fs, NULL);
+	rig_world(&rig);
+	for (int k = 0; k < 40; k++) {
+		struct msg m = rig_create(TYPE_CONFIGMAP, "a", "probe");
+
+		for (int i = 0; i < 10; i++)
+			random_request(&rig);
+		commit_drain(&rig.c);
+		dump_cache(&before, rig.s.c);
+		file_sim_fail_after(fs, 0, codes[k % 2]);
+		for (int i = 0; i < 10; i++) {
+			random_request(&rig);
+			commit_turn(&rig.c);
+		}
+		ck_assert_int_eq(rig_do(&rig, &m)->status, codes[k % 2]);
+		ck_assert(rig.message[0]);
+		dump_cache(&after, rig.s.c);
+		check_same(&after, &before);
+		ck_assert_msg(!cw_verify(rig.s.w, &e), "%s", e.msg);
+		file_sim_heal(fs);
+		ck_assert_int_eq(rig_do(&rig, &m)->status, WEFT_OK);
+		m = rig_remove(TYPE_CONFIGMAP, "a", "probe");
+		ck_assert_int_eq(rig_do(&rig, &m)->status, WEFT_OK);
+		dump_cache(&before, rig.s.c);
+		if (k % 5 == 0) {
+			rig_kill(&rig);
+			rig_must_open(&rig, fs, NULL);
+			dump_cache(&after, rig.s.c);
+			check_same(&after, &before);
+		}
+	}
+	rig_kill(&rig);
+	buf_free(&before);
+	buf_free(&after);
+}
+END_TEST
+
+/* resourceVersions of writes that were not logged are not given out again. */
+START_TEST(memory_writes_keep_their_resource_versions)
+{
+	struct rig rig = {0};
+	uint64_t seen = 0;
+	char name[32];
+
+	rig_must_open(&rig, fs, NULL);
+	rig_namespace(&rig, "a");
+	for (int k = 0; k < 3; k++) {
+		uint64_t syncs = file_sim_syncs(fs);
+
+		for (int i = 0; i < 200; i++) {
+			struct msg m = rig_create(TYPE_EVENT, "a", name);
+
+			snprintf(name, sizeof(name), "e-%d", i);
+			m.create.name = str_of(name);
+			ck_assert_int_eq(rig_do(&rig, &m)->status, WEFT_OK);
+			ck_assert_uint_gt(rig.last.rv, seen);
+			seen = rig.last.rv;
+		}
+		ck_assert_uint_le(file_sim_syncs(fs) - syncs, 4);
+		rig_kill(&rig);
+		rig_must_open(&rig, fs, NULL);
+		ck_assert_uint_ge(rig.s.rv, seen);
+		ck_assert_ptr_null(rig_get(&rig, TYPE_EVENT, "a", "e-1"));
+	}
+	rig_kill(&rig);
+}
+END_TEST
+
+
+START_TEST(a_damaged_log_stops_the_start)
+{
+	struct rig rig = {0};
+	struct err e = {0};
+	struct msg m;
+
+	rig_must_open(&rig, fs, NULL);
+	rig_namespace(&rig, "a");
+	m = rig_create(TYPE_CONFIGMAP, "a", "one");
+	ck_assert_int_eq(rig_do(&rig, &m)->status, WEFT_OK);
+	rig_kill(&rig);
+	ck_assert_int_eq(file_sim_damage(fs, "log-00000001", 64 + 64 + 20), WEFT_OK);
+	ck_assert_int_eq(rig_open(&rig, fs, NULL, &e), WEFT_ECORRUPT);
+	ck_assert_msg(strstr(e.msg, "'log-00000001' is damaged at offset 64"), "%s", e.msg);
+}
+END_TEST
+
+START_TEST(identity_of_a_data_directory)
+{
+	uint8_t id[16], again[16];
+	struct err e = {0};
+	int fd;
+
+	ck_assert_int_eq(data_identify(fs, id, &e), WEFT_OK);
+	ck_assert_int_eq(data_identify(fs, again, &e), WEFT_OK);
+	ck_assert(!memcmp(id, again, 16));
+	ck_assert_int_eq(fs->ops->open(fs, DATA_FILE, true, &fd, &e), WEFT_OK);
+	ck_assert_int_eq(fs->ops->write(fs, fd, "weft data 9\ncluster 00\n", 23, 0, &e), WEFT_OK);
+	ck_assert_int_eq(data_identify(fs, id, &e), WEFT_ELAYOUT);
+	ck_assert_ptr_nonnull(strstr(e.msg, "format 9"));
+	ck_assert_int_eq(fs->ops->write(fs, fd, "rubbish here", 12, 0, &e), WEFT_OK);
+	ck_assert_int_eq(data_identify(fs, id, &e), WEFT_ECORRUPT);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("store_recovery");
+	TCase *t = tcase_create("recovery");
+
+	tcase_add_checked_fixture(t, set_up, tear_down);
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, replay_equals_the_state_before);
+	tcase_add_test(t, power_cut_at_every_sync);
+	tcase_add_test(t, acknowledged_is_there);
+	tcase_add_test(t, a_full_disk_refuses_writes_and_recovers);
+	tcase_add_test(t, memory_writes_keep_their_resource_versions);
+	tcase_add_test(t, a_damaged_log_stops_the_start);
+	tcase_add_test(t, identity_of_a_data_directory);
+	suite_add_tcase(s, t);
+	return rig_run(s);
+}
