@@ -1,6 +1,7 @@
 # weft: build, test, run.  `make help` lists the targets.
 #
 # All sources of a folder are built: a new .c file needs no line here.
+# Options: B=DIR (build folder), CC=clang, SAN=-fsanitize=..., PREFIX, DESTDIR.
 
 B       ?= build
 PREFIX  ?= /usr/local
@@ -60,17 +61,68 @@ $(B)/fuzz/%: $(B)/tests/fuzz/fuzz_%.o $(FUZZ_OBJ)
 tests: $(TESTS)
 benches: $(BENCHES)
 
+## up: install what is missing, build, run a cluster with 3 nodes and roll out an example
+up: deps
+	@$(MAKE) --no-print-directory all
+	@WEFT=$(B)/weft examples/up
+
+## check: install what is missing, build, run all tests
+check: deps
+	@$(MAKE) --no-print-directory all tests
+	@B=$(B) tests/run lint unit asan tsan fuzz e2e fault
+
+## check-quick: unit tests only
+check-quick: all tests
+	@B=$(B) tests/run lint unit
+
+## bench: every benchmark: figure, target, machine
+bench: deps
+	@$(MAKE) --no-print-directory all benches
+	@B=$(B) bench/run
+
+## asan, tsan: unit tests under the sanitizers (tsan: the shared-memory code as threads)
+asan tsan: deps
+	@B=$(B) tests/run $@
+
+## lint: layering of includes, labels of memory orders, text that does not belong
+lint:
+	@tests/run lint
+
+## format: clang-format over all sources
+format:
+	git ls-files '*.c' '*.h' | xargs clang-format -i
+
+## deps: install missing Debian packages
+deps:
+	@packaging/deps
+
+## install, uninstall: weft, its documentation and examples (PREFIX, DESTDIR)
+install: all
+	install -D -m 755 $(B)/weft $(DESTDIR)$(PREFIX)/bin/weft
+	install -D -m 644 packaging/weft.service $(DESTDIR)$(PREFIX)/lib/systemd/system/weft.service
+	install -d $(DESTDIR)$(PREFIX)/share/doc/weft/examples
+	install -m 644 README.md LICENSE docs/*.md $(DESTDIR)$(PREFIX)/share/doc/weft
+	install -m 644 examples/*.yaml $(DESTDIR)$(PREFIX)/share/doc/weft/examples
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/weft $(DESTDIR)$(PREFIX)/lib/systemd/system/weft.service
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/weft
+
+help:
+	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST))
+
 # One unit test by name: make unit-ring
 unit-%: $(B)/tests/test_%
 	$<
 
-# Every decoder under libFuzzer, SECONDS each: make fuzz SECONDS=600
+## fuzz: every decoder under libFuzzer, SECONDS=10 each
 fuzz:
 	tests/fuzz/run $(or $(SECONDS),10)
 
+## clean: remove what was built
 clean:
-	rm -rf $(B)
+	rm -rf $(B) build-*
 
-.PHONY: all tests benches fuzz clean
+.PHONY: all tests benches up check check-quick bench asan tsan lint format deps install uninstall help fuzz clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
