@@ -163,6 +163,12 @@ bool kube_update_needs_version(uint16_t type);
 int kube_convert(zone *z, const struct kube_resource *from, const struct kube_resource *to,
 		 value *obj);
 
+/* A body of type application/vnd.kubernetes.protobuf: the envelope and the
+ * object in it, as the value that the same object's JSON would be (before
+ * kube_check()).  WEFT_EINVAL with *message for anything malformed, and for
+ * kinds that the schema does not have. */
+int kube_protobuf_decode(zone *z, struct str bytes, value *out, struct str *message);
+
 /* --- Patches ----------------------------------------------------------------------------- */
 
 /* Each leaves the result in *obj, which is as it was after an error:

@@ -32,7 +32,8 @@ static void answer_unknown_format(struct request *q)
 	answer_status(q, kube_status(q->z, 415, "UnsupportedMediaType",
 				     STR("the body of the request was in an unknown format - "
 					 "accepted media types include: application/json, "
-					 "application/yaml")));
+					 "application/yaml, "
+					 "application/vnd.kubernetes.protobuf")));
 }
 
 static void answer_malformed(struct request *q, const char *format, struct err *e)
@@ -63,6 +64,12 @@ int body_decode(struct request *q, value *out, struct json_notes *notes)
 		if (!yaml_decode(q->z, body, out, notes, &e))
 			return WEFT_OK;
 		answer_malformed(q, "yaml", &e);
+	} else if (same_type(type, "application/vnd.kubernetes.protobuf")) {
+		struct str why;
+
+		if (!kube_protobuf_decode(q->z, body, out, &why))
+			return WEFT_OK;
+		answer_bad_request(q, why);
 	} else {
 		answer_unknown_format(q);
 	}

@@ -4,7 +4,7 @@
 KUBE_SCHEMA := procs/kube/schema/types.txt procs/kube/schema/resources.tsv
 KUBEGEN     := $(B)/gen/kubegen
 GENERATED   += $(B)/gen/kube_types.h $(B)/gen/kube_schema_ids.h
-LIB_OBJ     += $(B)/gen/kube_tables.o
+LIB_OBJ     += $(B)/gen/kube_tables.o $(B)/gen/kube_protobuf.o
 
 $(KUBEGEN): $(wildcard procs/kube/gen/*.c procs/kube/gen/*.h) include/weft/schema.h
 	@mkdir -p $(@D)
@@ -20,4 +20,10 @@ $(B)/gen/kube_tables.c: $(KUBEGEN) $(KUBE_SCHEMA)
 	$(KUBEGEN) tables $(KUBE_SCHEMA) >$@.tmp && mv $@.tmp $@
 
 $(B)/gen/kube_tables.o: $(B)/gen/kube_tables.c $(B)/gen/kube_types.h
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/gen/kube_protobuf.c: $(KUBEGEN) procs/kube/schema/protobuf.txt
+	$(KUBEGEN) protobuf procs/kube/schema/protobuf.txt >$@.tmp && mv $@.tmp $@
+
+$(B)/gen/kube_protobuf.o: $(B)/gen/kube_protobuf.c procs/kube/protobuf.h
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<

@@ -54,6 +54,8 @@ int gen_find_type(const struct gen *g, const char *full);
 void gen_write_types_h(const struct gen *g, FILE *out);
 void gen_write_ids_h(const struct gen *g, FILE *out);
 void gen_write_tables(const struct gen *g, FILE *out);
+/* The numbers of fields, from protobuf.txt. */
+void gen_write_protobuf(const char *path, FILE *out);
 
 _Noreturn void gen_die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void *gen_grow(void *array, int n, int *cap, size_t size);

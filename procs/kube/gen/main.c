@@ -2,6 +2,7 @@
  * kubegen - makes C from the schema's text.
  *
  *   kubegen types|ids|tables TYPES.txt RESOURCES.tsv >OUT
+ *   kubegen protobuf PROTOBUF.txt >OUT
  *
  * types: kube_types.h, the numbers of the stored kinds.  ids: kube_schema_ids.h,
  * the places of types.  tables: kube_tables.c, schema and resources as constants
@@ -16,6 +17,10 @@ int main(int argc, char **argv)
 {
 	struct gen g = { 0 };
 
+	if (argc == 3 && !strcmp(argv[1], "protobuf")) {
+		gen_write_protobuf(argv[2], stdout);
+		return fflush(stdout) || ferror(stdout);
+	}
 	if (argc != 4)
 		gen_die("usage: kubegen types|ids|tables TYPES.txt RESOURCES.tsv");
 	gen_read_types(&g, argv[2]);
