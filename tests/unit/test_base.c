@@ -107,6 +107,12 @@ START_TEST(buffers_grow)
 		ck_assert(memcmp(b.p + i * 9, want, 9) == 0);
 	}
 	ck_assert_uint_eq(buf_str(&b).n, b.n);
+	b.n = 0;
+	buf_printf(&b, "%0300d|", 1); /* longer than most */
+	for (int i = 1; i < 2000; i++)
+		buf_printf(&b, "%*s|", i, "x");
+	ck_assert_uint_eq(b.n, 301 + 1999 * 1000 + 1999);
+	ck_assert(memcmp(b.p + b.n - 3, " x|", 3) == 0);
 	buf_free(&b);
 	ck_assert(!b.p && !b.n && !b.cap);
 }

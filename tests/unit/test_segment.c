@@ -144,11 +144,11 @@ END_TEST
 
 START_TEST(bad_arguments)
 {
-	static const char *const names[] = {"", "/", "noslash", "/a/b",
-					    "/0123456789012345678901234567890123456789012345678901"
-					    "23456789012345678901234567890123456789"};
+	static char longest[SEG_NAME_MAX + 1] = "/";
+	const char *const names[] = {"", "/", "noslash", "/a/b", longest};
 	struct seg s;
 
+	memset(longest + 1, 'x', SEG_NAME_MAX - 1);
 	for (size_t i = 0; i < countof(names); i++) {
 		ck_assert_int_eq(seg_create(&s, names[i], SEG_CACHE, 1, SIZE, SIZE, &e),
 				 WEFT_EINVAL);
