@@ -101,6 +101,30 @@ static inline void churn_write(struct churn *c, enum churn_mode mode)
 	c->w->shared->stop = 1;
 }
 
+/* Let a writer process run and kill it wherever it is.  What only it knew
+ * (free lists, what was to be freed) is lost: nobody may write any more. */
+static inline void churn_killed_writer(struct churn *c)
+{
+	struct shared *sh = c->w->shared;
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		*rng_state() += (uint64_t)getpid() * 2;
+		for (;;) {
+			for (int i = 0; i < 20; i++)
+				c->write_once(c->w);
+			world_reclaim(c->w);
+			atomic_fetch_add(&sh->counter[0], 1);
+		}
+	}
+	while (!atomic_load(&sh->counter[0]))
+		usleep(100);
+	usleep(rng_below(2000));
+	kill(pid, SIGKILL);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+}
+
 /* Run it; every read must have been right. */
 static inline void churn(struct churn *c, enum churn_mode mode)
 {

@@ -357,6 +357,30 @@ START_TEST(readers_miss_nothing_in_chains)
 }
 END_TEST
 
+#define KILLS 25
+
+/* Readers find all that was there, whatever the writer was doing. */
+START_TEST(readers_go_on_after_the_writer_was_killed)
+{
+	struct churn c = {.w = &w, .write_once = toggle_one};
+
+	churn_mask = _i ? 0x3ff : UINT32_MAX;
+	for (int round = 0; round < KILLS; round++) {
+		for (uint32_t i = 0; i < STABLE; i++)
+			put_numbered(&w, i);
+		churn_killed_writer(&c);
+		for (uint32_t i = 0; i < STABLE; i++)
+			ck_assert(hash_find(w.base, &w.shared->table, number_hash(i), is_numbered,
+					    &i));
+		for (int i = 0; i < CHURNED; i++)
+			ck_assert(look_up_one(&w));
+		teardown();
+		world_open(&w, UINT64_C(1) << 30);
+		ck_assert_int_eq(hash_init(&h, &w.shared->table, &w.m), 0);
+	}
+}
+END_TEST
+
 static void cases(TCase *tc)
 {
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -370,6 +394,7 @@ static void cases(TCase *tc)
 	tcase_add_test(tc, init_without_memory);
 	tcase_add_test(tc, item_that_is_split_away_is_found);
 	tcase_add_test(tc, item_that_moves_forward_in_its_chain_is_found);
+	tcase_add_loop_test(tc, readers_go_on_after_the_writer_was_killed, 0, 2);
 	tcase_add_loop_test(tc, readers_miss_nothing, 0, CHURN_MODES);
 	tcase_add_loop_test(tc, readers_miss_nothing_in_chains, 0, CHURN_MODES);
 }

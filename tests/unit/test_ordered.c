@@ -391,6 +391,28 @@ START_TEST(readers_miss_nothing)
 }
 END_TEST
 
+#define KILLS 25
+
+/* Readers find all that was there, whatever the writer was doing. */
+START_TEST(readers_go_on_after_the_writer_was_killed)
+{
+	struct churn c = {.w = &w, .write_once = change_numbers};
+
+	for (int round = 0; round < KILLS; round++) {
+		churn_ns = world_string(&w, "default");
+		memset(numbered, 0, sizeof(numbered));
+		for (uint32_t i = 0; i < NUMBERS; i += ALWAYS)
+			put_number(&w, i);
+		churn_killed_writer(&c);
+		for (int i = 0; i < 100; i++)
+			ck_assert(walk_a_while(&w));
+		teardown();
+		world_open(&w, UINT64_C(1) << 30);
+		ordered_init(&o, &w.m);
+	}
+}
+END_TEST
+
 static void cases(TCase *tc)
 {
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -400,6 +422,7 @@ static void cases(TCase *tc)
 	tcase_add_test(tc, insert_without_memory_changes_nothing);
 	tcase_add_test(tc, remove_works_without_memory);
 	tcase_add_test(tc, iteration_goes_on_through_any_change);
+	tcase_add_test(tc, readers_go_on_after_the_writer_was_killed);
 	tcase_add_loop_test(tc, readers_miss_nothing, 0, CHURN_MODES);
 }
 
