@@ -325,6 +325,16 @@ static bool take_zone(const char **p, const char *end, int64_t *offset_s)
 	return true;
 }
 
+/* Years before 1678 and after 2261 do not fit. */
+static int64_t to_ns(int64_t s, int64_t ns)
+{
+	if (s >= INT64_MAX / 1000000000)
+		return INT64_MAX;
+	if (s <= INT64_MIN / 1000000000)
+		return INT64_MIN;
+	return s * 1000000000 + ns;
+}
+
 int time_parse(struct str text, int64_t *wall_ns)
 {
 	const char *p = text.p, *end = text.p + text.n;
@@ -348,6 +358,6 @@ int time_parse(struct str text, int64_t *wall_ns)
 	t = timegm(&check); /* normalises: a 31st of June shows */
 	if (check.tm_mday != tm.tm_mday || check.tm_mon != tm.tm_mon)
 		return WEFT_EINVAL;
-	*wall_ns = ((int64_t)t - zone) * 1000000000 + ns;
+	*wall_ns = to_ns((int64_t)t - zone, ns);
 	return 0;
 }

@@ -211,7 +211,8 @@ void clock_set_source(const struct clock_page *page); /* NULL: the kernel's */
 void time_format(uint32_t wall_s, char out[21]);
 /* "2006-01-02T15:04:05.000000Z", MicroTime (27 bytes and a NUL). */
 void time_format_micro(int64_t wall_ns, char out[28]);
-/* RFC 3339 with zone and optional fraction; WEFT_EINVAL when it is not. */
+/* RFC 3339 with zone and optional fraction; WEFT_EINVAL when it is not.  Times
+ * that do not fit (before 1678, after 2261) are INT64_MIN or INT64_MAX. */
 int time_parse(struct str text, int64_t *wall_ns);
 
 #endif

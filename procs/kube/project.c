@@ -42,7 +42,8 @@ static uint32_t read_time(struct peek *k, const struct holes *h)
 	if (it.type != MSGPACK_OBJECT_STR || time_parse((struct str){it.p, it.n}, &wall_ns) != 0 ||
 	    wall_ns < 0)
 		return 0;
-	return (uint32_t)(wall_ns / 1000000000);
+	wall_ns /= 1000000000;
+	return wall_ns > UINT32_MAX ? UINT32_MAX : (uint32_t)wall_ns;
 }
 
 static uint64_t read_count(struct peek *k, const struct holes *h)
