@@ -648,13 +648,31 @@ static int syntax_error(yajl_handle y, const struct parser *ps, size_t at, struc
 	return code;
 }
 
+/* Parses all of `text`.  What follows the value is looked at here: yajl takes
+ * a string without end for nothing there. */
+static int parse(yajl_handle y, const struct parser *ps, struct str text, struct err *e)
+{
+	size_t at;
+
+	if (yajl_parse(y, (const unsigned char *)text.p, text.n) != yajl_status_ok)
+		return syntax_error(y, ps, yajl_get_bytes_consumed(y), e);
+	at = yajl_get_bytes_consumed(y);
+	if (yajl_complete_parse(y) != yajl_status_ok)
+		return syntax_error(y, ps, text.n, e);
+	while (at < text.n && text.p[at] && strchr(" \t\r\n", text.p[at]))
+		at++;
+	if (at < text.n)
+		return err_set(e, WEFT_EINVAL, "invalid JSON at byte %zu: trailing garbage", at);
+	return WEFT_OK;
+}
+
 int json_decode(zone *z, struct str text, value *out, struct json_notes *notes, struct err *e)
 {
 	struct parser ps = {.b = {.z = z, .notes = notes}};
 	uint32_t valid = utf8_valid_prefix(text);
 	yajl_handle y;
-	int rc = WEFT_OK;
 	char *copy;
+	int rc;
 
 	if (notes)
 		*notes = (struct json_notes){0};
@@ -664,11 +682,9 @@ int json_decode(zone *z, struct str text, value *out, struct json_notes *notes, 
 	y = yajl_alloc(&callbacks, NULL, &ps);
 	weft_assert(y);
 	yajl_config(y, yajl_dont_validate_strings, 1); /* done above, and stricter */
-	if (yajl_parse(y, (const unsigned char *)text.p, text.n) != yajl_status_ok)
-		rc = syntax_error(y, &ps, yajl_get_bytes_consumed(y), e);
-	else if (yajl_complete_parse(y) != yajl_status_ok)
-		rc = syntax_error(y, &ps, text.n, e);
-	else
+	yajl_config(y, yajl_allow_trailing_garbage, 1);
+	rc = parse(y, &ps, text, e);
+	if (!rc)
 		*out = builder_result(&ps.b);
 	yajl_free(y);
 	free(copy);
