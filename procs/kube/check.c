@@ -307,7 +307,8 @@ static bool check_member(struct check *c, const struct kube_schema *s, msgpack_o
 	if (v_is_null(&kv->val) && at.field->type->kind != SCHEMA_ANY)
 		return false;
 	check_value(c, at.field->type, &kv->val, &at);
-	if (at.field->mode == MODE_OMIT || at.field->mode == MODE_NULL)
+	if (at.field->mode == MODE_OMIT ||
+	    (at.field->mode == MODE_NULL && at.field->type->kind != SCHEMA_OBJECT))
 		return !is_empty(&kv->val);
 	return true;
 }

@@ -47,7 +47,7 @@ const struct type_defaults kube_type_defaults[S_COUNT] = {
 	[S_CORE_V1_SERVICEACCOUNTTOKENPROJECTION] = { PRESETS(INT("expirationSeconds", 3600)) },
 	[S_CORE_V1_HOSTPATHVOLUMESOURCE] = { PRESETS(STRING("type", "")) },
 	[S_CORE_V1_OBJECTFIELDSELECTOR] = { PRESETS(STRING("apiVersion", "v1")) },
-	[S_CORE_V1_SECRET] = { PRESETS(STRING("type", "Opaque")) },
+	[S_CORE_V1_SECRET] = { PRESETS(STRING("type", "Opaque")), .set = default_secret },
 	[S_CORE_V1_PERSISTENTVOLUMESPEC] = { PRESETS(STRING("persistentVolumeReclaimPolicy",
 							    "Retain"),
 						     STRING("volumeMode", "Filesystem")) },
@@ -173,6 +173,11 @@ static value json_scalar(const char *json)
 	return v_int(strtoll(json, NULL, 10));
 }
 
+static bool is_zero_json(const char *json)
+{
+	return !strcmp(json, "0") || !strcmp(json, "\"\"") || !strcmp(json, "false");
+}
+
 /* What a field that is always stored holds when nothing was given. */
 static value empty_value(const struct kube_field *f)
 {
@@ -206,8 +211,10 @@ static void schema_defaults(zone *z, const struct kube_schema *s, value *v)
 			continue;
 		if (!v_is_null(v_getn(v, f->name)))
 			continue;
-		v_setn(z, v, f->name,
-		       f->default_json ? json_scalar(f->default_json) : empty_value(f));
+		if (f->default_json && !(f->mode == MODE_OMIT && is_zero_json(f->default_json)))
+			v_setn(z, v, f->name, json_scalar(f->default_json));
+		else if (f->mode != MODE_OMIT)
+			v_setn(z, v, f->name, empty_value(f));
 	}
 }
 

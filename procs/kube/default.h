@@ -51,6 +51,7 @@ void default_replication_controller(zone *z, value *v);
 void default_volume(zone *z, value *v);
 void default_container(zone *z, value *v);
 void default_service(zone *z, value *v);
+void default_secret(zone *z, value *v);
 void default_pod(zone *z, value *v);
 void default_pod_status(zone *z, value *v);
 void default_pod_spec(zone *z, value *v);

@@ -235,6 +235,43 @@ void default_service(zone *z, value *v)
 
 /* --- Others ---------------------------------------------------------------------------------- */
 
+static struct str base64(zone *z, struct str s)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	char *p = zone_alloc(z, s.n / 3 * 4 + 4);
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < s.n; i += 3) {
+		uint32_t left = s.n - i, bits = (uint32_t)(uint8_t)s.p[i] << 16;
+
+		if (left > 1)
+			bits |= (uint32_t)(uint8_t)s.p[i + 1] << 8;
+		if (left > 2)
+			bits |= (uint8_t)s.p[i + 2];
+		p[n++] = digits[bits >> 18];
+		p[n++] = digits[bits >> 12 & 63];
+		p[n++] = left > 1 ? digits[bits >> 6 & 63] : '=';
+		p[n++] = left > 2 ? digits[bits & 63] : '=';
+	}
+	return (struct str){ p, n };
+}
+
+/* Text given for people's sake becomes data. */
+void default_secret(zone *z, value *v)
+{
+	const value *text = v_get(v, "stringData");
+	value copy;
+
+	if (!text)
+		return;
+	copy = *text;
+	v_del(v, "stringData");
+	v_each_kv(kv, &copy)
+		v_setn(z, v_map_at(z, v, "data"), v_as_str(&kv->key),
+		       v_str(base64(z, v_as_str(&kv->val))));
+}
+
 void default_namespace(zone *z, value *v)
 {
 	struct str name = v_get_str(v_get(v, "metadata"), "name");

@@ -1,0 +1,119 @@
+/* test_kube_validate.c - what is refused and how it is said, as on Kubernetes. */
+#include <check.h>
+
+#include "tests/unit/kube_cases.h"
+
+static int wrong;
+
+static struct str cause_line(zone *z, const struct kube_cause *c)
+{
+	return zone_printf(z, STR_FMT " " STR_FMT " " STR_FMT, STR_ARG(c->reason),
+			   STR_ARG(c->field.n ? c->field : STR("-")), STR_ARG(c->message));
+}
+
+/* Words that Kubernetes' own types bring into a message, and ours do not: the
+ * fields of Go structs that are shown whole, and differences between structs. */
+static bool same_cause(struct str want, struct str got)
+{
+	static const char diff[] = "negative)\\n";
+	const char *cut = memmem(want.p, want.n, diff, sizeof(diff) - 1);
+
+	if (cut)
+		want.n = (uint32_t)(cut + sizeof(diff) - 3 - want.p);
+	return str_eq(want, got);
+}
+
+static void compare(const struct kube_case *c)
+{
+	zone *z = zone_new();
+	struct case_result res = case_run(z, c);
+	bool met[CASE_LINES] = { false };
+	int before = wrong;
+
+	if (c->code == 403 || c->code == 400) {
+		zone_free(z);
+		return;
+	}
+	for (uint32_t i = 0; i < res.errors.n; i++) {
+		struct str got = cause_line(z, &res.errors.list[i]);
+		int k = 0;
+
+		while (k < c->ncause && (met[k] || !same_cause(str_of(c->cause[k]), got)))
+			k++;
+		if (k < c->ncause) {
+			met[k] = true;
+			continue;
+		}
+		wrong++;
+		printf("  too much: " STR_FMT "\n", STR_ARG(got));
+	}
+	for (int k = 0; k < c->ncause; k++)
+		if (!met[k]) {
+			wrong++;
+			printf("  missing:  %s\n", c->cause[k]);
+		}
+	if (res.refused.p) {
+		wrong++;
+		printf("  refused: " STR_FMT "\n", STR_ARG(res.refused));
+	}
+	if (wrong > before)
+		printf("in case \"%s\"\n", c->name);
+	zone_free(z);
+}
+
+START_TEST(creates_are_refused_as_on_kubernetes)
+{
+	wrong = 0;
+	ck_assert_int_gt(each_case("validate", compare), 150);
+	ck_assert_int_eq(wrong, 0);
+}
+END_TEST
+
+START_TEST(updates_are_refused_as_on_kubernetes)
+{
+	wrong = 0;
+	ck_assert_int_gt(each_case("update", compare), 20);
+	ck_assert_int_eq(wrong, 0);
+}
+END_TEST
+
+START_TEST(annotations_have_a_size)
+{
+	zone *z = zone_new();
+	struct kube_case c = { .name = "size" };
+	struct kube_errors errs = { .z = z };
+	value obj = case_json(z, &c, "{\"metadata\":{\"name\":\"x\",\"namespace\":\"default\"}}");
+	static char text[256 * 1024 + 1];
+	value *annotations = v_map_at(z, v_get(&obj, "metadata"), "annotations");
+
+	memset(text, 'a', sizeof(text) - 1);
+	v_set(z, annotations, "k", v_str((struct str){ text, sizeof(text) - 2 }));
+	kube_validate(z, kube_by_type(TYPE_CONFIGMAP), &obj, NULL, STR(""), &errs);
+	ck_assert_uint_eq(errs.n, 0);
+	v_set(z, annotations, "k", v_str((struct str){ text, sizeof(text) - 1 }));
+	kube_validate(z, kube_by_type(TYPE_CONFIGMAP), &obj, NULL, STR(""), &errs);
+	ck_assert_uint_eq(errs.n, 1);
+	ck_assert_msg(str_eq(errs.list[0].message,
+			     STR("Too long: may not be more than 262144 bytes")),
+		      STR_FMT, STR_ARG(errs.list[0].message));
+	zone_free(z);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("kube_validate");
+	TCase *tc = tcase_create("validate");
+	SRunner *sr;
+	int failed;
+
+	tcase_add_test(tc, creates_are_refused_as_on_kubernetes);
+	tcase_add_test(tc, updates_are_refused_as_on_kubernetes);
+	tcase_add_test(tc, annotations_have_a_size);
+	suite_add_tcase(s, tc);
+	sr = srunner_create(s);
+	srunner_run_all(sr, CK_NORMAL);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed;
+}
