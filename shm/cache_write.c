@@ -46,8 +46,7 @@ static void init_header(struct cache_writer *w, uint32_t generation, const uint8
 	h->generation = generation;
 	h->pod_type = w->opt.pod_type;
 	h->node_type = w->opt.node_type;
-	atomic_init(&h->gp.counter, 1);
-	atomic_init(&h->gp.membarrier, prcu_membarrier_available());
+	prcu_init(&h->gp);
 	atomic_init(&h->rv, rv_start);
 	atomic_init(&h->oldest, rv_start + 1);
 	w->rv_start = rv_start;

@@ -41,6 +41,7 @@ struct model {
 	uint64_t start, rv, prepared; /* rv_start, published, prepared */
 	uint64_t last_id;
 	unsigned seed;
+	uint32_t journal_min;
 	int head[MODEL_KEYS]; /* newest state of each key, -1: none */
 	struct mstate hist[MODEL_MAX];
 };
@@ -566,29 +567,85 @@ static inline void model_name(char name[SEG_NAME_MAX])
 	snprintf(name, SEG_NAME_MAX, "/weft.test-%d.cache", (int)getpid());
 }
 
-static inline struct model *model_open(unsigned seed, uint32_t journal_min)
+/* A new cache that goes on behind m->rv. */
+static inline void model_create(struct model *m)
 {
 	struct cache_options opt = {.size_max = UINT64_C(1) << 30,
-				    .journal_min = journal_min,
-				    .journal_max = journal_min * 4,
+				    .journal_min = m->journal_min,
+				    .journal_max = m->journal_min * 4,
 				    .pod_type = T_POD,
 				    .node_type = T_NODE};
-	struct model *m = calloc(1, sizeof(*m));
 	uint8_t id[16] = "a test's cluster";
 	char name[SEG_NAME_MAX];
 	struct err e = {0};
 
+	model_name(name);
+	seg_unlink(name, NULL);
+	if (cw_create(&m->w, name, 1, id, m->rv, &opt, &e))
+		ck_abort_msg("cw_create: %s", e.msg);
+	m->c = cw_cache(m->w);
+}
+
+static inline struct model *model_open(unsigned seed, uint32_t journal_min)
+{
+	struct model *m = calloc(1, sizeof(*m));
+
 	ck_assert_ptr_nonnull(m);
+	m->journal_min = journal_min;
 	m->seed = seed;
 	m->start = m->rv = m->prepared = 1000;
 	for (int k = 0; k < MODEL_KEYS; k++)
 		m->head[k] = -1;
-	model_name(name);
-	seg_unlink(name, NULL);
-	if (cw_create(&m->w, name, 1, id, m->start, &opt, &e))
-		ck_abort_msg("cw_create: %s", e.msg);
-	m->c = cw_cache(m->w);
+	model_create(m);
 	return m;
+}
+
+static inline void restore_one(struct model *m, const struct mstate *s)
+{
+	struct write x = {0};
+	struct entry *e;
+	int n = 0;
+
+	for (int p = 0; p < PART_COUNT; p++)
+		x.in.part[p] = content(p, s->part[p], x.text[p]);
+	x.in.nholes = s->nholes;
+	x.in.holes = s->holes;
+	x.in.generation = s->generation;
+	x.in.deletion_s = s->deletion_s;
+	x.in.hot.phase = s->phase;
+	x.in.hot.flags = s->flags;
+	if (key_type(s->key) == T_POD)
+		x.in.node = node_name(s->node, x.node);
+	else if (key_type(s->key) == T_NODE)
+		x.in.node = key_name(s->key, x.node);
+	x.in.has_controller = s->controller != 0;
+	if (s->controller)
+		uid_of(s->controller, x.owners[n++]);
+	if (s->other)
+		uid_of(s->other, x.owners[n++]);
+	x.in.nowners = (uint8_t)n;
+	x.in.owner_uids = x.owners;
+	uid_of(s->id, x.uid);
+	ck_assert_int_eq(cw_restore(m->w, key_type(s->key), key_ns(s->key), key_name(s->key, x.name),
+				    x.uid, 55, s->created_rv, m->start + (uint64_t)(s - m->hist),
+				    &x.in, &e),
+			 0);
+}
+
+/* A new cache takes the place of the old, with what is live put in again. */
+static inline void model_restart(struct model *m)
+{
+	int from = (int)rnd(m, MODEL_KEYS);
+
+	cw_close(m->w);
+	model_create(m);
+	for (int i = 0; i < MODEL_KEYS; i++) {
+		int k = (from + i) % MODEL_KEYS;
+
+		if (m->head[k] >= 0 && m->hist[m->head[k]].live)
+			restore_one(m, &m->hist[m->head[k]]);
+	}
+	ck_assert_int_eq(cw_restore_done(m->w), 0);
 }
 
 static inline void model_close(struct model *m)

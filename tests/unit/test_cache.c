@@ -181,6 +181,46 @@ START_TEST(a_key_created_again_has_two_entries_for_a_while)
 }
 END_TEST
 
+/* The names met from `after` on, each with a blank behind it. */
+static const char *listed(uint16_t type, struct str ns, struct str after_ns, struct str after)
+{
+	static char text[200];
+	struct cache_iter it;
+	const struct entry *e;
+	size_t n = 0;
+
+	text[0] = '\0';
+	cache_iter_init(&it, c, type, ns, after_ns, after);
+	while ((e = cache_iter_next(&it)))
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s ", e->name);
+	return text;
+}
+
+START_TEST(lists_are_in_the_order_of_keys)
+{
+	struct str none = {NULL, 0};
+
+	create(T_POD, "a", "z", 1);
+	create(T_POD, "a", "b", 2);
+	create(T_POD, "a-b", "c", 3);
+	create(T_POD, "b", "a", 4);
+	create(T_NODE, "", "n2", 5);
+	create(T_NODE, "", "n1", 6);
+	ck_assert_str_eq(listed(T_POD, none, none, none), "c b z a ");
+	ck_assert_str_eq(listed(T_POD, STR("a"), none, none), "b z ");
+	ck_assert_str_eq(listed(T_POD, STR("a-b"), none, none), "c ");
+	ck_assert_str_eq(listed(T_POD, STR("0"), none, none), "");
+	ck_assert_str_eq(listed(T_POD, STR("a"), STR("a"), STR("b")), "z ");
+	ck_assert_str_eq(listed(T_POD, STR("a"), STR("a"), STR("z")), "");
+	ck_assert_str_eq(listed(T_POD, none, STR("a"), STR("b")), "z a ");
+	ck_assert_str_eq(listed(T_POD, none, STR("a"), STR("bb")), "z a ");
+	ck_assert_str_eq(listed(T_NODE, none, none, none), "n1 n2 ");
+	ck_assert_str_eq(listed(T_NODE, STR(""), none, none), "n1 n2 ");
+	ck_assert_str_eq(listed(T_NODE, STR(""), STR(""), STR("n1")), "n2 ");
+	ck_assert_str_eq(listed(T_MAP, none, none, none), "");
+}
+END_TEST
+
 START_TEST(updates_take_over_what_they_do_not_name)
 {
 	uint32_t holes[] = {11, 22, 33};
@@ -500,6 +540,7 @@ int main(void)
 	tcase_add_test(t, a_second_of_one_key_is_refused);
 	tcase_add_test(t, names_have_a_limit);
 	tcase_add_test(t, a_key_created_again_has_two_entries_for_a_while);
+	tcase_add_test(t, lists_are_in_the_order_of_keys);
 	tcase_add_test(t, updates_take_over_what_they_do_not_name);
 	tcase_add_test(t, a_deleted_object_cannot_be_written);
 	tcase_add_test(t, the_journal_keeps_its_window);

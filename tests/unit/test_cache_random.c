@@ -32,6 +32,21 @@ START_TEST(random_writes_match_the_model)
 }
 END_TEST
 
+START_TEST(restored_is_as_it_was)
+{
+	struct model *m = model_open(test_seed(), 30);
+
+	for (int life = 0; life < 30; life++) {
+		for (unsigned n = rnd(m, 60); n; n--)
+			one_batch(m);
+		model_restart(m);
+		model_compare(m);
+		model_verify(m);
+	}
+	model_close(m);
+}
+END_TEST
+
 /* Delete all, let the window pass: what is left is what an empty cache has. */
 START_TEST(nothing_is_left_behind)
 {
@@ -95,6 +110,7 @@ int main(void)
 
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, random_writes_match_the_model);
+	tcase_add_test(t, restored_is_as_it_was);
 	tcase_add_test(t, nothing_is_left_behind);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_NORMAL);
