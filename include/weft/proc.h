@@ -257,6 +257,11 @@ uint32_t shard_of_name(struct str name, uint32_t count);
 
 struct proc; /* this process */
 
+/* Exit status of a process that would fail in the same way if it were started
+ * again: a port in use, damaged data.  Before the cluster first serves, the
+ * supervisor then gives up; later it tries again all the same. */
+#define PROC_EXIT_HOPELESS 2
+
 /* Attach to everything: control, own segment, inbox, bells; wait up to 10 s for
  * a cache generation.  Slot and cluster come from the environment
  * (WEFT_SLOT, WEFT_CLUSTER).  Installs SIGTERM as "stop" (SIGINT is ignored:

@@ -80,7 +80,7 @@ static void start(struct api *api, struct err *e)
 	fd = listen_open(dir, listen.p, &port, e);
 	if (fd < 0) {
 		log_error("%s", e->msg);
-		exit(1);
+		exit(PROC_EXIT_HOPELESS);
 	}
 	client_address(listen.p, port, api->address, sizeof(api->address));
 	snprintf(server, sizeof(server), "https://%s", api->address);

@@ -130,6 +130,9 @@ int proc_attach(struct proc **out, enum proc_kind kind, uint64_t cluster, uint32
 
 void proc_detach(struct proc *p)
 {
+	p->store_up = false;
+	if (p->own)
+		proc_lose_all(p);
 	if (p->cache)
 		cache_detach(p->cache);
 	if (p->epoll >= 0)

@@ -91,13 +91,15 @@ void proc_detach(struct proc *p);
 /* Attach to this generation of the cache in place of the one before; on an
  * error the old one stays. */
 int proc_reattach(struct proc *p, uint32_t generation);
+/* Nobody will answer what is in flight now: WEFT_ELOST for each. */
+void proc_lose_all(struct proc *p);
 /* One turn of the loop; waits at most `wait_ns` (0: not at all). */
 void proc_turn(struct proc *p, int64_t wait_ns);
 
 /* The controller that controller_main() runs, and the handlers to run it with. */
 struct controller *controller_new(const struct controller_ops *ops, struct proc *p,
 				  struct proc_handlers *handlers);
-/* Not while requests are in flight. */
+/* Nothing may be in flight: proc_lose_all() before. */
 void controller_free(struct controller *ctl);
 
 void events_free(struct events *ev);

@@ -174,8 +174,7 @@ static void answer(struct proc *p, const struct flight *f, const struct msg_repl
 		f->cb(f->arg, reply);
 }
 
-/* The store died: nobody will answer what is in flight now. */
-static void lose_all(struct proc *p)
+void proc_lose_all(struct proc *p)
 {
 	uint64_t last = p->flights.next;
 	struct msg_reply reply = {.status = WEFT_ELOST,
@@ -264,7 +263,7 @@ static void see_store(struct proc *p)
 		while (read_inbox(p, RECORDS_A_TURN))
 			;
 		p->store_up = false;
-		lose_all(p);
+		proc_lose_all(p);
 	}
 	if (!p->store_up && up &&
 	    p->generation == atomic_load_explicit(&p->control->generation, memory_order_acquire))
@@ -285,7 +284,7 @@ static void see_generation(struct proc *p)
 		p->changes--; /* look again next turn */
 		return;
 	}
-	lose_all(p);
+	proc_lose_all(p);
 	p->resync = true;
 }
 

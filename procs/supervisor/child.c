@@ -13,7 +13,6 @@
 #define SHORT_LIFE_NS INT64_C(1000000000)
 #define BACKOFF_FIRST_NS (50 * INT64_C(1000000))
 #define BACKOFF_MAX_NS (10 * INT64_C(1000000000))
-#define EXIT_HOPELESS 2 /* a process that would fail the same way again */
 
 const char *child_name(const struct child *c, char out[32])
 {
@@ -125,7 +124,9 @@ static _Noreturn void become(struct supervisor *s, struct child *c, pid_t parent
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);
-	signal(SIGINT, SIG_IGN); /* Ctrl-C is the supervisor's to handle */
+	/* Ctrl-C, and whatever else is sent to the whole group, is the
+	 * supervisor's to handle. */
+	setpgid(0, 0);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	dup2(null, STDIN_FILENO);
@@ -282,7 +283,7 @@ static bool hopeless(struct supervisor *s, struct child *c, int status)
 {
 	if (s->serving || !WIFEXITED(status))
 		return false;
-	return WEXITSTATUS(status) == EXIT_HOPELESS || (c->kind == PROC_STORE && !s->started);
+	return WEXITSTATUS(status) == PROC_EXIT_HOPELESS || (c->kind == PROC_STORE && !s->started);
 }
 
 static void store_ended(struct supervisor *s)

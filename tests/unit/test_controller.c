@@ -18,6 +18,7 @@ static int send_each; /* requests per reconcile */
 static uint64_t after_ms;
 static const char *event_reason;
 static char seen[8192]; /* names, in order */
+static struct buf kept; /* the last request read by read_events() */
 
 static void on_answer(void *arg, const struct msg_reply *reply)
 {
@@ -112,6 +113,9 @@ static void setup(void)
 
 static void teardown(void)
 {
+	fc.p->store_up = false;
+	proc_lose_all(fc.p);
+	buf_free(&kept);
 	controller_free(ctl);
 	fake_cluster_unmake(&fc);
 }
@@ -324,7 +328,6 @@ END_TEST
 static struct msg_create last_create;
 static struct msg_update last_update;
 static int creates, updates;
-static struct buf kept;
 
 /* Read the process's requests as the store would, and keep the last ones. */
 static void read_events(void)

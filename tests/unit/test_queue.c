@@ -283,8 +283,8 @@ static void random_step(int64_t now)
 		if (!m[i].in_flight)
 			break;
 		status = statuses[random() % 5];
-		queue_answered(&q, item(i), status, now + i);
-		model_answered(&m[i], status, now + i);
+		queue_answered(&q, item(i), status, now + i + 1);
+		model_answered(&m[i], status, now + i + 1);
 		break;
 	default:
 		check_pop();
@@ -298,6 +298,7 @@ START_TEST(agrees_with_a_model)
 	int64_t now = 1000 * MS;
 
 	printf("seed %u\n", seed);
+	fflush(stdout);
 	srandom(seed);
 	memset(m, 0, sizeof(m));
 	for (int step = 0; step < 200000; step++) {

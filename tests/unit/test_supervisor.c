@@ -462,13 +462,15 @@ static int play(const char *title)
 
 int main(int argc, char **argv)
 {
-	Suite *suite = suite_create("supervisor");
-	TCase *tc = tcase_create("supervisor");
+	Suite *suite;
+	TCase *tc;
 	SRunner *runner;
 	int failed;
 
 	if (strncmp(argv[0], "weft: ", 6) == 0)
 		return play(argv[0]);
+	suite = suite_create("supervisor");
+	tc = tcase_create("supervisor");
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 20);
 	tcase_add_test(tc, starts_says_ready_and_stops);
