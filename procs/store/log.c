@@ -288,29 +288,25 @@ static int log_read_heads(struct log *log, struct err *e)
 	return WEFT_OK;
 }
 
-/* Follow the heads of a segment's batches. */
+/* The limit that a segment's last whole batch set. */
 static int segment_bound(struct log *log, const struct segment *s, struct err *e)
 {
 	char name[NAME_MAX_LEN];
 	uint64_t off = LOG_HEAD;
 	struct batch_head h;
-	size_t got;
-	int fd, rc;
+	struct reader r;
+	int rc;
 
 	segment_name(name, s->number);
-	rc = log->fs->ops->open(log->fs, name, false, &fd, e);
+	rc = reader_open(&r, log, name, e);
 	if (rc)
 		return rc;
-	for (;;) {
-		rc = log->fs->ops->read(log->fs, fd, &h, sizeof(h), off, &got, e);
-		if (rc || got < sizeof(h) || h.magic != BATCH_MAGIC || h.segment != s->number ||
-		    h.head_hash != head_hash(&h))
-			break;
+	while (batch_at(s, &r, off, &h)) {
 		log->rv_bound = h.rv_limit;
 		off += LOG_HEAD + align_up((uint64_t)h.n, (uint64_t)LOG_HEAD);
 	}
-	log->fs->ops->close(log->fs, fd);
-	return rc;
+	reader_close(&r);
+	return r.rc;
 }
 
 /* The last segment may still be empty: the one before it counts, too. */

@@ -55,7 +55,7 @@ int log_open(struct log **out, struct files *fs, const uint8_t cluster_id[16],
 void log_close(struct log *log);
 
 /* No resourceVersion above this was ever given out: the last batch's rv_limit,
- * known before the log is read (a torn batch may make it higher). */
+ * known before the log is read (void batches may make it higher). */
 uint64_t log_rv_bound(const struct log *log);
 
 /* Call `fn` for each batch in order, once, before anything is appended; its

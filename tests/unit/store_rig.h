@@ -220,6 +220,7 @@ static inline const struct version *rig_get(struct rig *rig, uint16_t type, cons
 static inline void dump_object(struct buf *out, const struct cache *c, const struct entry *e,
 			       const struct version *v)
 {
+	const struct entry *owner;
 	char uid[37];
 
 	uid_format(e->uid, uid);
@@ -232,8 +233,10 @@ static inline void dump_object(struct buf *out, const struct cache *c, const str
 	if (v->hot.node.u)
 		buf_printf(out, " on " STR_FMT,
 			   STR_ARG(cache_string(c, cache_nodeslot(c, v->hot.node)->name)));
-	if (prcu_own(&e->owner)) {
-		uid_format(cache_entry(c, (entry_ref){prcu_own(&e->owner)})->uid, uid);
+	/* An owner that is gone may stay linked for a while. */
+	owner = prcu_own(&e->owner) ? cache_entry(c, (entry_ref){prcu_own(&e->owner)}) : NULL;
+	if (owner && cache_live(c, owner)) {
+		uid_format(owner->uid, uid);
 		buf_printf(out, " of %s", uid);
 	}
 	for (int i = 0; i < v->nholes; i++)
