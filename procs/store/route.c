@@ -149,12 +149,12 @@ static void to_controllers(struct ports *p, const struct route *r, const struct 
 		to_uid(p, r->kind, old, old);
 }
 
-static bool labels_changed(const struct ports *p, const struct version *v)
+static bool part_changed(const struct ports *p, const struct version *v, enum part part)
 {
 	uint32_t prev = prcu_own(&v->prev);
 
-	return !prev || cache_version(p->s->c, (version_ref){prev})->part[PART_LABELS] !=
-				v->part[PART_LABELS];
+	return !prev ||
+	       cache_version(p->s->c, (version_ref){prev})->part[part] != v->part[part];
 }
 
 static void to_relabelled(struct ports *p, const struct route *r, const struct entry *e,
@@ -162,7 +162,7 @@ static void to_relabelled(struct ports *p, const struct route *r, const struct e
 {
 	const struct entry *o = owner_of_type(p, prcu_own(&e->owner), r->owner);
 
-	if (o && labels_changed(p, v))
+	if (o && part_changed(p, v, PART_LABELS))
 		to_uid(p, r->kind, o, e);
 }
 
@@ -191,7 +191,8 @@ static void to_collector(struct ports *p, const struct route *r, const struct en
 	if (going && (owns || v->flags & VERSION_FINALIZERS))
 		to_uid(p, r->kind, e, e);
 	else if (!gone && v->flags & VERSION_OWNED &&
-		 (!owner || e->own_edges || is_going(p, owner)))
+		 ((owner && is_going(p, owner)) ||
+		  ((!owner || e->own_edges) && part_changed(p, v, PART_META))))
 		to_uid(p, r->kind, e, e);
 	if (old && going && is_going(p, old))
 		to_uid(p, r->kind, old, old);
