@@ -149,8 +149,9 @@ echo "Recreate"
 k patch deploy $D --type json -p '[{"op":"replace","path":"/spec/strategy","value":{"type":"Recreate"}}]' >/dev/null
 k set image deploy/$D nginx=nginx:5 >/dev/null
 rolled
-like 'all went first' 'Scaled down replica set .* from 3 to 0' "$(scaled_events | tail -n 2 | head -n 1)"
-like 'then all came' 'Scaled up replica set .* from 0 to 3' "$(scaled_events | tail -n 1)"
+fresh=$(path rs '{range .items[?(@.spec.replicas==3)]}{.metadata.name}{end}')
+like 'all went first' 'Scaled down replica set .* from 3 to 0' "$(scaled_events)"
+like 'then all came' "Scaled up replica set $fresh from 0 to 3" "$(scaled_events)"
 
 echo "outputs"
 like 'yaml' '^kind: Deployment' "$(k get deploy $D -o yaml)"
