@@ -51,8 +51,8 @@ $(B)/bench/%: $(B)/bench/%.o $(B)/libweft.a
 # The peer that it is compared with.
 $(B)/bench/bench_lookup: LDLIBS += -lurcu-cds
 
-# The decoders that the fuzzers feed need no more than these; clang only.
-FUZZ_OBJ := $(B)/shm/base.o $(filter $(B)/ipc/%,$(LIB_OBJ))
+# What the fuzzers feed: everything that has no process in it; clang only.
+FUZZ_OBJ := $(filter $(B)/shm/% $(B)/ipc/% $(B)/procs/kube/% $(B)/gen/%,$(LIB_OBJ))
 
 $(B)/fuzz/%: $(B)/tests/fuzz/fuzz_%.o $(FUZZ_OBJ)
 	@mkdir -p $(@D)
