@@ -255,8 +255,9 @@ void kube_parts_free(struct kube_parts *p);
  * FINALIZERS and OWNED, owner uids.  Parts are stored msgpack; `status_holes`
  * fill the status.  A pod's in->node is only overwritten when its spec names a
  * node (else the caller's stands, and HOT_SCHEDULED follows it); a Node's is
- * the caller's.  Malformed parts give WEFT_EINVAL, *in is as it was.  Arrays
- * set in *in live in the zone, strings point into the parts. */
+ * the caller's.  Malformed parts give WEFT_EINVAL, *in is as it was; parts that
+ * are not in in->mask (if that is not 0) are stored already and not checked
+ * again.  Arrays set in *in live in the zone, strings point into the parts. */
 int kube_project(zone *z, uint16_t type, const struct str part[PART_COUNT],
 		 const uint32_t *status_holes, uint8_t nholes, struct version_in *in);
 

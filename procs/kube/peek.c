@@ -21,19 +21,42 @@ bool peek_item(struct peek *k, struct mp_item *it)
 	return false;
 }
 
+/* Pass over a small integer or a short string: most of what is stored. */
+static inline bool skip_short(struct peek *k)
+{
+	uint8_t b = k->p < k->end ? (uint8_t)*k->p : 0xc1;
+	uint32_t n;
+
+	if (b < 0x80 || b >= 0xe0)
+		n = 1;
+	else if (b >= 0xa0 && b < 0xc0)
+		n = 1 + (b & 0x1f);
+	else
+		return false;
+	if ((size_t)(k->end - k->p) < n)
+		return false;
+	k->p += n;
+	return true;
+}
+
 static void skip_below(struct peek *k, const struct mp_item *head)
 {
 	struct mp_item it;
 
-	for (uint64_t left = below(head); left && peek_item(k, &it); left--)
+	for (uint64_t left = below(head); left; left--) {
+		if (skip_short(k))
+			continue;
+		if (!peek_item(k, &it))
+			return;
 		left += below(&it);
+	}
 }
 
 void peek_skip(struct peek *k)
 {
 	struct mp_item it;
 
-	if (peek_item(k, &it))
+	if (!skip_short(k) && peek_item(k, &it))
 		skip_below(k, &it);
 }
 
@@ -138,6 +161,29 @@ struct level {
 	bool map;
 };
 
+static bool skip_key(struct peek *k)
+{
+	struct mp_item it;
+	bool is_short = k->p < k->end && ((uint8_t)*k->p & 0xe0) == 0xa0;
+
+	if (is_short)
+		return skip_short(k);
+	return peek_item(k, &it) && it.type == MSGPACK_OBJECT_STR;
+}
+
+/* Open a map or array that has members; false if that is too deep. */
+static bool open_level(struct level *at, int *depth, const struct mp_item *it)
+{
+	bool map = it->type == MSGPACK_OBJECT_MAP;
+
+	if ((!map && it->type != MSGPACK_OBJECT_ARRAY) || !it->n)
+		return true;
+	if (*depth == VALUE_DEPTH_MAX)
+		return false;
+	at[++*depth] = (struct level){below(it), map};
+	return true;
+}
+
 bool peek_valid(struct str bytes)
 {
 	struct level at[VALUE_DEPTH_MAX + 1];
@@ -148,21 +194,17 @@ bool peek_valid(struct str bytes)
 	at[0] = (struct level){1, false};
 	while (depth >= 0) {
 		struct level *l = &at[depth];
+		bool key = l->map && l->left % 2 == 0;
 
 		if (!l->left) {
 			depth--;
 			continue;
 		}
-		if (!peek_item(&k, &it))
-			return false;
-		if (l->map && l->left % 2 == 0 && it.type != MSGPACK_OBJECT_STR)
-			return false;
 		l->left--;
-		if ((it.type != MSGPACK_OBJECT_MAP && it.type != MSGPACK_OBJECT_ARRAY) || !it.n)
+		if (key ? skip_key(&k) : skip_short(&k))
 			continue;
-		if (++depth == (int)countof(at))
+		if (key || !peek_item(&k, &it) || !open_level(at, &depth, &it))
 			return false;
-		at[depth] = (struct level){below(&it), it.type == MSGPACK_OBJECT_MAP};
 	}
 	return k.p == k.end;
 }

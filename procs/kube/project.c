@@ -280,9 +280,10 @@ int kube_project(zone *z, uint16_t type, const struct str part[PART_COUNT],
 		 const uint32_t *status_holes, uint8_t nholes, struct version_in *in)
 {
 	struct holes h = {status_holes, nholes};
+	uint32_t stored = in->mask ? ~in->mask : 0; /* these were checked before */
 
 	for (int i = 0; i < PART_COUNT; i++)
-		if (part[i].n && !peek_valid(part[i]))
+		if (part[i].n && !(stored & 1u << i) && !peek_valid(part[i]))
 			return WEFT_EINVAL;
 	in->flags &= (uint8_t)~(VERSION_FINALIZERS | VERSION_OWNED);
 	in->hot = (struct hot){.replicas = 1};
