@@ -176,6 +176,44 @@ enum outcome answer_not_found(struct request *q)
 	return answer_status(q, status);
 }
 
+enum outcome answer_bad_option(struct request *q, const char *kind, const char *field,
+			       const char *reason, struct str why)
+{
+	zone *z = q->z;
+	value status = kube_status(z, 422, "Invalid",
+				   zone_printf(z, "%s.meta.k8s.io \"\" is invalid: %s: " STR_FMT, kind,
+					       field, STR_ARG(why)));
+	value details = v_map(), cause = v_map();
+
+	v_set(z, &cause, "reason", v_cstr(reason));
+	v_set(z, &cause, "message", v_str(why));
+	v_set(z, &cause, "field", v_cstr(field));
+	v_set(z, &details, "group", v_cstr("meta.k8s.io"));
+	v_set(z, &details, "kind", v_cstr(kind));
+	v_append(z, v_array_at(z, &details, "causes"), cause);
+	v_set(z, &status, "details", details);
+	return answer_status(q, status);
+}
+
+enum outcome answer_plain_error(struct request *q, struct str message)
+{
+	value status = kube_status(q->z, 500, "", message);
+
+	v_del(&status, "reason");
+	return answer_status(q, status);
+}
+
+const char *options_kind(const struct request *q)
+{
+	static const char *const kinds[] = {
+		[METHOD_GET] = "GetOptions",	 [METHOD_POST] = "CreateOptions",
+		[METHOD_PUT] = "UpdateOptions",	 [METHOD_PATCH] = "PatchOptions",
+		[METHOD_DELETE] = "DeleteOptions", [METHOD_OTHER] = "Options",
+	};
+
+	return kinds[q->method];
+}
+
 enum outcome answer_stream(struct request *q, int code, const struct stream_ops *ops, void *arg)
 {
 	q->code = code;

@@ -25,6 +25,7 @@
 #define BODY_MAX (3u << 20)	 /* bytes of a request body */
 #define CHUNK_SIZE (48u << 10)	 /* what a stream makes in one go */
 #define HEADERS_MAX 12
+#define KEY_MAX 512		 /* bytes of namespace and name of an object */
 
 enum method { METHOD_GET, METHOD_POST, METHOD_PUT, METHOD_PATCH, METHOD_DELETE, METHOD_OTHER };
 enum outcome { ANSWERED, WAITING, STREAMING };
@@ -230,6 +231,13 @@ enum outcome answer_text(struct request *q, int code, struct str text);
 enum outcome answer_no_page(struct request *q);
 enum outcome answer_bad_request(struct request *q, struct str message);
 enum outcome answer_not_found(struct request *q);
+/* 422 about an option of the request: `kind` is ListOptions, CreateOptions ... */
+enum outcome answer_bad_option(struct request *q, const char *kind, const char *field,
+			       const char *reason, struct str why);
+/* 500 without a reason, as Go errors that nobody expected are told. */
+enum outcome answer_plain_error(struct request *q, struct str message);
+/* The options that q's method takes: CreateOptions, UpdateOptions ... */
+const char *options_kind(const struct request *q);
 /* A failed request to the store, by its code: one table. */
 enum outcome answer_store_error(struct request *q, int code, struct str name, struct str message);
 enum outcome answer_stream(struct request *q, int code, const struct stream_ops *ops, void *arg);

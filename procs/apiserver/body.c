@@ -1,6 +1,7 @@
 /*
  * body.c - request bodies.
  */
+#include <stdio.h>
 #include <strings.h>
 #include "procs/apiserver/body.h"
 #include "weft/schema.h"
@@ -44,6 +45,10 @@ static void answer_malformed(struct request *q, const char *format, struct err *
 	if (body.n > SNIPPET_MAX)
 		body.n = SNIPPET_MAX;
 	body.n = utf8_valid_prefix(body);
+	if (!body.n)
+		body = STR("<empty>");
+	if (strstr(e->msg, "premature EOF"))
+		snprintf(e->msg, sizeof(e->msg), "unexpected end of JSON input");
 	answer_bad_request(
 		q, zone_printf(q->z,
 			       "the object provided is unrecognized (must be of type %s): couldn't get "
@@ -92,6 +97,26 @@ static void split_version(struct str api_version, struct str *group, struct str 
 	}
 }
 
+/* What Go's decoder calls a JSON value. */
+static const char *go_kind(const value *v)
+{
+	if (v_is_array(v))
+		return "array";
+	if (v_is_str(v))
+		return "string";
+	return v->type == MSGPACK_OBJECT_BOOLEAN ? "bool" : "number";
+}
+
+static struct str hex_of(zone *z, struct str s)
+{
+	uint32_t n = s.n > SNIPPET_MAX ? SNIPPET_MAX : s.n;
+	char *out = zone_alloc(z, 2 * n + 1);
+
+	for (uint32_t i = 0; i < n; i++)
+		snprintf(out + 2 * i, 3, "%02x", (uint8_t)s.p[i]);
+	return (struct str){out, 2 * n};
+}
+
 /* `obj` says that it is what is wanted, or nothing (then it is told). */
 static int check_kind(struct request *q, value *obj, const char *api_version, const char *kind)
 {
@@ -101,8 +126,11 @@ static int check_kind(struct request *q, value *obj, const char *api_version, co
 	if (!v_is_map(obj)) {
 		answer_bad_request(q, zone_printf(q->z, "the object provided is unrecognized (must be "
 						  "of type %s): couldn't get version/kind; json "
-						  "parse error: cannot unmarshal into an object",
-						  kind));
+						  "parse error: json: cannot unmarshal %s into Go "
+						  "value of type struct { APIVersion string "
+						  "\"json:\\\"apiVersion,omitempty\\\"\"; Kind string "
+						  "\"json:\\\"kind,omitempty\\\"\" } (" STR_FMT ")",
+						  kind, go_kind(obj), STR_ARG(hex_of(q->z, buf_str(&q->body)))));
 		return WEFT_EINVAL;
 	}
 	if (!got_kind.n)
@@ -121,11 +149,6 @@ static int check_kind(struct request *q, value *obj, const char *api_version, co
 				  "\" in scheme \"pkg/runtime/scheme.go:111\"",
 				  STR_ARG(got_kind), STR_ARG(version), kind, STR_ARG(got_kind),
 				  STR_ARG(got_version));
-	else if (!str_eq(got_version, str_of(api_version)))
-		why = zone_printf(q->z,
-				  "the API version in the data (" STR_FMT ") does not match the "
-				  "expected API version (%s)",
-				  STR_ARG(got_version), api_version);
 	else
 		why = zone_printf(q->z,
 				  STR_FMT " in version \"" STR_FMT "\" cannot be handled as a %s: "
@@ -170,10 +193,37 @@ static void add_notes(struct request *q, struct buf *line, const char *what,
 	}
 }
 
+/* The object cannot be decoded.  A patch's error shows what the patch made. */
+static void answer_cannot_handle(struct request *q, const struct kube_resource *r,
+				 const char *kind, const char *version, struct str why,
+				 const struct buf *patched)
+{
+	struct kube_resource none = {.group = "", .resource = "", .kind = ""};
+	struct kube_errors errs = {.z = q->z};
+	struct buf quoted = {0};
+	value status;
+
+	if (!patched || !patched->n) {
+		answer_bad_request(q, r ? kube_cannot_handle(q->z, r, why)
+					: zone_printf(q->z,
+						      "%s in version \"%s\" cannot be handled as a "
+						      "%s: " STR_FMT,
+						      kind, version, kind, STR_ARG(why)));
+		return;
+	}
+	json_quote(&quoted, buf_str(patched));
+	kube_error_add(&errs, STR("patch"), "FieldValueInvalid", "Invalid value: " STR_FMT ": " STR_FMT,
+		       (int)quoted.n, quoted.p, STR_ARG(why));
+	buf_free(&quoted);
+	status = kube_status_invalid(q->z, &none, STR(""), &errs);
+	v_del(v_get(&status, "details"), "kind");
+	answer_status(q, status);
+}
+
 /* Unknown and duplicate fields, as fieldValidation says. */
 static int judge_fields(struct request *q, const struct kube_resource *r, const char *kind,
 			const char *version, const struct kube_notes *unknown,
-			const struct json_notes *twice)
+			const struct json_notes *twice, const struct buf *patched)
 {
 	uint32_t ndup = twice ? twice->nduplicate : 0;
 	struct buf line = {0};
@@ -181,10 +231,12 @@ static int judge_fields(struct request *q, const struct kube_resource *r, const 
 
 	switch (field_validation(q)) {
 	case VALIDATE_UNKNOWN:
-		answer_bad_request(q, zone_printf(q->z, "fieldValidation: Unsupported value: \"" STR_FMT
-						  "\": supported values: \"Ignore\", \"Strict\", "
-						  "\"Warn\"",
-						  STR_ARG(query_get(&q->query, "fieldValidation"))));
+		answer_bad_option(q, options_kind(q), "fieldValidation", "FieldValueNotSupported",
+				  zone_printf(q->z,
+					      "Unsupported value: \"" STR_FMT
+					      "\": supported values: \"\", \"Ignore\", \"Strict\", "
+					      "\"Warn\"",
+					      STR_ARG(query_get(&q->query, "fieldValidation"))));
 		return WEFT_EINVAL;
 	case VALIDATE_IGNORE:
 		return WEFT_OK;
@@ -203,10 +255,7 @@ static int judge_fields(struct request *q, const struct kube_resource *r, const 
 		return WEFT_OK;
 	why = zone_printf(q->z, "strict decoding error: " STR_FMT, (int)line.n, line.p);
 	buf_free(&line);
-	answer_bad_request(q, r ? kube_cannot_handle(q->z, r, why)
-				: zone_printf(q->z,
-					      "%s in version \"%s\" cannot be handled as a %s: " STR_FMT,
-					      kind, version, kind, STR_ARG(why)));
+	answer_cannot_handle(q, r, kind, version, why, patched);
 	return WEFT_EINVAL;
 }
 
@@ -214,13 +263,20 @@ int body_check(struct request *q, const struct kube_resource *r, value *obj,
 	       const struct json_notes *notes)
 {
 	struct kube_notes unknown = {0};
+	struct buf patched = {0}; /* what the patch made, for its error */
 	struct str why;
+	int ret;
 
+	if (q->method == METHOD_PATCH)
+		json_encode(&patched, obj, NULL);
 	if (kube_check(q->z, r, obj, &unknown, &why)) {
-		answer_bad_request(q, kube_cannot_handle(q->z, r, why));
-		return WEFT_EINVAL;
+		answer_cannot_handle(q, r, r->kind, r->version, why, &patched);
+		ret = WEFT_EINVAL;
+	} else {
+		ret = judge_fields(q, r, r->kind, r->version, &unknown, notes, &patched);
 	}
-	return judge_fields(q, r, r->kind, r->version, &unknown, notes);
+	buf_free(&patched);
+	return ret;
 }
 
 int body_object(struct request *q, const struct kube_resource *r, value *out)
@@ -259,7 +315,7 @@ int body_typed(struct request *q, const char *api_version, const char *kind, val
 	if (!schema)
 		return WEFT_OK;
 	if (!kube_check_as(q->z, schema, out, &unknown, &why))
-		return judge_fields(q, NULL, kind, version.p, &unknown, &notes);
+		return judge_fields(q, NULL, kind, version.p, &unknown, &notes, NULL);
 	answer_bad_request(q, zone_printf(q->z, "%s in version \"" STR_FMT "\" cannot be handled as a "
 					  "%s: " STR_FMT,
 					  kind, STR_ARG(version), kind, STR_ARG(why)));

@@ -11,27 +11,6 @@
 
 /* --- Options --------------------------------------------------------------------------------- */
 
-static void answer_bad_policy(struct request *q, struct str policy)
-{
-	struct str why = zone_printf(q->z,
-				     "Unsupported value: \"" STR_FMT "\": supported values: "
-				     "\"Foreground\", \"Background\", \"Orphan\", \"nil\"",
-				     STR_ARG(policy));
-	value status = kube_status(q->z, 422, "Invalid",
-				   zone_printf(q->z, "DeleteOptions.meta.k8s.io \"\" is invalid: "
-						     "propagationPolicy: " STR_FMT,
-					       STR_ARG(why)));
-	value *details = v_map_at(q->z, &status, "details"), cause = v_map();
-
-	v_set(q->z, details, "group", v_cstr("meta.k8s.io"));
-	v_set(q->z, details, "kind", v_cstr("DeleteOptions"));
-	v_set(q->z, &cause, "reason", v_cstr("FieldValueNotSupported"));
-	v_set(q->z, &cause, "message", v_str(why));
-	v_set(q->z, &cause, "field", v_cstr("propagationPolicy"));
-	v_append(q->z, v_array_at(q->z, details, "causes"), cause);
-	answer_status(q, status);
-}
-
 static int read_policy(struct request *q, struct str text, struct delete_options *o)
 {
 	static const struct {
@@ -51,7 +30,11 @@ static int read_policy(struct request *q, struct str text, struct delete_options
 			return WEFT_OK;
 		}
 	}
-	answer_bad_policy(q, text);
+	answer_bad_option(q, "DeleteOptions", "propagationPolicy", "FieldValueNotSupported",
+			  zone_printf(q->z,
+				      "Unsupported value: \"" STR_FMT "\": supported values: "
+				      "\"Foreground\", \"Background\", \"Orphan\", \"nil\"",
+				      STR_ARG(text)));
 	return WEFT_EINVAL;
 }
 
@@ -106,7 +89,7 @@ int delete_options_read(struct request *q, struct delete_options *o)
 	if (query_has(&q->query, "dryRun")) {
 		bool dry_run;
 
-		if (dry_run_parse(q, "DeleteOptions", &dry_run))
+		if (dry_run_parse(q, &dry_run))
 			return WEFT_EINVAL;
 		o->dry_run |= dry_run;
 	}
@@ -195,23 +178,26 @@ static bool find_target(struct request *q, struct deletion *d)
 
 static bool preconditions_hold(struct request *q, const struct deletion *d)
 {
+	/* Kubernetes names the kind here, not the resource. */
+	struct kube_resource r = {.group = q->t.r->group, .resource = q->t.r->kind, .kind = q->t.r->kind};
 	char uid[37];
 	struct str why;
 
 	uid_format(d->uid, uid);
 	if (d->o.has_uid && memcmp(d->o.uid, d->uid, sizeof(d->uid)))
 		why = zone_printf(q->z,
-				  "Precondition failed: UID in precondition: " STR_FMT
-				  ", UID in object meta: %s",
+				  "the UID in the precondition (" STR_FMT ") does not match the UID in "
+				  "record (%s). The object might have been deleted and then recreated",
 				  STR_ARG(d->o.uid_text), uid);
 	else if (d->o.rv && d->o.rv != d->rv)
 		why = zone_printf(q->z,
-				  "Precondition failed: ResourceVersion in precondition: %llu, "
-				  "ResourceVersion in object meta: %llu",
+				  "the ResourceVersion in the precondition (%llu) does not match the "
+				  "ResourceVersion in record (%llu). The object might have been "
+				  "modified",
 				  (unsigned long long)d->o.rv, (unsigned long long)d->rv);
 	else
 		return true;
-	answer_status(q, kube_status_conflict(q->z, q->t.r, q->t.name, why));
+	answer_status(q, kube_status_conflict(q->z, &r, q->t.name, why));
 	return false;
 }
 

@@ -2,7 +2,7 @@
  * discovery.c - which groups, versions and resources there are: the legacy
  * lists, and the aggregated form that newer clients read in one request.
  */
-#include <xxhash.h>
+#include <gnutls/crypto.h>
 #include "procs/apiserver/api.h"
 
 /* --- Resources in order ------------------------------------------------------------------ */
@@ -10,11 +10,11 @@
 /* Order in which groups are offered to people who name a resource without its
  * group; those not named follow by name. */
 static const char *const group_order[] = {
-	"apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling",
+	"apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling",
 	"batch", "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io",
 	"storage.k8s.io", "admissionregistration.k8s.io", "apiextensions.k8s.io",
 	"scheduling.k8s.io", "coordination.k8s.io", "node.k8s.io", "discovery.k8s.io",
-	"flowcontrol.apiserver.k8s.io", "storagemigration.k8s.io", "apiregistration.k8s.io",
+	"flowcontrol.apiserver.k8s.io", "storagemigration.k8s.io",
 };
 
 static size_t group_rank(const char *group)
@@ -129,18 +129,17 @@ static value group_value(zone *z, const struct group *g)
 /* What identifies how a resource is stored; equal hashes mean the same form. */
 static struct str storage_hash(zone *z, const struct kube_resource *r)
 {
-	static const char alphabet[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	const struct kube_resource *stored = kube_by_type(r->type);
 	struct str text = zone_printf(z, "%s/%s/%s", stored->group, stored->version, stored->kind);
-	uint64_t h = XXH3_64bits(text.p, text.n);
-	char *out = zone_alloc(z, 13);
+	unsigned char sum[32];
+	gnutls_datum_t in = {sum, 8}, b64 = {0};
+	struct str out;
 
-	for (int i = 0; i < 11; i++)
-		out[i] = alphabet[h >> (58 - 6 * i > 0 ? 58 - 6 * i : 0) & 63];
-	out[11] = '=';
-	out[12] = '\0';
-	return (struct str){out, 12};
+	weft_assert(!gnutls_hash_fast(GNUTLS_DIG_SHA256, text.p, text.n, sum));
+	weft_assert(!gnutls_base64_encode2(&in, &b64));
+	out = zone_str(z, (struct str){(char *)b64.data, b64.size});
+	gnutls_free(b64.data);
+	return out;
 }
 
 static value resource_value(zone *z, const struct kube_resource *r)
@@ -161,6 +160,12 @@ static value resource_value(zone *z, const struct kube_resource *r)
 	return v;
 }
 
+static bool in_other_version(const struct kube_resource *r, const struct kube_subresource *s)
+{
+	return s->group && s->version &&
+	       (strcmp(s->group, r->group) || strcmp(s->version, r->version));
+}
+
 static value sub_value(zone *z, const struct kube_resource *r, const struct kube_subresource *s)
 {
 	value v = v_map();
@@ -168,7 +173,7 @@ static value sub_value(zone *z, const struct kube_resource *r, const struct kube
 	v_set(z, &v, "name", v_str(zone_printf(z, "%s/%s", r->resource, s->name)));
 	v_set(z, &v, "singularName", v_cstr(""));
 	v_set(z, &v, "namespaced", v_bool(r->namespaced));
-	if (s->group && s->version && (strcmp(s->group, r->group) || strcmp(s->version, r->version))) {
+	if (in_other_version(r, s)) {
 		v_set(z, &v, "group", v_cstr(s->group));
 		v_set(z, &v, "version", v_cstr(s->version));
 	}
@@ -265,6 +270,7 @@ enum outcome discovery_version(struct request *q)
 
 /* --- Aggregated discovery --------------------------------------------------------------------- */
 
+/* Group and version are left empty where they are the resource's own. */
 static value response_kind(zone *z, const char *group, const char *version, const char *kind)
 {
 	value v = v_map();
@@ -281,12 +287,12 @@ static value aggregated_subs(zone *z, const struct kube_resource *r)
 
 	for (uint32_t i = 0; i < r->nsubs; i++) {
 		const struct kube_subresource *s = &r->subs[i];
+		bool other = in_other_version(r, s);
 		value v = v_map();
 
 		v_set(z, &v, "subresource", v_cstr(s->name));
 		v_set(z, &v, "responseKind",
-		      response_kind(z, s->group ? s->group : r->group,
-				    s->version ? s->version : r->version, s->kind));
+		      response_kind(z, other ? s->group : "", other ? s->version : "", s->kind));
 		v_set(z, &v, "verbs", verbs_of(z, s->verbs));
 		v_append(z, &list, v);
 	}
@@ -298,7 +304,7 @@ static value aggregated_resource(zone *z, const struct kube_resource *r)
 	value v = v_map();
 
 	v_set(z, &v, "resource", v_cstr(r->resource));
-	v_set(z, &v, "responseKind", response_kind(z, r->group, r->version, r->kind));
+	v_set(z, &v, "responseKind", response_kind(z, "", "", r->kind));
 	v_set(z, &v, "scope", v_cstr(r->namespaced ? "Namespaced" : "Cluster"));
 	v_set(z, &v, "singularResource", v_cstr(r->singular));
 	v_set(z, &v, "verbs", verbs_of(z, r->verbs));

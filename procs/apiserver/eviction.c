@@ -134,7 +134,7 @@ static int read_options(struct request *q, const value *body, struct eviction *e
 	const value *o = v_get(body, "deleteOptions");
 	bool dry_run;
 
-	if (dry_run_parse(q, "CreateOptions", &dry_run))
+	if (dry_run_parse(q, &dry_run))
 		return WEFT_EINVAL;
 	ev->o = (struct delete_options){
 		.grace = v_get_int(o, "gracePeriodSeconds", -1),

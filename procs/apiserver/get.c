@@ -13,7 +13,7 @@ enum outcome object_get(struct request *q)
 	const struct version *v;
 	uint64_t want;
 
-	if (negotiate(q, true, false) || form_parse(q, &f) || options_version(q, &want))
+	if (negotiate(q, true, false) || form_parse(q, &f) || options_version(q, false, &want))
 		return ANSWERED;
 	q->out.n = 0;
 	cache_lock(c);

@@ -76,8 +76,12 @@ int form_parse(struct request *q, struct form *f)
 	} else if (str_eq(include, STR("Object"))) {
 		f->include = INCLUDE_OBJECT;
 	} else {
-		answer_bad_request(q, zone_printf(q->z, "unrecognized includeObject value: \"" STR_FMT
-						  "\"", STR_ARG(include)));
+		answer_bad_request(
+			q, zone_printf(q->z,
+				       "Unable to convert to Table as requested: includeObject: Invalid "
+				       "value: \"" STR_FMT "\": must be 'Metadata', 'Object', 'None', "
+				       "or empty",
+				       STR_ARG(include)));
 		return WEFT_EINVAL;
 	}
 	return WEFT_OK;

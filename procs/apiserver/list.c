@@ -12,7 +12,6 @@
 
 #define WHOLE_MAX (256u << 10)	/* answers up to this are sent in one piece */
 #define VISITS_MAX 4096		/* objects looked at in one read section */
-#define KEY_MAX 512
 
 /* An object's key, kept between read sections. */
 struct place {
@@ -275,7 +274,7 @@ enum outcome object_list(struct request *q)
 	if (o.match == MATCH_EXACT || (o.continues && o.from.rv))
 		l->rv = o.continues ? o.from.rv : o.version;
 	if (l->rv > cache_rv(c))
-		return options_version(q, &o.version) ? ANSWERED
+		return options_version(q, true, &o.version) ? ANSWERED
 						      : answer_bad_request(q, STR("continue token "
 										  "from the future"));
 	if (!still_there(l, c))

@@ -150,6 +150,14 @@ static void not_acceptable(struct request *q, struct str message)
 	answer_status(q, kube_status(q->z, 406, "NotAcceptable", message));
 }
 
+static const char *shape_error(struct request *q, bool collection)
+{
+	if (!q->t.r)
+		return collection ? "a list" : "not a list";
+	return zone_printf(q->z, collection ? "a list (*core.%sList)" : "not a list (*core.%s)",
+			   q->t.r->kind).p;
+}
+
 int negotiate(struct request *q, bool transforms, bool collection)
 {
 	struct choice c = {.q = q, .transforms = transforms, .collection = collection};
@@ -157,15 +165,15 @@ int negotiate(struct request *q, bool transforms, bool collection)
 	q->pretty = wants_pretty(q);
 	if (!accept_each(request_header(q, "Accept"), choose, &c)) {
 		not_acceptable(q, STR("only the following media types are accepted: "
-				      "application/json, application/yaml"));
+				      "application/json, application/yaml, "
+				      "application/vnd.kubernetes.protobuf"));
 		return WEFT_EINVAL;
 	}
 	if (c.wrong_shape) {
 		not_acceptable(q, zone_printf(q->z,
 					      "you requested " STR_FMT
 					      ", but the requested object is %s",
-					      STR_ARG(c.wrong_as),
-					      collection ? "a list" : "not a list"));
+					      STR_ARG(c.wrong_as), shape_error(q, collection)));
 		return WEFT_EINVAL;
 	}
 	return WEFT_OK;

@@ -59,8 +59,8 @@ int continue_decode(zone *z, struct str token, struct continue_at *at, struct st
 	int64_t rv;
 	value v;
 
-	*message = STR("invalid continue token: continue key is not valid: it was not given by this "
-		       "server");
+	*message = STR("invalid continue token: continue key is not valid: invalid "
+		       "character 'i' looking for beginning of value");
 	if (!token_json(z, token, &json) || json_decode(z, json, &v, NULL, NULL))
 		return WEFT_EINVAL;
 	if (!str_eq(v_get_str(&v, "v"), STR("meta.k8s.io/v1"))) {
@@ -77,7 +77,7 @@ int continue_decode(zone *z, struct str token, struct continue_at *at, struct st
 	at->ns = (struct str){start.p, (uint32_t)(slash - start.p)};
 	at->name = (struct str){slash + 1, start.n - at->ns.n - 1};
 	at->left = v_get_int(&v, "left", -1);
-	return at->name.n ? WEFT_OK : WEFT_EINVAL;
+	return at->name.n && start.n <= KEY_MAX ? WEFT_OK : WEFT_EINVAL;
 }
 
 /* --- resourceVersion ------------------------------------------------------------------------- */
@@ -102,9 +102,11 @@ static void answer_too_large(struct request *q, uint64_t want, uint64_t have)
 	answer_status(q, status);
 }
 
-static int parse_version(struct request *q, uint64_t *rv)
+/* A list says what kind of thing is invalid; get and watch let Go's own words
+ * through. */
+static int parse_version(struct request *q, bool is_list, uint64_t *rv)
 {
-	struct str text = query_get(&q->query, "resourceVersion");
+	struct str text = query_get(&q->query, "resourceVersion"), why;
 	char *end;
 
 	*rv = 0;
@@ -114,19 +116,23 @@ static int parse_version(struct request *q, uint64_t *rv)
 	*rv = strtoull(text.p, &end, 10);
 	if (!*end && !errno && text.p[0] >= '0' && text.p[0] <= '9')
 		return WEFT_OK;
-	answer_bad_request(
-		q, zone_printf(q->z,
-			       "invalid resource version: resourceVersion: Invalid value: \"" STR_FMT
-			       "\": strconv.ParseUint: parsing \"" STR_FMT "\": invalid syntax",
-			       STR_ARG(text), STR_ARG(text)));
+	why = zone_printf(q->z,
+			  "resourceVersion: Invalid value: \"" STR_FMT
+			  "\": strconv.ParseUint: parsing \"" STR_FMT "\": invalid syntax",
+			  STR_ARG(text), STR_ARG(text));
+	if (is_list)
+		answer_bad_request(q, zone_printf(q->z, "invalid resource version: " STR_FMT,
+						  STR_ARG(why)));
+	else
+		answer_plain_error(q, why);
 	return WEFT_EINVAL;
 }
 
-int options_version(struct request *q, uint64_t *rv)
+int options_version(struct request *q, bool is_list, uint64_t *rv)
 {
 	uint64_t have = cache_rv(api_cache(q->api));
 
-	if (parse_version(q, rv))
+	if (parse_version(q, is_list, rv))
 		return WEFT_EINVAL;
 	if (*rv <= have)
 		return WEFT_OK;
@@ -135,25 +141,6 @@ int options_version(struct request *q, uint64_t *rv)
 }
 
 /* --- ListOptions ------------------------------------------------------------------------------- */
-
-static void answer_invalid_option(struct request *q, const char *field, const char *reason,
-				  struct str message)
-{
-	zone *z = q->z;
-	value status = kube_status(
-		z, 422, "Invalid",
-		zone_printf(z, "ListOptions.meta.k8s.io \"\" is invalid: %s: " STR_FMT, field,
-			    STR_ARG(message)));
-	value *details = v_map_at(z, &status, "details"), cause = v_map();
-
-	v_set(z, details, "group", v_cstr("meta.k8s.io"));
-	v_set(z, details, "kind", v_cstr("ListOptions"));
-	v_set(z, &cause, "reason", v_cstr(reason));
-	v_set(z, &cause, "message", v_str(message));
-	v_set(z, &cause, "field", v_cstr(field));
-	v_append(z, v_array_at(z, details, "causes"), cause);
-	answer_status(q, status);
-}
 
 static int parse_match(struct request *q, struct list_options *o)
 {
@@ -181,12 +168,13 @@ static int parse_match(struct request *q, struct list_options *o)
 			  "resourceVersion \"0\"");
 	} else {
 		why = zone_printf(q->z,
-				  "Unsupported value: \"" STR_FMT "\": supported values: %s\"NotOlderThan\"",
+				  "Unsupported value: \"" STR_FMT "\": supported values: "
+				  "%s\"NotOlderThan\", \"\"",
 				  STR_ARG(text), o->is_watch ? "" : "\"Exact\", ");
-		answer_invalid_option(q, field, "FieldValueNotSupported", why);
+		answer_bad_option(q, "ListOptions", field, "FieldValueNotSupported", why);
 		return WEFT_EINVAL;
 	}
-	answer_invalid_option(q, field, "FieldValueForbidden", why);
+	answer_bad_option(q, "ListOptions", field, "FieldValueForbidden", why);
 	return WEFT_EINVAL;
 }
 
@@ -199,13 +187,13 @@ static int parse_initial(struct request *q, struct list_options *o)
 	if (!o->has_send_initial)
 		return WEFT_OK;
 	if (!o->is_watch) {
-		answer_invalid_option(
-			q, field, "FieldValueForbidden",
+		answer_bad_option(
+			q, "ListOptions", field, "FieldValueForbidden",
 			STR("Forbidden: sendInitialEvents is forbidden for list"));
 		return WEFT_EINVAL;
 	}
 	if (!query_get(&q->query, "resourceVersionMatch").n) {
-		answer_invalid_option(q, "resourceVersionMatch", "FieldValueForbidden",
+		answer_bad_option(q, "ListOptions", "resourceVersionMatch", "FieldValueForbidden",
 				      STR("Forbidden: sendInitialEvents requires setting "
 					  "resourceVersionMatch to NotOlderThan"));
 		return WEFT_EINVAL;
@@ -243,7 +231,8 @@ int options_parse(struct request *q, bool is_watch, struct list_options *o)
 	}
 	o->bookmarks = query_bool(&q->query, "allowWatchBookmarks");
 	o->has_version = query_get(&q->query, "resourceVersion").n > 0;
-	if (is_watch ? options_version(q, &o->version) : parse_version(q, &o->version))
+	if (is_watch ? options_version(q, false, &o->version)
+		     : parse_version(q, true, &o->version))
 		return WEFT_EINVAL;
 	if (parse_initial(q, o) || (!is_watch && parse_continue(q, o)) || parse_match(q, o))
 		return WEFT_EINVAL;
@@ -251,5 +240,6 @@ int options_parse(struct request *q, bool is_watch, struct list_options *o)
 		o->limit = 0;
 	if (o->match == MATCH_UNSET && o->version && o->limit && !is_watch)
 		o->match = MATCH_EXACT;
-	return is_watch || o->match == MATCH_EXACT ? WEFT_OK : options_version(q, &o->version);
+	return is_watch || o->match == MATCH_EXACT ? WEFT_OK
+						   : options_version(q, true, &o->version);
 }

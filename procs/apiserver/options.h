@@ -20,7 +20,7 @@ int continue_decode(zone *z, struct str token, struct continue_at *at, struct st
 
 /* q's resourceVersion as a number; 0 if unset or "0".  Waits for nothing.
  * WEFT_EINVAL: an error was answered (not a number, or newer than the cache). */
-int options_version(struct request *q, uint64_t *rv);
+int options_version(struct request *q, bool is_list, uint64_t *rv);
 
 enum match { MATCH_UNSET, MATCH_NOT_OLDER, MATCH_EXACT };
 

@@ -49,6 +49,11 @@ int patch_read(struct request *q, struct patch *p)
 					      : STR("invalid JSON patch"));
 		return WEFT_EINVAL;
 	}
+	if (p->form == PATCH_JSON && !v_is_array(&p->body)) {
+		answer_bad_request(q, STR("error decoding patch: json: cannot unmarshal object into Go "
+					  "value of type []handlers.jsonPatchOp"));
+		return WEFT_EINVAL;
+	}
 	return WEFT_OK;
 }
 
@@ -138,7 +143,7 @@ enum outcome object_patch(struct request *q)
 				      .make = make_patched_checked,
 				      .arg = p}};
 	if (negotiate(q, true, false) || patch_read(q, &p->patch) ||
-	    dry_run_parse(q, "PatchOptions", &p->ch.dry_run))
+	    dry_run_parse(q, &p->ch.dry_run))
 		return ANSWERED;
 	return write_change(q, &p->ch);
 }

@@ -115,11 +115,18 @@ enum outcome review_access(struct request *q)
 		return ANSWERED;
 	spec = v_map_at(q->z, &v, "spec");
 	if (!v_get(spec, "resourceAttributes") && !v_get(spec, "nonResourceAttributes"))
-		kube_error_add(&errs, STR("spec.resourceAttributes"), "FieldValueInvalid",
+		kube_error_add(&errs, STR("spec"), "FieldValueInvalid",
 			       "Invalid value: null: exactly one of nonResourceAttributes or "
 			       "resourceAttributes must be specified");
-	if (errs.n)
-		return answer_status(q, kube_status_invalid(q->z, q->t.r, STR(""), &errs));
+	if (errs.n) {
+		struct kube_resource group = *q->t.r;
+		value status;
+
+		group.kind = "";
+		status = kube_status_invalid(q->z, &group, STR(""), &errs);
+		v_del(v_get(&status, "details"), "kind");
+		return answer_status(q, status);
+	}
 	read_access(spec, &a);
 	if (self)
 		u = *q->user;

@@ -233,6 +233,16 @@ static const struct {
 	{NULL, "", VERB_DELETECOLLECTION, object_delete_collection},
 };
 
+static enum outcome answer_not_allowed(struct request *q)
+{
+	value status = kube_status(q->z, 405, "MethodNotAllowed",
+				   STR("the server does not allow this method on the requested "
+				       "resource"));
+
+	v_map_at(q->z, &status, "details");
+	return answer_status(q, status);
+}
+
 static enum outcome handle_resource(struct request *q)
 {
 	uint32_t verb = verb_of(q);
@@ -240,8 +250,7 @@ static enum outcome handle_resource(struct request *q)
 	bool all_namespaces = q->t.r->namespaced && !q->t.ns.n;
 
 	if (!(verb & offered) || (all_namespaces && !(verb & (VERB_LIST | VERB_WATCH))))
-		return answer_status(q, kube_status_method_not_allowed(
-						q->z, q->t.r, str_of(request_verb(q))));
+		return answer_not_allowed(q);
 	for (size_t i = 0; i < countof(handlers); i++) {
 		if (handlers[i].resource && !is(str_of(q->t.r->resource), handlers[i].resource))
 			continue;

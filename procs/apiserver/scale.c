@@ -165,7 +165,7 @@ enum outcome scale_update(struct request *q)
 {
 	struct scaling *s = scaling_new(q, false);
 
-	if (negotiate(q, false, false) || dry_run_parse(q, "UpdateOptions", &s->ch.dry_run) ||
+	if (negotiate(q, false, false) || dry_run_parse(q, &s->ch.dry_run) ||
 	    body_typed(q, "autoscaling/v1", "Scale", &s->body))
 		return ANSWERED;
 	return write_change(q, &s->ch);
@@ -175,7 +175,7 @@ enum outcome scale_patch(struct request *q)
 {
 	struct scaling *s = scaling_new(q, true);
 
-	if (negotiate(q, false, false) || dry_run_parse(q, "PatchOptions", &s->ch.dry_run) ||
+	if (negotiate(q, false, false) || dry_run_parse(q, &s->ch.dry_run) ||
 	    patch_read(q, &s->patch))
 		return ANSWERED;
 	return write_change(q, &s->ch);

@@ -17,7 +17,6 @@
 
 struct range {
 	uint32_t base, size;
-	struct str text;
 };
 
 static struct range service_range(struct request *q)
@@ -31,8 +30,7 @@ static struct range service_range(struct request *q)
 	if (bits < 8 || bits > 30)
 		bits = 24;
 	return (struct range){.base = a << 24 | b << 16 | c << 8 | d,
-			      .size = 1u << (32 - bits),
-			      .text = cidr};
+			      .size = 1u << (32 - bits)};
 }
 
 /* --- What is taken ------------------------------------------------------------------------- */
@@ -159,17 +157,14 @@ static int give_ip(struct request *q, const struct kube_resource *r, value *obj,
 		if (ip_taken(t, ip))
 			why = "provided IP is already allocated";
 		else if (ip <= range.base || ip - range.base >= range.size - 1)
-			why = "the provided IP is not in the valid range";
+			why = "the provided network does not match the current range";
 		if (!why)
 			return WEFT_OK;
-		return answer_invalid(
-			q, r, obj, "spec.clusterIPs",
-			zone_printf(q->z,
-				    "Invalid value: [\"" STR_FMT "\"]: failed to allocate IP " STR_FMT
-				    ": %s%s" STR_FMT,
-				    STR_ARG(text), STR_ARG(text), why,
-				    ip_taken(t, ip) ? "" : ". The range of valid IPs is ",
-				    STR_ARG(ip_taken(t, ip) ? STR("") : range.text)));
+		return answer_invalid(q, r, obj, "spec.clusterIPs",
+				      zone_printf(q->z,
+						  "Invalid value: [\"" STR_FMT
+						  "\"]: failed to allocate IP " STR_FMT ": %s",
+						  STR_ARG(text), STR_ARG(text), why));
 	}
 	for (int i = 0; i < TRIES; i++) {
 		ip = range.base + 2 + draw(range.size - 3);

@@ -86,28 +86,18 @@ void store_turn(struct api *api)
 	}
 }
 
-int dry_run_parse(struct request *q, const char *options_kind, bool *dry_run)
+int dry_run_parse(struct request *q, bool *dry_run)
 {
 	struct str text = query_get(&q->query, "dryRun");
-	struct str why;
-	value status, *details, cause = v_map();
 
 	*dry_run = str_eq(text, STR("All"));
 	if (!text.n || *dry_run)
 		return WEFT_OK;
-	why = zone_printf(q->z, "Unsupported value: \"" STR_FMT "\": supported values: \"All\"",
-			  STR_ARG(text));
-	status = kube_status(q->z, 422, "Invalid",
-			     zone_printf(q->z, "%s.meta.k8s.io \"\" is invalid: dryRun: " STR_FMT,
-					 options_kind, STR_ARG(why)));
-	details = v_map_at(q->z, &status, "details");
-	v_set(q->z, details, "group", v_cstr("meta.k8s.io"));
-	v_set(q->z, details, "kind", v_cstr(options_kind));
-	v_set(q->z, &cause, "reason", v_cstr("FieldValueNotSupported"));
-	v_set(q->z, &cause, "message", v_str(why));
-	v_set(q->z, &cause, "field", v_cstr("dryRun"));
-	v_append(q->z, v_array_at(q->z, details, "causes"), cause);
-	answer_status(q, status);
+	answer_bad_option(q, options_kind(q), "dryRun", "FieldValueNotSupported",
+			  zone_printf(q->z,
+				      "Unsupported value: [\"" STR_FMT
+				      "\"]: supported values: \"All\"",
+				      STR_ARG(text)));
 	return WEFT_EINVAL;
 }
 

@@ -15,6 +15,6 @@ enum outcome store_send(struct request *q, const struct msg *m, store_cb cb, voi
 /* Send what waited for room; called once per turn. */
 void store_turn(struct api *api);
 /* dryRun, which must be All if it is given; WEFT_EINVAL: answered. */
-int dry_run_parse(struct request *q, const char *options_kind, bool *dry_run);
+int dry_run_parse(struct request *q, bool *dry_run);
 
 #endif

@@ -14,7 +14,6 @@
 #define LOOK_NS (1 * 1000000)	       /* how often the follower looks */
 #define BOOKMARK_NS INT64_C(60000000000)
 #define TIMEOUT_MIN_S 1800	       /* of watches that set none */
-#define KEY_MAX 512
 
 struct watch {
 	struct watch *next, **link;	      /* idle list of its type */
@@ -370,7 +369,7 @@ enum outcome object_watch(struct request *q)
 	uint64_t oldest;
 
 	*w = (struct watch){.q = q};
-	if (negotiate(q, true, true) || form_parse(q, &w->form) || filter_parse(q, &w->filter) ||
+	if (negotiate(q, true, false) || form_parse(q, &w->form) || filter_parse(q, &w->filter) ||
 	    options_parse(q, true, &o))
 		return ANSWERED;
 	w->initial = o.has_send_initial ? o.send_initial : !o.version;

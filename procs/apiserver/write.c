@@ -168,7 +168,7 @@ enum outcome object_create(struct request *q)
 	value obj;
 	bool dry_run;
 
-	if (negotiate(q, true, false) || dry_run_parse(q, "CreateOptions", &dry_run) ||
+	if (negotiate(q, true, false) || dry_run_parse(q, &dry_run) ||
 	    body_object(q, q->t.r, &obj))
 		return ANSWERED;
 	return write_create(q, &obj, dry_run);
@@ -328,6 +328,14 @@ enum outcome write_change(struct request *q, struct change *ch)
 
 /* --- Update ------------------------------------------------------------------------------------------- */
 
+static bool is_number(struct str s)
+{
+	for (uint32_t i = 0; i < s.n; i++)
+		if (s.p[i] < '0' || s.p[i] > '9')
+			return false;
+	return true;
+}
+
 /* Body and path are about one object, and body and `old` about one state. */
 int check_identity(struct request *q, const struct change *ch, const value *obj, const value *old)
 {
@@ -349,11 +357,8 @@ int check_identity(struct request *q, const struct change *ch, const value *obj,
 		return WEFT_EINVAL;
 	}
 	if (ns.n && !str_eq(ns, ch->ns)) {
-		answer_bad_request(q, zone_printf(q->z,
-						  "the namespace of the object (" STR_FMT
-						  ") does not match the namespace on the request "
-						  "(" STR_FMT ")",
-						  STR_ARG(ns), STR_ARG(ch->ns)));
+		answer_bad_request(q, STR("the namespace of the provided object does not match the "
+					  "namespace sent on the request"));
 		return WEFT_EINVAL;
 	}
 	if (!was)
@@ -361,9 +366,20 @@ int check_identity(struct request *q, const struct change *ch, const value *obj,
 	if (uid.n && !str_eq(uid, v_get_str(was, "uid"))) {
 		answer_store_error(q, WEFT_EUID, ch->name,
 				   zone_printf(q->z,
+					       "StorageError: invalid object, Code: 4, Key: "
+					       "/registry/%s/" STR_FMT "%s" STR_FMT
+					       ", ResourceVersion: 0, AdditionalErrorMsg: "
 					       "Precondition failed: UID in precondition: " STR_FMT
 					       ", UID in object meta: " STR_FMT,
-					       STR_ARG(uid), STR_ARG(v_get_str(was, "uid"))));
+					       ch->r->resource, STR_ARG(ch->ns), ch->ns.n ? "/" : "",
+					       STR_ARG(ch->name), STR_ARG(uid),
+					       STR_ARG(v_get_str(was, "uid"))));
+		return WEFT_EINVAL;
+	}
+	if (!is_number(rv)) {
+		answer_plain_error(q, zone_printf(q->z, "strconv.ParseUint: parsing \"" STR_FMT
+						  "\": invalid syntax",
+						  STR_ARG(rv)));
 		return WEFT_EINVAL;
 	}
 	if (rv.n && !str_eq(rv, STR("0")) && !str_eq(rv, v_get_str(was, "resourceVersion"))) {
@@ -409,7 +425,7 @@ enum outcome object_update(struct request *q)
 				    .sub = q->t.sub,
 				    .make = make_update,
 				    .arg = u}};
-	if (negotiate(q, true, false) || dry_run_parse(q, "UpdateOptions", &u->ch.dry_run) ||
+	if (negotiate(q, true, false) || dry_run_parse(q, &u->ch.dry_run) ||
 	    body_object(q, q->t.r, &u->body))
 		return ANSWERED;
 	rv = v_as_str(v_path(&u->body, "metadata.resourceVersion"));
