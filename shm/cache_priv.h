@@ -85,6 +85,7 @@ struct cache_writer {
 	uint64_t next_chunk;
 	uint64_t objects;    /* live, published, all types */
 	uint64_t unpublished; /* versions prepared */
+	uint64_t published;   /* newest rv published, not necessarily committed */
 	uint64_t rv_start;    /* nothing up to here was ever in the journal */
 	bool starving;	      /* a write was refused for want of memory */
 	uint64_t blobs_held;  /* references that the store has from cw_blob() */

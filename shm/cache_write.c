@@ -49,7 +49,7 @@ static void init_header(struct cache_writer *w, uint32_t generation, const uint8
 	prcu_init(&h->gp);
 	atomic_init(&h->rv, rv_start);
 	atomic_init(&h->oldest, rv_start + 1);
-	w->rv_start = rv_start;
+	w->rv_start = w->published = rv_start;
 	w->cut = rv_start + 1;
 	w->first_chunk = w->next_chunk = w->cut / JOURNAL_CHUNK;
 }
@@ -206,7 +206,9 @@ void cw_publish(struct cache_writer *w, struct version *v)
 	struct entry *e = entry_at(w, v->entry.u);
 	uint32_t ref = ref_of(w->base, v);
 
-	weft_debug_assert(prcu_own(&v->prev) == prcu_own(&e->newest));
+	/* A gap would be a record that leads readers anywhere. */
+	weft_assert(v->rv == w->published + 1 && prcu_own(&v->prev) == prcu_own(&e->newest));
+	w->published = v->rv;
 	journal_put(w, v->rv, ref);
 	show(w, e, newest_of(w, e), v);
 	if (e->pending == ref)
@@ -227,7 +229,7 @@ void cw_replay(struct cache_writer *w, struct version *v)
 
 void cw_commit_rv(struct cache_writer *w, uint64_t rv)
 {
-	weft_debug_assert(rv >= prcu_own(&w->h->rv));
+	weft_assert(rv >= prcu_own(&w->h->rv) && rv <= w->published);
 	prcu_assign(&w->h->rv, rv); /* [cache.R2] */
 }
 
@@ -257,6 +259,8 @@ int cw_restore(struct cache_writer *w, uint16_t type, struct str ns, struct str 
 	struct entry *e;
 	int err;
 
+	if (rv > w->rv_start)
+		return WEFT_EINVAL;
 	all.mask = (1u << PART_COUNT) - 1;
 	err = entry_new(w, type, ns, name, uid, created_s, created_rv, &e);
 	if (err)

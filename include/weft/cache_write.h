@@ -109,6 +109,7 @@ int cw_prepare_update(struct cache_writer *w, struct entry *e, uint64_t rv,
 int cw_prepare_delete(struct cache_writer *w, struct entry *e, uint64_t rv, uint64_t cause,
 		      uint16_t writer_kind, struct version **out);
 
+/* In order, without a gap: v->rv is one more than that of the last one. */
 void cw_publish(struct cache_writer *w, struct version *v);
 /* All versions up to `rv` are published: let readers see that. */
 void cw_commit_rv(struct cache_writer *w, uint64_t rv);
@@ -116,8 +117,9 @@ void cw_abort(struct cache_writer *w, struct version *v);
 
 /* Recovery: put an object in as it was, published at once, outside the journal
  * (created_rv and rv as given, `mask` ignored: all parts are taken).  Errors as
- * cw_prepare_create().  Owners are linked by cw_restore_done(), once, when all
- * objects are there; WEFT_ENOMEM if that needs more memory than there is. */
+ * cw_prepare_create(), WEFT_EINVAL also for rv > rv_start.  Owners are linked
+ * by cw_restore_done(), once, when all objects are there; WEFT_ENOMEM if that
+ * needs more memory than there is. */
 int cw_restore(struct cache_writer *w, uint16_t type, struct str ns, struct str name,
 	       const uint8_t uid[16], uint32_t created_s, uint64_t created_rv, uint64_t rv,
 	       const struct version_in *in, struct entry **out);
