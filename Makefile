@@ -38,7 +38,7 @@ $(B)/libweft.a: $(LIB_OBJ)
 # All objects, not the archive: the processes' mains are weak references, which
 # take nothing out of an archive.
 $(B)/weft: $(B)/procs/main.o $(LIB_OBJ)
-	$(CC) $(LDFLAGS) -Wl,--unresolved-symbols=ignore-all -o $@ $^ $(LDLIBS)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(B)/tests/%: $(B)/tests/unit/%.o $(B)/libweft.a
 	@mkdir -p $(@D)

@@ -112,7 +112,7 @@ START_TEST(wrong_values_are_refused_with_their_line)
 		"127.0.0.1:6443");
 	refused("pods: {cidr: 10.0.0.0}\n",
 		"weft.yaml:1: pods.cidr: '10.0.0.0' is not a range of IPv4 addresses, such as "
-		"10.128.0.0/9");
+		"127.128.0.0/9");
 	refused("cache:\n  max: 1 potato\n",
 		"weft.yaml:2: cache.max: '1 potato' is not a size, such as 64Mi");
 	refused("nodes: {lease: soon}\n",
