@@ -210,6 +210,24 @@ int cache_entry_checked(const struct cache *c, uint32_t ref, const struct entry 
 	return WEFT_OK;
 }
 
+void cache_prefetch(const struct cache *c, uint32_t ref, int stage)
+{
+	uint64_t at = (uint64_t)ref * ARENA_UNIT;
+	const struct entry *e = ref_ptr(c->base, ref);
+
+	if (stage == 0) {
+		__builtin_prefetch(e);
+		__builtin_prefetch((const char *)e + CACHE_LINE);
+		return;
+	}
+	if (at < sizeof(struct cache_header) ||
+	    at + sizeof(struct entry) > prcu_dereference(&c->h->seg.size))
+		return;
+	hash_prefetch(c->base, &c->h->by_uid, cache_hash_uid(e->uid));
+	__builtin_prefetch(ref_ptr(c->base, prcu_own(&e->newest)));
+	__builtin_prefetch((const char *)ref_ptr(c->base, prcu_own(&e->newest)) + CACHE_LINE);
+}
+
 struct str cache_blob(const struct cache *c, blob_ref r)
 {
 	return blob_str(c->base, r.u);

@@ -247,6 +247,11 @@ version_ref cache_version_ref(const struct cache *c, const struct version *v);
  * bounds, aligned and looks like an entry. */
 int cache_entry_checked(const struct cache *c, uint32_t ref, const struct entry **out);
 
+/* Let the memory be fetched that cache_entry_checked(ref) and a look at the newest
+ * version will need: stage 0 early, stage 1 some time after it.  Only a hint;
+ * `ref` may be anything. */
+void cache_prefetch(const struct cache *c, uint32_t ref, int stage);
+
 struct str cache_blob(const struct cache *c, blob_ref r);   /* empty for 0 */
 struct str cache_string(const struct cache *c, string_ref r);
 /* The msgpack bytes of a part (labels included), empty if absent. */

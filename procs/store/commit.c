@@ -50,11 +50,26 @@ static void batch_done(struct committer *c, struct batch *b)
 	batch_reset(b);
 }
 
+/* Versions were prepared a batch ago: bring back what publishing touches. */
+static void fetch_version(const struct committer *c, const struct batch *b, uint32_t i)
+{
+	if (i + 2 * FETCH_AHEAD < b->nversions)
+		__builtin_prefetch(&b->versions[i + 2 * FETCH_AHEAD]->entry, 1);
+	if (i + FETCH_AHEAD < b->nversions) {
+		const char *at =
+			(const char *)cache_entry(c->s->c, b->versions[i + FETCH_AHEAD]->entry);
+
+		__builtin_prefetch(at, 1);
+		__builtin_prefetch(at + CACHE_LINE, 1);
+	}
+}
+
 static void publish(struct committer *c, struct batch *b)
 {
 	for (uint32_t i = 0; i < b->nversions; i++) {
 		struct version *v = b->versions[i];
 
+		fetch_version(c, b, i);
 		c->hooks.before(c->hooks.arg, v);
 		cw_publish(c->s->w, v);
 		c->hooks.after(c->hooks.arg, v);

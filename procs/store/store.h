@@ -60,7 +60,6 @@ struct status_plan {
 	uint8_t restarts[256]; /* 1: hole i adds to the restarts */
 };
 
-/* Owners of one metadata part, as a version needs them. */
 struct store {
 	struct cache_writer *w;
 	const struct cache *c;
@@ -153,12 +152,7 @@ int update_in(struct store *s, const struct entry *e, const struct version *old,
 
 /* --- Requests (apply*.c) --------------------------------------------------------------- */
 
-/* A reply in the making; strings live in the zone or are static. */
-struct answer {
-	int status;
-	struct msg_reply r;
-};
-
+/* Put an error into the reply; its text lives in the zone.  Returns `status`. */
 int answer_error(struct store *s, struct msg_reply *r, int status, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
@@ -188,5 +182,8 @@ uint32_t first_generation(uint16_t type);
  * or gone by now. */
 struct entry *entry_at_rv(struct store *s, uint16_t type, uint32_t ref, uint64_t rv,
 			  const struct version **live);
+/* While refs[i] is worked on: let the memory of later ones be fetched. */
+#define FETCH_AHEAD 8
+void fetch_ahead(struct store *s, const struct u32s *refs, uint32_t i);
 
 #endif
