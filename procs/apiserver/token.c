@@ -285,6 +285,10 @@ static value make_claims(struct request *q, const value *spec, struct str uid, i
 
 enum outcome token_create(struct request *q)
 {
+	static const struct kube_resource request = {.group = "authentication.k8s.io",
+						     .version = "v1",
+						     .resource = "tokenrequests",
+						     .kind = "TokenRequest"};
 	value v, claims, status = v_map(), *spec;
 	int64_t now = clock_wall_s(), lifetime;
 	struct kube_errors errs = {.z = q->z};
@@ -303,10 +307,7 @@ enum outcome token_create(struct request *q)
 			       "Invalid value: %lld: may not specify a duration less than 10 minutes",
 			       (long long)lifetime);
 	if (errs.n)
-		return answer_status(
-			q, kube_status_invalid(q->z, kube_by_kind(STR("authentication.k8s.io"),
-								  STR("v1"), STR("TokenRequest")),
-					       STR(""), &errs));
+		return answer_status(q, kube_status_invalid(q->z, &request, STR(""), &errs));
 	claims = make_claims(q, spec, uid, now, lifetime);
 	time_format((uint32_t)(now + lifetime), when);
 	v_set(q->z, &status, "token", v_str(sign(q->api, q->z, &claims)));

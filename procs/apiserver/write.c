@@ -211,6 +211,19 @@ struct changing {
 	struct base base;
 };
 
+/* The change ended the object (its last finalizer went): its last state is what
+ * the change made of it, which was never stored. */
+static enum outcome change_ended(struct request *q, struct changing *cg, uint64_t rv)
+{
+	value *meta = v_map_at(q->z, &cg->obj, "metadata");
+
+	v_set(q->z, meta, "resourceVersion",
+	      v_str(zone_printf(q->z, "%llu", (unsigned long long)rv)));
+	if (cg->ch->r != stored_of(cg->ch->r))
+		(void)kube_convert(q->z, stored_of(cg->ch->r), cg->ch->r, &cg->obj);
+	return answer_made(q, 200, &cg->obj);
+}
+
 static enum outcome change_done(struct request *q, struct changing *cg, uint64_t rv)
 {
 	struct change *ch = cg->ch;
@@ -235,6 +248,8 @@ static void on_changed(struct request *q, void *arg, const struct msg_reply *rep
 			return;
 	} else if (reply->status) {
 		answer_store_error(q, reply->status, cg->ch->name, reply->message);
+	} else if (reply->gone) {
+		change_ended(q, cg, reply->rv);
 	} else if (change_done(q, cg, reply->rv) == WAITING) {
 		return;
 	}
@@ -399,7 +414,11 @@ static int make_update(struct request *q, void *arg, value *old, value *obj)
 	struct update *u = arg;
 
 	*obj = v_copy(q->z, &u->body);
-	return check_identity(q, &u->ch, obj, old);
+	if (check_identity(q, &u->ch, obj, old))
+		return WEFT_EINVAL;
+	if (u->ch.ns.n)
+		v_set(q->z, v_map_at(q->z, obj, "metadata"), "namespace", v_str(u->ch.ns));
+	return WEFT_OK;
 }
 
 /* Kinds that PUT creates when they are not there. */
