@@ -181,6 +181,23 @@ static int admit_new_pod(struct request *q, value *pod)
 	return admit_service_account(q, pod);
 }
 
+/* --- Nodes ------------------------------------------------------------------------------------------ */
+
+/* A new node takes no pods until it has been seen to be ready. */
+static void admit_new_node(struct request *q, value *node)
+{
+	static const char key[] = "node.kubernetes.io/not-ready";
+	value *taints = v_array_at(q->z, v_map_at(q->z, node, "spec"), "taints"), taint = v_map();
+
+	v_each(t, taints)
+		if (str_eq(v_get_str(t, "key"), str_of(key)) &&
+		    str_eq(v_get_str(t, "effect"), STR("NoSchedule")))
+			return;
+	v_set(q->z, &taint, "key", v_cstr(key));
+	v_set(q->z, &taint, "effect", v_cstr("NoSchedule"));
+	v_append(q->z, taints, taint);
+}
+
 /* --- All ---------------------------------------------------------------------------------------------- */
 
 int admit(struct request *q, const struct kube_resource *r, value *obj, const value *old,
@@ -190,6 +207,8 @@ int admit(struct request *q, const struct kube_resource *r, value *obj, const va
 		return WEFT_EINVAL;
 	if (r->type == TYPE_POD && !old)
 		return admit_new_pod(q, obj);
+	if (r->type == TYPE_NODE && !old)
+		admit_new_node(q, obj);
 	if (r->type == TYPE_SERVICE && !sub.n)
 		return service_allocate(q, r, obj, old);
 	return WEFT_OK;

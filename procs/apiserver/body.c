@@ -267,8 +267,9 @@ int body_check(struct request *q, const struct kube_resource *r, value *obj,
 	struct str why;
 	int ret;
 
-	if (q->method == METHOD_PATCH)
+	if (q->method == METHOD_PATCH) {
 		json_encode(&patched, obj, NULL);
+	}
 	if (kube_check(q->z, r, obj, &unknown, &why)) {
 		answer_cannot_handle(q, r, r->kind, r->version, why, &patched);
 		ret = WEFT_EINVAL;
