@@ -293,7 +293,8 @@ bool kube_condition_del(value *conditions, const char *type);
 
 /* meta.k8s.io/v1 Table: column definitions, and one row's cells, as Kubernetes'
  * printers give them.  Kinds without columns of their own get Name and Created
- * At ("Age"). */
+ * At.  `r` and `obj` are best of the stored version, whatever the client asked
+ * for: others are converted first, and columns are the same. */
 value kube_table_columns(zone *z, const struct kube_resource *r);
 value kube_table_cells(zone *z, const struct kube_resource *r, const value *obj, uint32_t now_s);
 

@@ -29,6 +29,8 @@ value kube_table_columns(zone *z, const struct kube_resource *r)
 	for (const struct column *c = columns_of(r); c->name; c++) {
 		value column = v_map();
 
+		if (!c->type)
+			continue;
 		v_set(z, &column, "name", v_cstr(c->name));
 		v_set(z, &column, "type", v_cstr(c->type));
 		v_set(z, &column, "format", v_cstr(c->format));

@@ -175,8 +175,12 @@ static value address_parent(const struct row *row, const struct column *c)
 				   STR_ARG(v_get_str(ref, "name"))));
 }
 
+/* Kubernetes gives rows an age that no column is defined for. */
 static const struct column address_columns[] = {
-	COLUMN_NAME, COLUMN("ParentRef", address_parent, NULL, NULL), COLUMN_END,
+	COLUMN_NAME,
+	COLUMN("ParentRef", address_parent, NULL, NULL),
+	{"Age", NULL, "", 0, cell_age, NULL, NULL},
+	COLUMN_END,
 };
 
 /* --- Storage ----------------------------------------------------------------------------- */

@@ -21,7 +21,8 @@ typedef value cell_fn(const struct row *row, const struct column *c);
 
 struct column {
 	const char *name;
-	const char *type;   /* "string", "integer", "boolean", "date" */
+	const char *type;   /* "string", "integer", "boolean", "date"; NULL: a cell that no
+			     * column is shown for */
 	const char *format; /* "name" or "" */
 	int priority;	    /* 1: only shown by -o wide */
 	cell_fn *cell;

@@ -37,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const char *p = (const char *)data, *end = size ? memchr(p, '\n', size) : NULL;
 	uint32_t n = end ? (uint32_t)(end - p) : (uint32_t)size;
-	struct str labels = {end ? end + 1 : NULL, end ? (uint32_t)size - n - 1 : 0};
+	struct str labels = end ? (struct str){end + 1, (uint32_t)size - n - 1} : STR("");
 	zone *z = zone_new();
 
 	check_labels(z, (struct str){p, n}, labels);

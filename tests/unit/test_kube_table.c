@@ -113,7 +113,7 @@ START_TEST(strange_objects)
 			value columns = kube_table_columns(z, &r[i]);
 			value cells = kube_table_cells(z, &r[i], &obj, 1000);
 
-			ck_assert_uint_eq(v_len(&columns), v_len(&cells));
+			ck_assert_uint_le(v_len(&columns), v_len(&cells));
 		}
 	}
 	zone_free(z);
