@@ -20,6 +20,7 @@ void prepare_volume_status(zone *z, value *obj, const value *old);
 void prepare_deployment_status(zone *z, value *obj, const value *old);
 void prepare_daemonset_create(zone *z, value *obj);
 void prepare_daemonset_update(zone *z, value *obj, const value *old);
+void prepare_daemonset_status(zone *z, value *obj, const value *old);
 void prepare_job_create(zone *z, value *obj);
 void prepare_csr_update(zone *z, value *obj, const value *old);
 

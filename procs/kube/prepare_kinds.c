@@ -62,13 +62,15 @@ static const char *qos_class(const value *spec)
 static void gated_condition(zone *z, value *obj)
 {
 	value c = v_map();
+	char now[21];
 
 	if (!v_len(v_path(obj, "spec.schedulingGates")))
 		return;
+	time_format(clock_wall_s(), now);
 	v_set(z, &c, "type", v_cstr("PodScheduled"));
 	v_set(z, &c, "status", v_cstr("False"));
 	v_set(z, &c, "lastProbeTime", v_null());
-	v_set(z, &c, "lastTransitionTime", v_null());
+	v_set(z, &c, "lastTransitionTime", v_str(zone_str(z, str_of(now))));
 	v_set(z, &c, "reason", v_cstr("SchedulingGated"));
 	v_set(z, &c, "message",
 	      v_cstr("Scheduling is blocked due to non-empty scheduling gates"));
@@ -298,6 +300,11 @@ void prepare_daemonset_update(zone *z, value *obj, const value *old)
 	set_template_generation(z, obj, template_generation(old) + !same);
 }
 
+void prepare_daemonset_status(zone *z, value *obj, const value *old)
+{
+	set_template_generation(z, obj, template_generation(old));
+}
+
 /* Labels by which a Job finds its pods, and the selector that says so. */
 void prepare_job_create(zone *z, value *obj)
 {
@@ -308,10 +315,10 @@ void prepare_job_create(zone *z, value *obj)
 	if (v_get_bool(spec, "manualSelector", false) || !v_as_str(&uid).n)
 		return;
 	labels = v_map_at(z, v_map_at(z, v_map_at(z, spec, "template"), "metadata"), "labels");
-	v_set(z, labels, "controller-uid", uid);
-	v_set(z, labels, "job-name", name);
 	v_set(z, labels, "batch.kubernetes.io/controller-uid", uid);
 	v_set(z, labels, "batch.kubernetes.io/job-name", name);
+	v_set(z, labels, "controller-uid", uid);
+	v_set(z, labels, "job-name", name);
 	labels = v_map_at(z, v_map_at(z, spec, "selector"), "matchLabels");
 	v_set(z, labels, "batch.kubernetes.io/controller-uid", uid);
 	if (!v_len(v_path(obj, "metadata.labels"))) {

@@ -322,6 +322,26 @@ bool scalar_base64(zone *z, struct str s, struct str *out, struct str *why)
 	return true;
 }
 
+struct str scalar_base64_bytes(zone *z, struct str text)
+{
+	char *p = zone_alloc(z, text.n / 4 * 3 + 3);
+	uint32_t n = 0, bits = 0, have = 0;
+
+	for (uint32_t i = 0; i < text.n && text.p[i] != '='; i++) {
+		int digit = base64_digit(text.p[i]);
+
+		if (digit < 0)
+			continue;
+		bits = bits << 6 | (uint32_t)digit;
+		have += 6;
+		if (have >= 8) {
+			have -= 8;
+			p[n++] = (char)(bits >> have);
+		}
+	}
+	return (struct str){ p, n };
+}
+
 /* --- Quantities -------------------------------------------------------------------------- */
 
 static uint32_t span(struct str s, uint32_t from, const char *set)

@@ -15,6 +15,8 @@ bool scalar_time(zone *z, struct str text, struct str *out, struct str *why);
 bool scalar_microtime(zone *z, struct str text, struct str *out, struct str *why);
 /* Standard base64 with padding; line breaks are left out. */
 bool scalar_base64(zone *z, struct str text, struct str *out, struct str *why);
+/* The bytes behind canonical base64. */
+struct str scalar_base64_bytes(zone *z, struct str text);
 /* A quantity, as a string or a number. */
 bool scalar_quantity(zone *z, const value *v, struct str *out, struct str *why);
 

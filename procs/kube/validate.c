@@ -40,6 +40,11 @@ static const struct rules kinds[TYPE_MAX] = {
 	[TYPE_HORIZONTALPODAUTOSCALER] = { NULL, validate_hpa },
 	[TYPE_INGRESS] = { NULL, validate_ingress },
 	[TYPE_ENDPOINTSLICE] = { NULL, validate_slice },
+	[TYPE_ENDPOINTS] = { NULL, validate_endpoints },
+	[TYPE_NETWORKPOLICY] = { NULL, validate_network_policy },
+	[TYPE_RUNTIMECLASS] = { NULL, validate_runtime_class },
+	[TYPE_INGRESSCLASS] = { NULL, validate_ingress_class },
+	[TYPE_CSIDRIVER] = { NULL, validate_csi_driver },
 	[TYPE_CERTIFICATESIGNINGREQUEST] = { names_any },
 	[TYPE_CLUSTERTRUSTBUNDLE] = { names_any },
 	[TYPE_APISERVICE] = { names_path_segment },
@@ -101,7 +106,6 @@ static void check_required_fields(struct validation *v, const value *obj)
 
 /* --- Entry point ---------------------------------------------------------------------------- */
 
-/* What becomes a name: the part before what is generated may end in '-'. */
 void kube_validate(zone *z, const struct kube_resource *r, const value *obj, const value *old,
 		   struct str sub, struct kube_errors *errs)
 {

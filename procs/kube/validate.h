@@ -64,6 +64,7 @@ void check_labels(struct validation *v, const struct at *at, const value *labels
 void check_annotations(struct validation *v, const struct at *at, const value *annotations);
 /* A LabelSelector. */
 void check_selector(struct validation *v, const struct at *at, const value *selector);
+bool is_same(const value *a, const value *b); /* absent is null */
 /* new == old, or "field is immutable". */
 bool check_immutable(struct validation *v, const struct at *at, const value *now,
 		     const value *was);
@@ -117,6 +118,7 @@ validate_fn validate_service, validate_config_map, validate_secret, validate_ser
 validate_fn validate_claim, validate_volume, validate_quota, validate_limit_range;
 validate_fn validate_priority_class, validate_storage_class, validate_controller_revision,
 	validate_budget, validate_role, validate_role_binding, validate_hpa, validate_ingress,
-	validate_slice;
+	validate_slice, validate_network_policy, validate_endpoints, validate_runtime_class,
+	validate_ingress_class, validate_csi_driver;
 
 #endif

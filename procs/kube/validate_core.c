@@ -1,5 +1,7 @@
 /* validate_core.c - core kinds without pods: data, namespaces, nodes, events, leases. */
+#include "procs/kube/scalar.h"
 #include "procs/kube/validate.h"
+#include "weft/json.h"
 
 #define LIST(...) (const char *const[]){ __VA_ARGS__, NULL }
 #define SPEC FIELD(NULL, "spec")
@@ -85,6 +87,27 @@ static const struct {
 	{ "kubernetes.io/ssh-auth", { "ssh-privatekey" } },
 };
 
+/* Credentials for registries are JSON. */
+static void check_registry(struct validation *v, const struct at *data, const value *obj,
+			   const char *key)
+{
+	static const value redacted = { .type = MSGPACK_OBJECT_STR,
+					.via.str = { 26, "<secret contents redacted>" } };
+	struct str text = scalar_base64_bytes(v->z, v_get_str(v_get(obj, "data"), key));
+	struct err e;
+	value out;
+
+	if (!v_get(v_get(obj, "data"), key) || !json_decode(v->z, text, &out, NULL, &e))
+		return;
+	if (!text.n)
+		bad_invalid(v, KEY(data, str_of(key)), &redacted, "unexpected end of JSON input");
+	else if (!strchr("{[\"0123456789-tfn \t\r\n", text.p[0]))
+		bad_invalid(v, KEY(data, str_of(key)), &redacted,
+			    "invalid character '%c' looking for beginning of value", text.p[0]);
+	else
+		bad_invalid(v, KEY(data, str_of(key)), &redacted, "%s", e.msg);
+}
+
 static void check_secret_type(struct validation *v, const value *obj)
 {
 	const struct at *data = FIELD(NULL, "data");
@@ -97,6 +120,10 @@ static void check_secret_type(struct validation *v, const value *obj)
 			if (!v_get(have, *k))
 				bad_required(v, KEY(data, str_of(*k)), NULL);
 	}
+	if (is_str(obj, "type", "kubernetes.io/dockercfg"))
+		check_registry(v, data, obj, ".dockercfg");
+	if (is_str(obj, "type", "kubernetes.io/dockerconfigjson"))
+		check_registry(v, data, obj, ".dockerconfigjson");
 	if (is_str(obj, "type", "kubernetes.io/basic-auth") && !v_get(have, "username") &&
 	    !v_get(have, "password")) {
 		bad_required(v, KEY(data, STR("username")), NULL);

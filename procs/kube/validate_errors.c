@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "procs/kube/label_syntax.h"
 #include "procs/kube/validate.h"
 #include "weft/json.h"
 
@@ -33,9 +34,11 @@ static struct str path_of(struct validation *v, const struct at *at)
 
 /* --- Errors ------------------------------------------------------------------------- */
 
-static void put_shown(struct buf *out, const value *shown)
+static void put_shown(struct validation *v, struct buf *out, const value *shown)
 {
-	if (shown)
+	if (v_is_str(shown))
+		buf_addstr(out, go_quote(v->z, v_as_str(shown)));
+	else if (shown)
 		json_encode(out, shown, NULL);
 	else
 		buf_puts(out, "null");
@@ -66,7 +69,7 @@ void bad_invalid(struct validation *v, const struct at *at, const value *shown, 
 	va_start(ap, fmt);
 	detail = detail_of(v->z, fmt, ap);
 	va_end(ap);
-	put_shown(&b, shown);
+	put_shown(v, &b, shown);
 	kube_error_add(v->errs, path_of(v, at), "FieldValueInvalid",
 		       "Invalid value: " STR_FMT ": " STR_FMT, STR_ARG(buf_str(&b)),
 		       STR_ARG(detail));
@@ -90,7 +93,7 @@ void bad_supported(struct validation *v, const struct at *at, const value *shown
 {
 	struct buf b = { 0 };
 
-	put_shown(&b, shown);
+	put_shown(v, &b, shown);
 	buf_puts(&b, ": supported values: ");
 	for (const char *const *p = list; *p; p++)
 		buf_printf(&b, "%s\"%s\"", p > list ? ", " : "", *p);
@@ -103,7 +106,7 @@ void bad_duplicate(struct validation *v, const struct at *at, const value *shown
 {
 	struct buf b = { 0 };
 
-	put_shown(&b, shown);
+	put_shown(v, &b, shown);
 	kube_error_add(v->errs, path_of(v, at), "FieldValueDuplicate", "Duplicate value: " STR_FMT,
 		       STR_ARG(buf_str(&b)));
 	buf_free(&b);
@@ -111,13 +114,9 @@ void bad_duplicate(struct validation *v, const struct at *at, const value *shown
 
 void bad_not_found(struct validation *v, const struct at *at, struct str what, const char *detail)
 {
-	struct buf b = { 0 };
-
-	json_quote(&b, what);
 	kube_error_add(v->errs, path_of(v, at), "FieldValueNotFound",
-		       "Not found: " STR_FMT "%s%s", STR_ARG(buf_str(&b)), detail ? ": " : "",
-		       detail ? detail : "");
-	buf_free(&b);
+		       "Not found: " STR_FMT "%s%s", STR_ARG(go_quote(v->z, what)),
+		       detail ? ": " : "", detail ? detail : "");
 }
 
 void bad_too_long(struct validation *v, const struct at *at, uint32_t max)
@@ -219,10 +218,15 @@ void check_port(struct validation *v, const struct at *at, const value *port)
 			    "must be between 1 and 65535, inclusive");
 }
 
+bool is_same(const value *a, const value *b)
+{
+	return (v_is_null(a) && v_is_null(b)) || (a && b && v_equal(a, b));
+}
+
 bool check_immutable(struct validation *v, const struct at *at, const value *now,
 		     const value *was)
 {
-	if ((v_is_null(now) && v_is_null(was)) || (now && was && v_equal(now, was)))
+	if (is_same(now, was))
 		return true;
 	bad_invalid(v, at, now, "field is immutable");
 	return false;

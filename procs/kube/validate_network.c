@@ -150,7 +150,7 @@ static void check_service_update(struct validation *v, const value *spec, const 
 	if (is_type(spec, "ExternalName") || is_type(was, "ExternalName") || !had.n ||
 	    str_eq(ip, had))
 		return;
-	bad_invalid(v, INDEX(FIELD(SPEC, "clusterIPs"), 0), SHOW(ip),
+	bad_invalid(v, INDEX(FIELD(SPEC, "clusterIPs"), 0), v_get(spec, "clusterIPs"),
 		    "may not change once set");
 }
 
@@ -211,9 +211,109 @@ void validate_slice(struct validation *v, const value *obj, const value *old, st
 				   names ? names_subdomain : names_ip);
 	}
 	check_slice_ports(v, v_get(obj, "ports"));
-	if (old)
-		check_immutable(v, FIELD(NULL, "addressType"), v_get(obj, "addressType"),
-				v_get(old, "addressType"));
+	if (old && !str_eq(v_get_str(obj, "addressType"), v_get_str(old, "addressType")))
+		bad_invalid(v, FIELD(NULL, "addressType"), NULL, "field is immutable");
+}
+
+/* --- Endpoints --------------------------------------------------------------------------------- */
+
+static void check_endpoint_addresses(struct validation *v, const struct at *at, const value *list)
+{
+	uint32_t i = 0;
+
+	v_each(a, list) {
+		const struct at *place = FIELD(INDEX(at, i++), "ip");
+		struct str ip = v_get_str(a, "ip");
+
+		if (!check_name(v, place, ip, names_ip))
+			bad_invalid(v, place, SHOW(ip), "must be a valid IP address");
+		else if (has_prefix(ip, "127."))
+			bad_invalid(v, place, SHOW(ip),
+				    "may not be in the loopback range (127.0.0.0/8, ::1/128)");
+	}
+}
+
+void validate_endpoints(struct validation *v, const value *obj, const value *old, struct str sub)
+{
+	uint32_t i = 0;
+
+	v_each(s, v_get(obj, "subsets")) {
+		const struct at *at = INDEX(FIELD(NULL, "subsets"), i++);
+		uint32_t k = 0;
+
+		if (!v_len(v_get(s, "addresses")) && !v_len(v_get(s, "notReadyAddresses")))
+			bad_required(v, at, "must specify `addresses` or `notReadyAddresses`");
+		check_endpoint_addresses(v, FIELD(at, "addresses"), v_get(s, "addresses"));
+		check_endpoint_addresses(v, FIELD(at, "notReadyAddresses"),
+					 v_get(s, "notReadyAddresses"));
+		v_each(p, v_get(s, "ports")) {
+			const struct at *place = INDEX(FIELD(at, "ports"), k++);
+
+			if (v_get_str(p, "name").n)
+				check_name(v, FIELD(place, "name"), v_get_str(p, "name"),
+					   names_label);
+			else if (v_len(v_get(s, "ports")) > 1)
+				bad_required(v, FIELD(place, "name"), NULL);
+			check_port(v, FIELD(place, "port"), v_get(p, "port"));
+			check_one_of(v, place, p, "protocol", LIST("SCTP", "TCP", "UDP"));
+		}
+	}
+}
+
+/* --- NetworkPolicy ------------------------------------------------------------------------------ */
+
+static void check_peer(struct validation *v, const struct at *at, const value *p)
+{
+	const value *block = v_get(p, "ipBlock");
+
+	if (!v_get(p, "podSelector") && !v_get(p, "namespaceSelector") && !block)
+		bad_required(v, at, "must specify a peer");
+	check_selector(v, FIELD(at, "podSelector"), v_get(p, "podSelector"));
+	check_selector(v, FIELD(at, "namespaceSelector"), v_get(p, "namespaceSelector"));
+	if (block && (v_get(p, "podSelector") || v_get(p, "namespaceSelector")))
+		bad_forbidden(v, at, "may not specify both ipBlock and another peer");
+	if (block && check_required(v, FIELD(at, "ipBlock"), block, "cidr"))
+		check_name(v, FIELD(FIELD(at, "ipBlock"), "cidr"), v_get_str(block, "cidr"),
+			   names_cidr);
+}
+
+static void check_policy_rules(struct validation *v, const value *spec, const char *list,
+			       const char *peers)
+{
+	uint32_t i = 0;
+
+	v_each(r, v_get(spec, list)) {
+		const struct at *at = INDEX(FIELD(SPEC, list), i++);
+		uint32_t k = 0;
+
+		v_each(p, v_get(r, "ports")) {
+			const struct at *place = INDEX(FIELD(at, "ports"), k++);
+
+			check_one_of(v, place, p, "protocol", LIST("SCTP", "TCP", "UDP"));
+			if (v_get(p, "port"))
+				check_port(v, FIELD(place, "port"), v_get(p, "port"));
+		}
+		k = 0;
+		v_each(p, v_get(r, peers))
+			check_peer(v, INDEX(FIELD(at, peers), k++), p);
+	}
+}
+
+void validate_network_policy(struct validation *v, const value *obj, const value *old,
+			     struct str sub)
+{
+	const value *spec = v_get(obj, "spec");
+	uint32_t i = 0;
+
+	check_selector(v, FIELD(SPEC, "podSelector"), v_get(spec, "podSelector"));
+	check_policy_rules(v, spec, "ingress", "from");
+	check_policy_rules(v, spec, "egress", "to");
+	v_each(t, v_get(spec, "policyTypes")) {
+		if (!str_eq(v_as_str(t), STR("Ingress")) && !str_eq(v_as_str(t), STR("Egress")))
+			bad_supported(v, INDEX(FIELD(SPEC, "policyTypes"), i), t,
+				      LIST("Ingress", "Egress"));
+		i++;
+	}
 }
 
 /* --- Ingress ------------------------------------------------------------------------------------ */
@@ -287,4 +387,26 @@ void validate_ingress(struct validation *v, const value *obj, const value *old, 
 		v_each(p, v_path(r, "http.paths"))
 			check_path(v, INDEX(FIELD(http, "paths"), k++), p);
 	}
+}
+
+void validate_ingress_class(struct validation *v, const value *obj, const value *old,
+			    struct str sub)
+{
+	const value *controller = v_path(obj, "spec.controller");
+	struct str s = v_as_str(controller);
+	const char *slash = s.n ? memchr(s.p, '/', s.n) : NULL;
+	struct texts t = { .n = 0 };
+
+	if (!s.n) {
+		bad_required(v, FIELD(SPEC, "controller"), NULL);
+		return;
+	}
+	if (slash)
+		names_subdomain(&t, (struct str){ s.p, (uint32_t)(slash - s.p) });
+	if (!slash || t.n || slash + 1 == s.p + s.n)
+		bad_invalid(v, FIELD(SPEC, "controller"), controller,
+			    "must be a domain-prefixed path (such as \"acme.io/foo\")");
+	if (old)
+		check_immutable(v, FIELD(SPEC, "controller"), controller,
+				v_path(old, "spec.controller"));
 }

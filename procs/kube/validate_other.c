@@ -29,16 +29,18 @@ static bool is_positive(const value *q)
 	return n > 0;
 }
 
-/* Of a claim that exists only its size (upwards), its volume and its class of
- * attributes may change. */
+/* Of a claim that exists only its volume may change; once it is bound, its
+ * size (upwards) and its class of attributes. */
 static void check_claim_update(struct validation *v, const value *obj, const value *old)
 {
-	static const char *const free_fields[] = { "resources", "volumeName",
+	static const char *const free_fields[] = { "volumeName", "resources",
 						   "volumeAttributesClassName" };
 	value now = v_copy(v->z, v_get(obj, "spec"));
 	const value *was = v_get(old, "spec");
+	bool bound = is_str(v_get(old, "status"), "phase", "Bound");
+	int64_t before = 0, after = 0;
 
-	for (size_t i = 0; i < countof(free_fields); i++) {
+	for (size_t i = 0; i < (bound ? countof(free_fields) : 1); i++) {
 		const value *m = v_get(was, free_fields[i]);
 
 		if (m)
@@ -46,6 +48,11 @@ static void check_claim_update(struct validation *v, const value *obj, const val
 		else
 			v_del(&now, free_fields[i]);
 	}
+	kube_quantity_milli(v_path(was, "resources.requests.storage"), &before);
+	kube_quantity_milli(v_path(obj, "spec.resources.requests.storage"), &after);
+	if (bound && after < before)
+		bad_forbidden(v, FIELD(FIELD(FIELD(SPEC, "resources"), "requests"), "storage"),
+			      "field can not be less than previous value");
 	if (!v_equal(&now, was))
 		bad_forbidden(v, SPEC,
 			      "spec is immutable after creation except resources.requests and "
@@ -148,11 +155,8 @@ void validate_storage_class(struct validation *v, const value *obj, const value 
 	check_one_of(v, NULL, obj, "reclaimPolicy", LIST("Delete", "Retain"));
 	check_one_of(v, NULL, obj, "volumeBindingMode", LIST("Immediate", "WaitForFirstConsumer"));
 	for (size_t i = 0; old && i < countof(fixed); i++)
-		if (!(v_is_null(v_get(obj, fixed[i])) && v_is_null(v_get(old, fixed[i]))) &&
-		    !(v_get(obj, fixed[i]) && v_get(old, fixed[i]) &&
-		      v_equal(v_get(obj, fixed[i]), v_get(old, fixed[i]))))
-			bad_forbidden(v, FIELD(NULL, fixed[i]), "updates to %s are forbidden.",
-				      fixed[i]);
+		if (!is_same(v_get(obj, fixed[i]), v_get(old, fixed[i])))
+			bad_invalid(v, FIELD(NULL, fixed[i]), NULL, "field is immutable");
 }
 
 /* --- Priorities ---------------------------------------------------------------------------- */
@@ -179,7 +183,7 @@ void validate_priority_class(struct validation *v, const value *obj, const value
 	if (!old)
 		return;
 	if (v_get_int(obj, "value", 0) != v_get_int(old, "value", 0))
-		bad_forbidden(v, FIELD(NULL, "Value"), "may not be changed in an update.");
+		bad_forbidden(v, FIELD(NULL, "value"), "may not be changed in an update.");
 	check_immutable(v, FIELD(NULL, "preemptionPolicy"), v_get(obj, "preemptionPolicy"),
 			v_get(old, "preemptionPolicy"));
 }
@@ -265,6 +269,16 @@ static void check_subject(struct validation *v, const struct at *at, const value
 	}
 }
 
+static value shown_ref(zone *z, const value *ref)
+{
+	value shown = v_map();
+
+	v_set(z, &shown, "APIGroup", v_str(v_get_str(ref, "apiGroup")));
+	v_set(z, &shown, "Kind", v_str(v_get_str(ref, "kind")));
+	v_set(z, &shown, "Name", v_str(v_get_str(ref, "name")));
+	return shown;
+}
+
 void validate_role_binding(struct validation *v, const value *obj, const value *old,
 			   struct str sub)
 {
@@ -288,8 +302,11 @@ void validate_role_binding(struct validation *v, const value *obj, const value *
 		check_name(v, FIELD(at, "name"), v_get_str(ref, "name"), names_path_segment);
 	v_each(s, v_get(obj, "subjects"))
 		check_subject(v, INDEX(FIELD(NULL, "subjects"), i++), s);
-	if (old && !v_equal(ref, v_get(old, "roleRef")))
-		bad_invalid(v, at, ref, "cannot change roleRef");
+	if (old && !v_equal(ref, v_get(old, "roleRef"))) {
+		value shown = shown_ref(v->z, ref);
+
+		bad_invalid(v, at, &shown, "field is immutable");
+	}
 }
 
 /* --- HorizontalPodAutoscaler ------------------------------------------------------------------------ */
@@ -332,4 +349,31 @@ void validate_hpa(struct validation *v, const value *obj, const value *old, stru
 		bad_forbidden(v, FIELD(SPEC, "metrics"),
 			      "must specify at least one Object or External metric to support "
 			      "scaling to zero replicas");
+}
+
+/* --- Small ones ----------------------------------------------------------------------------------------- */
+
+void validate_runtime_class(struct validation *v, const value *obj, const value *old,
+			    struct str sub)
+{
+	check_name(v, FIELD(NULL, "handler"), v_get_str(obj, "handler"), names_label);
+	if (old)
+		check_immutable(v, FIELD(NULL, "handler"), v_get(obj, "handler"),
+				v_get(old, "handler"));
+}
+
+void validate_csi_driver(struct validation *v, const value *obj, const value *old, struct str sub)
+{
+	static const char *const fixed[] = { "attachRequired", "volumeLifecycleModes" };
+	const value *spec = v_get(obj, "spec");
+
+	v_each(m, v_get(spec, "volumeLifecycleModes"))
+		if (!str_eq(v_as_str(m), STR("Persistent")) && !str_eq(v_as_str(m), STR("Ephemeral")))
+			bad_supported(v, FIELD(SPEC, "volumeLifecycleModes"), m,
+				      LIST("Persistent", "Ephemeral"));
+	check_one_of(v, SPEC, spec, "fsGroupPolicy",
+		     LIST("ReadWriteOnceWithFSType", "File", "None"));
+	for (size_t i = 0; old && i < countof(fixed); i++)
+		check_immutable(v, FIELD(SPEC, fixed[i]), v_get(spec, fixed[i]),
+				v_get(v_get(old, "spec"), fixed[i]));
 }

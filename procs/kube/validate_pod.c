@@ -290,13 +290,16 @@ static void check_deadline_kept(struct validation *v, const struct at *at, const
 static void check_gates_kept(struct validation *v, const struct at *at, const value *now,
 			     const value *was)
 {
+	uint32_t i = 0;
+
 	v_each(g, now) {
+		const struct at *place = FIELD(INDEX(at, i++), "name");
 		bool known = false;
 
 		v_each(old, was)
 			known |= str_eq(v_get_str(old, "name"), v_get_str(g, "name"));
 		if (!known)
-			bad_forbidden(v, at, "only deletion is allowed, but found new scheduling "
+			bad_forbidden(v, place, "only deletion is allowed, but found new scheduling "
 					     "gate '" STR_FMT "'",
 				      STR_ARG(v_get_str(g, "name")));
 	}
@@ -343,19 +346,15 @@ static void check_pod_update(struct validation *v, const value *obj, const value
 			      "to be set to 1 if it was previously negative)");
 }
 
-/* A status may not take the pod to another node or bring a phase back. */
 static void check_pod_status(struct validation *v, const value *obj, const value *old)
 {
 	const struct at *at = FIELD(NULL, "status");
 
-	check_one_of(v, at, v_get(obj, "status"), "phase",
-		     LIST("Pending", "Running", "Succeeded", "Failed", "Unknown"));
 	if (v_get_str(v_get(obj, "status"), "nominatedNodeName").n)
 		check_name(v, FIELD(at, "nominatedNodeName"),
 			   v_get_str(v_get(obj, "status"), "nominatedNodeName"), names_subdomain);
-	if (!check_immutable(v, FIELD(at, "qosClass"), v_get(v_get(obj, "status"), "qosClass"),
-			     v_get(v_get(old, "status"), "qosClass")))
-		return;
+	check_immutable(v, FIELD(at, "qosClass"), v_get(v_get(obj, "status"), "qosClass"),
+			v_get(v_get(old, "status"), "qosClass"));
 }
 
 /* Containers for debugging may be added, and stay. */

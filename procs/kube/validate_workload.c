@@ -1,4 +1,6 @@
 /* validate_workload.c - what has a pod template: apps, batch, replication controllers. */
+#include <unistd.h>
+
 #include "procs/kube/validate.h"
 
 #define LIST(...) (const char *const[]){ __VA_ARGS__, NULL }
@@ -95,20 +97,9 @@ static void check_counts(struct validation *v, const value *obj)
 	}
 }
 
-/* status[less] <= status[more] */
+/* status[less] <= status[more]; `shown` is how the message calls the latter. */
 static void check_at_most(struct validation *v, const value *obj, const char *less,
-			  const char *more)
-{
-	const value *s = v_get(obj, "status");
-
-	if (v_get_int(s, less, 0) > v_get_int(s, more, 0))
-		bad_invalid(v, FIELD(FIELD(NULL, "status"), less), v_get(s, less),
-			    "cannot be greater than %s", more);
-}
-
-/* "status.replicas", as one kind's message has it. */
-static void check_at_most_status(struct validation *v, const value *obj, const char *less,
-				 const char *more, const char *shown)
+			  const char *more, const char *shown)
 {
 	const value *s = v_get(obj, "status");
 
@@ -185,10 +176,10 @@ static void check_strategy(struct validation *v, const value *s)
 static void check_deployment_status(struct validation *v, const value *obj, const value *old)
 {
 	check_counts(v, obj);
-	check_at_most_status(v, obj, "updatedReplicas", "replicas", "status.replicas");
-	check_at_most_status(v, obj, "readyReplicas", "replicas", "status.replicas");
-	check_at_most_status(v, obj, "availableReplicas", "replicas", "status.replicas");
-	check_at_most(v, obj, "availableReplicas", "readyReplicas");
+	check_at_most(v, obj, "updatedReplicas", "replicas", "status.replicas");
+	check_at_most(v, obj, "readyReplicas", "replicas", "status.replicas");
+	check_at_most(v, obj, "availableReplicas", "replicas", "status.replicas");
+	check_at_most(v, obj, "availableReplicas", "readyReplicas", "readyReplicas");
 	if (v_path(old, "status.collisionCount") &&
 	    v_as_int(v_path(obj, "status.collisionCount"), -1) <
 		    v_as_int(v_path(old, "status.collisionCount"), 0))
@@ -224,8 +215,8 @@ static void check_replicaset_status(struct validation *v, const value *obj)
 
 	check_counts(v, obj);
 	for (size_t i = 0; i < countof(parts); i++)
-		check_at_most_status(v, obj, parts[i], "replicas", "status.replicas");
-	check_at_most(v, obj, "availableReplicas", "readyReplicas");
+		check_at_most(v, obj, parts[i], "replicas", "status.replicas");
+	check_at_most(v, obj, "availableReplicas", "readyReplicas", "readyReplicas");
 }
 
 void validate_replicaset(struct validation *v, const value *obj, const value *old, struct str sub)
@@ -340,10 +331,25 @@ static void check_set_strategy(struct validation *v, const value *s)
 	}
 }
 
+static void check_set_status(struct validation *v, const value *obj)
+{
+	static const char *const parts[] = { "readyReplicas", "currentReplicas", "updatedReplicas",
+					     "availableReplicas" };
+
+	check_counts(v, obj);
+	for (size_t i = 0; i < countof(parts); i++)
+		check_at_most(v, obj, parts[i], "replicas", "status.replicas");
+	check_at_most(v, obj, "availableReplicas", "readyReplicas", "status.readyReplicas");
+}
+
 /* Only a few fields of a StatefulSet may change. */
 static void check_set_update(struct validation *v, const value *obj, const value *old)
 {
+	static const char *const fixed[] = { "selector", "serviceName", "podManagementPolicy",
+					     "volumeClaimTemplates" };
 	static const char *const free_fields[] = {
+		"selector",	   "serviceName",	   "podManagementPolicy",
+		"volumeClaimTemplates",
 		"replicas",	   "ordinals",		   "template",
 		"updateStrategy",  "revisionHistoryLimit", "persistentVolumeClaimRetentionPolicy",
 		"minReadySeconds",
@@ -351,6 +357,9 @@ static void check_set_update(struct validation *v, const value *obj, const value
 	value now = v_copy(v->z, v_get(obj, "spec"));
 	const value *was = v_get(old, "spec");
 
+	for (size_t i = 0; i < countof(fixed); i++)
+		check_immutable(v, FIELD(SPEC, fixed[i]), v_get(v_get(obj, "spec"), fixed[i]),
+				v_get(was, fixed[i]));
 	for (size_t i = 0; i < countof(free_fields); i++) {
 		const value *m = v_get(was, free_fields[i]);
 
@@ -376,7 +385,7 @@ void validate_statefulset(struct validation *v, const value *obj, const value *o
 	const value *pod = v_get(template, "spec");
 
 	if (str_eq(sub, STR("status"))) {
-		check_counts(v, obj);
+		check_set_status(v, obj);
 		return;
 	}
 	if (!is_str(spec, "podManagementPolicy", "OrderedReady") &&
@@ -450,10 +459,8 @@ static void check_job_update(struct validation *v, const value *obj, const value
 					     "backoffLimitPerIndex", "managedBy",
 					     "successPolicy" };
 
-	if (!is_str(now, "completionMode", "Indexed") || !v_equal(v_get(now, "completions") ?
-			v_get(now, "completions") : &(value){ .type = MSGPACK_OBJECT_NIL },
-			v_get(now, "parallelism") ? v_get(now, "parallelism") :
-			&(value){ .type = MSGPACK_OBJECT_NIL }))
+	if (!is_str(now, "completionMode", "Indexed") ||
+	    !is_same(v_get(now, "completions"), v_get(now, "parallelism")))
 		check_immutable(v, FIELD(SPEC, "completions"), v_get(now, "completions"),
 				v_get(was, "completions"));
 	check_immutable(v, FIELD(SPEC, "selector"), v_get(now, "selector"), v_get(was, "selector"));
@@ -518,6 +525,26 @@ static void check_schedule(struct validation *v, const value *spec)
 		bad_invalid(v, at, SHOW(s), "failed to parse: " STR_FMT, STR_ARG(s));
 }
 
+#define ZONES "/usr/share/zoneinfo"
+
+/* A name of the system's list of zones; without that list, any may be right. */
+static void check_time_zone(struct validation *v, const value *spec)
+{
+	struct str name = v_get_str(spec, "timeZone");
+	const struct at *at = FIELD(SPEC, "timeZone");
+
+	if (v_is_null(v_get(spec, "timeZone")) || access(ZONES, R_OK))
+		return;
+	if (!name.n)
+		bad_invalid(v, at, SHOW(name), "timeZone must be nil or non-empty string");
+	else if (str_eq(name, STR("Local")))
+		bad_invalid(v, at, SHOW(name), "timeZone must be an explicit time zone as defined in "
+					       "https://www.iana.org/time-zones");
+	else if (has_backstep(name) || name.p[0] == '/' ||
+		 access(zone_printf(v->z, ZONES "/" STR_FMT, STR_ARG(name)).p, R_OK))
+		bad_invalid(v, at, SHOW(name), "unknown time zone " STR_FMT, STR_ARG(name));
+}
+
 void validate_cronjob(struct validation *v, const value *obj, const value *old, struct str sub)
 {
 	const value *spec = v_get(obj, "spec");
@@ -525,6 +552,7 @@ void validate_cronjob(struct validation *v, const value *obj, const value *old, 
 	if (str_eq(sub, STR("status")))
 		return;
 	check_schedule(v, spec);
+	check_time_zone(v, spec);
 	check_not_negative(v, SPEC, spec, "startingDeadlineSeconds");
 	check_one_of(v, SPEC, spec, "concurrencyPolicy", LIST("Allow", "Forbid", "Replace"));
 	check_not_negative(v, SPEC, spec, "successfulJobsHistoryLimit");

@@ -11,15 +11,27 @@ static struct str cause_line(zone *z, const struct kube_cause *c)
 			   STR_ARG(c->field.n ? c->field : STR("-")), STR_ARG(c->message));
 }
 
-/* Words that Kubernetes' own types bring into a message, and ours do not: the
- * fields of Go structs that are shown whole, and differences between structs. */
+/* Where `mark` begins, or the end. */
+static uint32_t find(struct str s, const char *mark)
+{
+	const char *p = memmem(s.p, s.n, mark, strlen(mark));
+
+	return p ? (uint32_t)(p - s.p) : s.n;
+}
+
+/* Some messages end in a difference between two Go structs, or show a list of
+ * them; what is around that has to be the same. */
 static bool same_cause(struct str want, struct str got)
 {
-	static const char diff[] = "negative)\\n";
-	const char *cut = memmem(want.p, want.n, diff, sizeof(diff) - 1);
+	uint32_t a = find(want, "[{"), b = find(got, "[{");
 
-	if (cut)
-		want.n = (uint32_t)(cut + sizeof(diff) - 3 - want.p);
+	want.n = find(want, "\\n@@") < want.n ? find(want, "\\n@@") : find(want, "\\n ");
+	if (a < want.n && a == b && !memcmp(want.p, got.p, a)) {
+		a = find(want, "}]: ");
+		b = find(got, "}]: ");
+		want = (struct str){ want.p + a, want.n - a };
+		got = (struct str){ got.p + b, got.n - b };
+	}
 	return str_eq(want, got);
 }
 
