@@ -2,7 +2,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "procs/kube/label_syntax.h"
+#include "procs/kube/go_text.h"
 #include "procs/kube/validate.h"
 #include "weft/json.h"
 
