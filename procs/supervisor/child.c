@@ -210,7 +210,7 @@ void child_restart(struct supervisor *s, struct child *c)
 	}
 	atomic_store_explicit(&s->control->slots[c->slot].pid, c->pid, memory_order_relaxed);
 	supervisor_changed(s);
-	datadir_note_children(s);
+	s->pids_changed = true;
 }
 
 bool child_start(struct supervisor *s, enum proc_kind kind, uint32_t shard)

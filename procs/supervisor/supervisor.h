@@ -99,6 +99,7 @@ struct supervisor {
 	enum stop_phase stop;
 	int64_t stop_until_ns; /* of this phase */
 	int exit_status;
+	bool pids_changed;
 	bool quiet; /* tests: nothing to the terminal */
 };
 

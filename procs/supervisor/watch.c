@@ -301,5 +301,8 @@ void watch_tick(struct supervisor *s)
 	check_store_reports(s);
 	scale_tick(s);
 	say_ready(s);
+	if (s->pids_changed)
+		datadir_note_children(s);
+	s->pids_changed = false;
 	s->last_tick_ns = s->now;
 }

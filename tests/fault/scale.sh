@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# The number of processes changes while rolling updates run; a shard that is
+# killed while the map changes makes nothing come twice.
+cd "$(dirname "$0")/../.." && . tests/fault/cluster.bash
+
+begin
+for change in replicaset=3 scheduler=2 node=3 deployment=2 apiserver=2 replicaset=1 gc=2 scheduler=1 node=1 deployment=1 gc=1; do
+	roll
+	"$weft" scale --data "$data" $change >/dev/null || fail "weft scale $change"
+	check nginx:1.15.$image
+	say "ok: $change"
+done
+
+roll
+"$weft" scale --data "$data" replicaset=4 >/dev/null &
+scaling=$!
+kill -9 "$(pid_of replicaset/0)"
+wait $scaling || fail "weft scale replicaset=4 while replicaset/0 is killed"
+all_run >/dev/null
+check nginx:1.15.$image
+"$weft" scale --data "$data" replicaset=0 2>/dev/null >/dev/null || fail "weft scale replicaset=0"
+"$weft" scale --data "$data" replicaset=1 >/dev/null || fail "weft scale replicaset=1"
+roll
+check nginx:1.15.$image
+say "ok: scaled while a shard is killed; to none and back"
