@@ -17,20 +17,11 @@
 #include <xxhash.h>
 
 #include "bench/bench.h"
-#include "shm/hash.h"
-#include "weft/cache.h"
+#include "weft/cache_write.h"
 
 #define NAME_MAX_LEN 48
 #define TYPE 7
 #define NS "default"
-
-/* In front of the segment. */
-struct shared {
-	struct seg_header header;
-	struct arena_stats stats;
-	struct prcu_gp gp;
-	struct hash_table table;
-};
 
 /* The reader's own segment. */
 struct reader {
@@ -89,91 +80,62 @@ static void make_names(void)
 
 /* --- weft ------------------------------------------------------------------------- */
 
-static void no_retire(void *ctx, uint32_t ref, size_t n)
+static struct cache_writer *fill_cache(const char *segment)
 {
-	(void)ctx, (void)ref, (void)n; /* directories that were replaced: a few kilobytes */
-}
+	static const uint8_t cluster[16] = {1};
+	const struct cache_options options = {.pod_type = TYPE, .node_type = TYPE + 1};
+	struct version_in in = {.grace_s = -1};
+	struct cache_writer *w;
+	uint8_t uid[16] = {0};
+	struct err e;
 
-static uint32_t put_string(struct arena *a, char *base, struct str text)
-{
-	uint32_t ref = arena_alloc(a, sizeof(struct blob) + text.n, ARENA_OTHER);
-	struct blob *b = ref_ptr(base, ref);
-
-	*b = (struct blob){.n = text.n};
-	memcpy(b->bytes, text.p, text.n);
-	return ref;
-}
-
-static void fill_cache(struct seg *seg)
-{
-	struct shared *sh = (struct shared *)seg->base;
-	struct index_memory m = {.base = seg->base, .retire = no_retire};
-	struct hash h;
-	uint32_t ns, ref;
-
-	weft_assert(!arena_open(&m.arena, seg, sizeof(*sh), &sh->stats, NULL));
-	prcu_init(&sh->gp);
-	weft_assert(!hash_init(&h, &sh->table, &m));
-	ns = put_string(m.arena, seg->base, STR(NS));
+	if (cw_create(&w, segment, 1, cluster, objects, &options, &e))
+		weft_fatal("%s", e.msg);
 	for (uint32_t i = 0; i < objects; i++) {
 		struct key k = key_of(&names[i]);
-		struct entry *e;
+		struct entry *entry;
 
-		ref = arena_alloc(m.arena, sizeof(*e) + k.name.n + 1, ARENA_ENTRY);
-		weft_assert(ref);
-		e = ref_ptr(seg->base, ref);
-		*e = (struct entry){.type = TYPE, .ns = {ns}, .name_len = (uint8_t)k.name.n};
-		memcpy(e->name, k.name.p, k.name.n);
-		weft_assert(!hash_insert(&h, key_hash(&k), ref));
+		memcpy(uid, &i, sizeof(i));
+		weft_assert(!cw_restore(w, k.type, k.ns, k.name, uid, 0, i + 1, i + 1, &in, &entry));
 	}
-	arena_close(m.arena);
-}
-
-static inline bool is_object(const char *base, uint32_t ref, const void *key)
-{
-	const struct entry *e = ref_ptr(base, ref);
-	const struct key *k = key;
-	const struct blob *ns = ref_ptr(base, e->ns.u);
-
-	return e->type == k->type && str_eq(entry_name(e), k->name) &&
-	       str_eq((struct str){ns->bytes, ns->n}, k->ns);
+	cw_restore_done(w);
+	return w;
 }
 
 /* Million lookups a second, in this process, over its own mapping. */
-static double look_up_in_cache(const char *name, struct reader *r)
+static double look_up_in_cache(const char *segment, struct reader *r)
 {
-	const struct shared *sh;
-	struct seg seg;
 	uint32_t found = 0;
-	double start;
+	double start = 0;
+	struct cache *c;
+	struct err e;
 
-	weft_assert(!seg_open(&seg, name, SEG_CACHE, 1, false, NULL));
-	sh = (const struct shared *)seg.base;
-	weft_assert(!prcu_register_process(&sh->gp, NULL));
+	if (cache_attach(&c, segment, &r->word, &e))
+		weft_fatal("%s", e.msg);
 	for (int warm = 1; warm >= 0; warm--) {
 		found = 0;
 		start = bench_now();
 		for (uint32_t i = 0; i < objects; i++) {
 			struct key k = key_of(&asked[i]);
 
-			prcu_read_lock(&r->word, &sh->gp);
-			found += hash_find(seg.base, &sh->table, key_hash(&k), is_object, &k) != 0;
-			prcu_read_unlock(&r->word);
+			cache_lock(c);
+			found += cache_find(c, k.type, k.ns, k.name) != NULL;
+			cache_unlock(c);
 		}
 		start = bench_now() - start;
 	}
 	weft_assert(found == objects);
-	seg_close(&seg);
+	cache_detach(c);
 	return objects / start / 1e6;
 }
 
-static double from_another_process(const char *name, struct reader *r)
+static double from_another_process(const char *segment, struct reader *r)
 {
 	pid_t pid = fork();
 	int status;
 
 	if (!pid) {
-		r->rate = look_up_in_cache(name, r);
+		r->rate = look_up_in_cache(segment, r);
 		_exit(0);
 	}
 	weft_assert(waitpid(pid, &status, 0) == pid && status == 0);
@@ -228,7 +190,7 @@ static int is_lfht_object(struct cds_lfht_node *node, const void *key)
 static double look_up_in_lfht(struct cds_lfht *ht)
 {
 	uint32_t found = 0;
-	double start;
+	double start = 0;
 
 	for (int warm = 1; warm >= 0; warm--) {
 		found = 0;
@@ -257,25 +219,25 @@ int main(int argc, char **argv)
 			     .what = "objects found by key from another process",
 			     .unit = "M lookups/s"};
 	int runs = bench_runs(argc, argv, 5);
+	char segment[SEG_NAME_MAX];
+	struct cache_writer *w;
 	struct cds_lfht *ht;
 	struct reader *r;
-	char name[SEG_NAME_MAX];
-	struct seg seg;
 
 	if (argc > 2)
 		objects = (uint32_t)atoi(argv[2]);
 	make_names();
 	r = mmap(NULL, sizeof(*r), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	snprintf(name, sizeof(name), "/weft.bench-%d.cache", (int)getpid());
-	weft_assert(!seg_create(&seg, name, SEG_CACHE, 1, 1 << 20, UINT64_C(8) << 30, NULL));
-	fill_cache(&seg);
+	snprintf(segment, sizeof(segment), "/weft.bench-%d.cache", (int)getpid());
+	w = fill_cache(segment);
 	rcu_register_thread();
 	ht = fill_lfht();
 	for (int i = 0; i < runs; i++) {
 		bench_add(&lfht, look_up_in_lfht(ht));
-		bench_add(&weft, from_another_process(name, r));
+		bench_add(&weft, from_another_process(segment, r));
 	}
-	seg_unlink(name, NULL);
+	seg_unlink(segment, NULL);
+	cw_close(w);
 	weft.target = bench_report(&lfht);
 	return bench_report(&weft) < weft.target;
 }
