@@ -148,22 +148,24 @@ int entry_new(struct cache_writer *w, uint16_t type, struct str ns, struct str n
 {
 	struct key key = {type, ns, name};
 	uint32_t hash, interned = 0, ref;
+	int err = WEFT_ENOMEM;
 
 	if (name.n == 0 || name.n > 253 || type >= CACHE_TYPES_MAX)
 		return WEFT_EINVAL;
 	hash = cache_hash_key(type, ns, name);
 	prefetch_indexes(w, hash, cache_hash_uid(uid));
-	if (find_key(w, hash, &key))
-		return WEFT_EEXIST;
+	/* Everything else comes first, while the index slots are on their way. */
 	if (ns.n) {
 		interned = blob_get(w, ns);
 		if (!interned)
 			return WEFT_ENOMEM;
 	}
 	ref = entry_alloc(w, type, interned, name, uid, created_s, created_rv);
-	if (!ref) {
-		blob_drop(w, interned);
-		return WEFT_ENOMEM;
+	if (!ref)
+		goto no_entry;
+	if (find_key(w, hash, &key)) {
+		err = WEFT_EEXIST;
+		goto exists;
 	}
 	if (entry_index(w, entry_at(w, ref), hash)) {
 		retire_entry(w, entry_at(w, ref)); /* readers may have met it */
@@ -171,6 +173,12 @@ int entry_new(struct cache_writer *w, uint16_t type, struct str ns, struct str n
 	}
 	*out = entry_at(w, ref);
 	return WEFT_OK;
+
+exists:
+	arena_free(w->arena, ref, entry_size(entry_at(w, ref)), ARENA_ENTRY);
+no_entry:
+	blob_drop(w, interned);
+	return err;
 }
 
 /* --- Versions ----------------------------------------------------------------------- */
