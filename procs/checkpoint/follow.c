@@ -66,6 +66,11 @@ uint64_t follow_scans(const struct follower *f)
 	return f->scans;
 }
 
+void follow_set_map(struct follower *f, size_t bytes)
+{
+	table_set_map(f->t, bytes);
+}
+
 /* --- Collecting --------------------------------------------------------------------- */
 
 static void note_change(struct follower *f, const struct cache *c, const struct version *v)

@@ -20,6 +20,8 @@ void follow_close(struct follower *f);
 int follow_round(struct follower *f, struct cache *c, bool *more, struct err *e);
 /* resourceVersion that is safe in the tables. */
 uint64_t follow_rv(const struct follower *f);
+/* Make the map this small (if the tables fit): tests of a full one. */
+void follow_set_map(struct follower *f, size_t bytes);
 /* How often everything was written anew. */
 uint64_t follow_scans(const struct follower *f);
 

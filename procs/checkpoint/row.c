@@ -3,7 +3,12 @@
 
 #include <xxhash.h>
 
-void row_encode(struct buf *out, const struct cache *c, const struct entry *o,
+static uint64_t row_hash(struct str key, const char *p, size_t n)
+{
+	return XXH3_64bits_withSeed(p, n, XXH3_64bits(key.p, key.n));
+}
+
+void row_encode(struct buf *out, struct str key, const struct cache *c, const struct entry *o,
 		const struct version *v, const struct row_part part[PART_COUNT])
 {
 	static const char zeros[8];
@@ -42,7 +47,7 @@ void row_encode(struct buf *out, const struct cache *c, const struct entry *o,
 	buf_add(out, v->holes, v->nholes * sizeof(uint32_t));
 	buf_addstr(out, node);
 	buf_add(out, zeros, (8 - (out->n - start) % 8) % 8);
-	hash = XXH3_64bits(out->p + start, out->n - start);
+	hash = row_hash(key, out->p + start, out->n - start);
 	buf_add(out, &hash, sizeof(hash));
 }
 
@@ -78,7 +83,7 @@ static bool take_part(struct str *s, struct row_part *part)
 	return true;
 }
 
-bool row_decode(struct str bytes, struct row_view *out)
+bool row_decode(struct str key, struct str bytes, struct row_view *out)
 {
 	struct str rest = {bytes.p, bytes.n - (uint32_t)sizeof(uint64_t)};
 	const char *p;
@@ -87,7 +92,7 @@ bool row_decode(struct str bytes, struct row_view *out)
 	if (bytes.n < sizeof(struct row) + sizeof(hash))
 		return false;
 	memcpy(&hash, bytes.p + rest.n, sizeof(hash));
-	if (hash != XXH3_64bits(bytes.p, rest.n))
+	if (hash != row_hash(key, bytes.p, rest.n))
 		return false;
 	p = take(&rest, sizeof(out->row));
 	memcpy(&out->row, p, sizeof(out->row));

@@ -38,10 +38,10 @@ struct row_view {
 	struct str node;
 };
 
-/* Append the row of `v`; `shared` says which parts go by blob id. */
-void row_encode(struct buf *out, const struct cache *c, const struct entry *o,
+/* Append the row of `v`; `part` says how its parts are kept. */
+void row_encode(struct buf *out, struct str key, const struct cache *c, const struct entry *o,
 		const struct version *v, const struct row_part part[PART_COUNT]);
-/* False if the bytes are no row. */
-bool row_decode(struct str bytes, struct row_view *out);
+/* False if the bytes are no row of `key`. */
+bool row_decode(struct str key, struct str bytes, struct row_view *out);
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <xxhash.h>
 
 #include "procs/checkpoint/table_priv.h"
 
@@ -89,6 +90,40 @@ int table_env(struct table *t, const char *dir, unsigned flags, struct err *e)
 	return table_err(t, rc, "open", e);
 }
 
+/* Where the tables stand. */
+struct state {
+	uint64_t rv, objects;
+	uint64_t hash; /* of both */
+};
+
+static uint64_t state_hash(const struct state *s)
+{
+	return XXH3_64bits(s, offsetof(struct state, hash));
+}
+
+int table_get_state(struct table *t, MDB_txn *txn, struct err *e)
+{
+	struct state s;
+	int rc = table_get_meta(t, txn, "state", &s, sizeof(s), e);
+
+	if (!rc && s.hash != state_hash(&s))
+		rc = err_set(e, WEFT_ECORRUPT, "checkpoint '%s': its state does not check out",
+			     t->dir);
+	if (rc)
+		return rc;
+	t->rv = s.rv;
+	t->count = s.objects;
+	return WEFT_OK;
+}
+
+static int put_state(struct table *t, uint64_t rv, uint64_t objects, struct err *e)
+{
+	struct state s = {.rv = rv, .objects = objects};
+
+	s.hash = state_hash(&s);
+	return put_meta(t, "state", &s, sizeof(s), e);
+}
+
 int table_check_meta(struct table *t, MDB_txn *txn, const uint8_t cluster_id[16], struct err *e)
 {
 	uint32_t format;
@@ -102,11 +137,7 @@ int table_check_meta(struct table *t, MDB_txn *txn, const uint8_t cluster_id[16]
 		rc = table_get_meta(t, txn, "cluster", id, sizeof(id), e);
 	if (!rc && memcmp(id, cluster_id, sizeof(id)))
 		rc = err_set(e, WEFT_ELAYOUT, "checkpoint '%s' belongs to another cluster", t->dir);
-	if (!rc)
-		rc = table_get_meta(t, txn, "rv", &t->rv, sizeof(t->rv), e);
-	if (!rc)
-		rc = table_get_meta(t, txn, "objects", &t->count, sizeof(t->count), e);
-	return rc;
+	return rc ? rc : table_get_state(t, txn, e);
 }
 
 /* The first commit: empty tables at resourceVersion 0. */
@@ -117,11 +148,7 @@ static int make_tables(struct table *t, const uint8_t cluster_id[16], struct err
 
 	if (!rc)
 		rc = put_meta(t, "cluster", cluster_id, 16, e);
-	if (!rc)
-		rc = put_meta(t, "rv", &t->rv, sizeof(t->rv), e);
-	if (!rc)
-		rc = put_meta(t, "objects", &t->count, sizeof(t->count), e);
-	return rc;
+	return rc ? rc : put_state(t, 0, 0, e);
 }
 
 static int open_tables(struct table *t, const uint8_t cluster_id[16], struct err *e)
@@ -192,6 +219,14 @@ uint64_t table_rv(const struct table *t)
 uint64_t table_objects(const struct table *t)
 {
 	return t->count;
+}
+
+void table_set_map(struct table *t, size_t bytes)
+{
+	int rc = mdb_env_set_mapsize(t->env, bytes);
+
+	if (rc)
+		log_warn("checkpoint '%s': cannot set the map: %s", t->dir, mdb_strerror(rc));
 }
 
 /* --- Transactions ----------------------------------------------------------------------- */
@@ -348,11 +383,11 @@ static int keep_part(struct table *t, const struct blob *b, struct str bytes,
 }
 
 /* What an old row held of blobs is given back. */
-static int give_back(struct table *t, MDB_val *old, struct err *e)
+static int give_back(struct table *t, const MDB_val *key, const MDB_val *old, struct err *e)
 {
 	struct row_view view;
 
-	if (!row_decode((struct str){old->mv_data, (uint32_t)old->mv_size}, &view))
+	if (!row_decode(val_str(key), val_str(old), &view))
 		return err_set(e, WEFT_ECORRUPT, "checkpoint '%s': a row is damaged", t->dir);
 	for (int i = 0; i < PART_COUNT; i++)
 		if (view.part[i].shared)
@@ -406,7 +441,7 @@ int table_put(struct table *t, const struct cache *c, const struct entry *o,
 		return txn_err(t, rc, "read a row", e);
 	if (rc)
 		t->txn_count++;
-	else if ((rc = give_back(t, &val, e)))
+	else if ((rc = give_back(t, &key, &val, e)))
 		return rc;
 	for (int i = 0; i < PART_COUNT; i++) {
 		rc = keep_part(t, part_blob(c, v, (enum part)i), cache_part(c, v, (enum part)i),
@@ -415,7 +450,7 @@ int table_put(struct table *t, const struct cache *c, const struct entry *o,
 			return rc;
 	}
 	t->row.n = 0;
-	row_encode(&t->row, c, o, v, part);
+	row_encode(&t->row, val_str(&key), c, o, v, part);
 	val = (MDB_val){t->row.n, t->row.p};
 	return txn_err(t, mdb_put(t->txn, t->objects, &key, &val, 0), "write a row", e);
 }
@@ -471,8 +506,7 @@ static int scan_to(struct table *t, MDB_val *key, const struct entry *o, const s
 		if (order < 0)
 			stale_add(t, &k);
 		else
-			*same = row_decode((struct str){val.mv_data, (uint32_t)val.mv_size},
-					   &view) &&
+			*same = row_decode(val_str(&k), val_str(&val), &view) &&
 				view.row.rv == v->rv && !memcmp(view.row.uid, o->uid, 16);
 		rc = scan_move(t, MDB_NEXT, e);
 		if (rc || order == 0)
@@ -501,7 +535,7 @@ static int remove_key(struct table *t, MDB_val *key, struct err *e)
 		return WEFT_OK;
 	if (rc)
 		return txn_err(t, rc, "read a row", e);
-	rc = give_back(t, &val, e);
+	rc = give_back(t, key, &val, e);
 	if (rc)
 		return rc;
 	t->txn_count--;
@@ -555,9 +589,7 @@ int table_commit(struct table *t, uint64_t rv, struct err *e)
 		if (t->delta[i].id && (t->delta[i].change || t->delta[i].met))
 			rc = blob_count(t, &t->delta[i], e);
 	if (!rc)
-		rc = put_meta(t, "rv", &rv, sizeof(rv), e);
-	if (!rc)
-		rc = put_meta(t, "objects", &t->txn_count, sizeof(t->txn_count), e);
+		rc = put_state(t, rv, t->txn_count, e);
 	if (rc) {
 		t->grow |= rc == WEFT_EAGAIN;
 		return rc;

@@ -4,7 +4,7 @@
  *
  *   objects   key: type (big-endian), namespace "/" name; value: a row
  *   blobs     key: XXH3 of the bytes; value: count of rows, bytes
- *   meta      format, cluster, rv, number of objects
+ *   meta      format, cluster, state (rv and number of objects)
  *
  * A part that several objects share lies in `blobs` once; others lie in their
  * row.  Which it is was decided when the row was written, and both are always
@@ -38,6 +38,8 @@ int table_open(struct table **out, const char *dir, const uint8_t cluster_id[16]
 void table_close(struct table *t);
 uint64_t table_rv(const struct table *t);	/* of the last commit */
 uint64_t table_objects(const struct table *t);	/* rows at the last commit */
+
+void table_set_map(struct table *t, size_t bytes); /* see follow_set_map() */
 
 /* One transaction at a time: begin, put and remove, commit or abort.  After an
  * error only abort is left.  WEFT_EAGAIN from any of them: the map was full and

@@ -81,7 +81,9 @@ int table_peek_rv(const char *dir, uint64_t *rv, struct err *e)
 	if (rc == WEFT_ENOENT)
 		rc = WEFT_OK;
 	else if (!rc)
-		rc = table_get_meta(&l.t, l.txn, "rv", rv, sizeof(*rv), e);
+		rc = table_get_state(&l.t, l.txn, e);
+	if (!rc)
+		*rv = l.t.rv;
 	load_close(&l);
 	return rc;
 }
@@ -180,7 +182,7 @@ static int load_row(struct load *l, const MDB_val *key, const MDB_val *val)
 	int rc;
 
 	if (!split_key(key, &type, &ns, &name) ||
-	    !row_decode((struct str){val->mv_data, (uint32_t)val->mv_size}, &v))
+	    !row_decode(val_str(key), val_str(val), &v))
 		return bad_row(l, key, "its row does not check out");
 	for (int i = 0; i < PART_COUNT; i++) {
 		in.part[i] = v.part[i].bytes;

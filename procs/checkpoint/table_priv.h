@@ -34,12 +34,18 @@ struct table {
 	uint32_t ndelta, delta_cap;
 };
 
+static inline struct str val_str(const MDB_val *v)
+{
+	return (struct str){v->mv_data, (uint32_t)v->mv_size};
+}
+
 int table_code(int mdb_rc);
 /* 0, or the code with "checkpoint 'dir': what: LMDB's words". */
 int table_err(const struct table *t, int mdb_rc, const char *what, struct err *e);
 int table_env(struct table *t, const char *dir, unsigned flags, struct err *e);
 int table_get_meta(struct table *t, MDB_txn *txn, const char *name, void *out, size_t n,
 		   struct err *e);
+int table_get_state(struct table *t, MDB_txn *txn, struct err *e);
 int table_check_meta(struct table *t, MDB_txn *txn, const uint8_t cluster_id[16], struct err *e);
 
 #endif
