@@ -145,13 +145,20 @@ k label pod "$one" app=nginx --overwrite >/dev/null
 soon 'an orphan is adopted, and one too many goes' 10 3 count_pods
 is 'all are owned' 3 "$(k get pods -l app=nginx -o jsonpath='{range .items[*]}{.metadata.ownerReferences[0].kind}{"\n"}{end}' | grep -c ReplicaSet)"
 
-echo "Recreate"
-k patch deploy $D --type json -p '[{"op":"replace","path":"/spec/strategy","value":{"type":"Recreate"}}]' >/dev/null
+echo "Recreate" # of another Deployment: the first has so many events that they are combined
+sed 's/nginx-deployment/again/; s/app: nginx/app: again/' "$manifest" | k apply -f - >/dev/null
+k rollout status deploy/again --timeout=30s >/dev/null
+old=$(k get rs -l app=again -o jsonpath='{.items[0].metadata.name}')
+k patch deploy again --type json -p '[{"op":"replace","path":"/spec/strategy","value":{"type":"Recreate"}}]' >/dev/null
+k set image deploy/again nginx=nginx:5 >/dev/null
+like 'rollout status' 'successfully rolled out' "$(k rollout status deploy/again --timeout=30s | tail -n 1)"
+fresh=$(k get rs -l app=again -o jsonpath='{range .items[?(@.spec.replicas==3)]}{.metadata.name}{end}')
+is 'all went, then all came' "Scaled up replica set $old from 0 to 3
+Scaled down replica set $old from 3 to 0
+Scaled up replica set $fresh from 0 to 3" "$(k describe deploy again | sed -n 's/.*\(Scaled .*\)/\1/p')"
+k delete deploy again >/dev/null
 k set image deploy/$D nginx=nginx:5 >/dev/null
 rolled
-fresh=$(path rs '{range .items[?(@.spec.replicas==3)]}{.metadata.name}{end}')
-like 'all went first' 'Scaled down replica set .* from 3 to 0' "$(scaled_events)"
-like 'then all came' "Scaled up replica set $fresh from 0 to 3" "$(scaled_events)"
 
 echo "outputs"
 like 'yaml' '^kind: Deployment' "$(k get deploy $D -o yaml)"
