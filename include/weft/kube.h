@@ -88,7 +88,7 @@ struct kube_errors {
 void kube_error_add(struct kube_errors *e, struct str field, const char *reason, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* metav1.Status values with Kubernetes' code, reason, message and details.
+/* metav1.Status values with Kubernetes' code, reason ("": none), message and details.
  * `r` may be NULL where the resource is unknown. */
 value kube_status(zone *z, int code, const char *reason, struct str message);
 value kube_status_not_found(zone *z, const struct kube_resource *r, struct str name);

@@ -57,13 +57,18 @@ int patch_read(struct request *q, struct patch *p)
 	return WEFT_OK;
 }
 
-/* A patch that does not fit the object. */
-static int answer_does_not_apply(struct request *q, const struct patch *p, struct str why)
+/* A patch that is malformed, makes no sense to Kubernetes' libraries (which it
+ * answers as its own failure), or does not fit the object. */
+static int answer_does_not_apply(struct request *q, int code, struct str why)
 {
 	value status;
 
-	if (p->form != PATCH_JSON) {
+	if (code == WEFT_EINVAL) {
 		answer_bad_request(q, why);
+		return WEFT_EINVAL;
+	}
+	if (code == WEFT_ESYS) {
+		answer_status(q, kube_status(q->z, 500, "", why));
 		return WEFT_EINVAL;
 	}
 	status = kube_status(q->z, 422, "Invalid",
@@ -92,7 +97,7 @@ int patch_apply(struct request *q, const struct kube_resource *r, const struct p
 	case PATCH_NO_FORM:
 		break;
 	}
-	return ret ? answer_does_not_apply(q, p, why) : WEFT_OK;
+	return ret ? answer_does_not_apply(q, ret, why) : WEFT_OK;
 }
 
 /* --- The request -------------------------------------------------------------------------------- */

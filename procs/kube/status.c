@@ -61,7 +61,8 @@ static value failure(zone *z, int code, const char *reason, struct str message,
 	v_set(z, &s, "metadata", v_map());
 	v_set(z, &s, "status", v_cstr("Failure"));
 	v_set(z, &s, "message", v_str(message));
-	v_set(z, &s, "reason", v_cstr(reason));
+	if (*reason)
+		v_set(z, &s, "reason", v_cstr(reason));
 	if (details)
 		v_set(z, &s, "details", *details);
 	v_set(z, &s, "code", v_int(code));
