@@ -270,6 +270,9 @@ static void hpa_to_v1(zone *z, value *obj)
 	spec = v_get(obj, "spec");
 	behavior = v_get(spec, "behavior");
 	if (v_is_map(behavior)) {
+		v_each_kv(rules, behavior)
+			if (v_is_map(&rules->val) && !v_get(&rules->val, "tolerance"))
+				v_set(z, &rules->val, "tolerance", v_null());
 		recase(z, behavior, toupper);
 		put_annotation(z, obj, BEHAVIOR, behavior);
 		v_del(v_get(obj, "spec"), "behavior");
@@ -336,6 +339,8 @@ static void hpa_to_v2(zone *z, value *obj)
 int kube_convert(zone *z, const struct kube_resource *from, const struct kube_resource *to,
 		 value *obj)
 {
+	struct str message;
+
 	if (from == to)
 		return WEFT_OK;
 	if (from->type != to->type || !from->type)
@@ -349,6 +354,8 @@ int kube_convert(zone *z, const struct kube_resource *from, const struct kube_re
 	else
 		return WEFT_EINVAL;
 	set_version(z, to, obj);
+	if (kube_check_as(z, to->schema, obj, NULL, &message)) /* what one version always has */
+		return WEFT_EINVAL;
 	kube_default_as(z, to->schema, obj);
 	return WEFT_OK;
 }

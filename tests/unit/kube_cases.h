@@ -16,7 +16,7 @@
 #define CASE_LINES 32
 
 struct kube_case {
-	char *name, *to, *in, *old, *message, *out;
+	char *name, *to, *as, *in, *old, *message, *out;
 	int code;
 	char *unknown[CASE_LINES], *cause[CASE_LINES];
 	int nunknown, ncause;
@@ -26,6 +26,8 @@ static inline void case_line(struct kube_case *c, char *word, char *rest)
 {
 	if (!strcmp(word, "to"))
 		c->to = rest;
+	else if (!strcmp(word, "as"))
+		c->as = rest;
 	else if (!strcmp(word, "in"))
 		c->in = rest;
 	else if (!strcmp(word, "old"))
@@ -80,9 +82,10 @@ static inline int each_case(const char *file, void (*run)(const struct kube_case
 }
 
 /* "core/v1/pods/status": the resource, and its subresource or "". */
-static inline const struct kube_resource *case_resource(const struct kube_case *c, struct str *sub)
+static inline const struct kube_resource *case_resource(const struct kube_case *c, const char *to,
+							struct str *sub)
 {
-	char *copy = strdup(c->to), *rest = copy;
+	char *copy = strdup(to), *rest = copy;
 	char *group = strsep(&rest, "/"), *version = strsep(&rest, "/"), *name = strsep(&rest, "/");
 	const struct kube_resource *r;
 
@@ -91,7 +94,7 @@ static inline const struct kube_resource *case_resource(const struct kube_case *
 		group = "";
 	r = kube_resource(str_of(group), str_of(version), str_of(name));
 	if (!r) {
-		fprintf(stderr, "%s: no resource %s\n", c->name, c->to);
+		fprintf(stderr, "%s: no resource %s\n", c->name, to);
 		abort();
 	}
 	return r;
@@ -126,7 +129,7 @@ static inline struct case_result case_run(zone *z, const struct kube_case *c)
 	struct str sub;
 	bool bump;
 
-	res.r = case_resource(c, &sub);
+	res.r = case_resource(c, c->to, &sub);
 	if (c->old) {
 		old = case_json(z, c, c->old);
 		was = &old;
