@@ -286,6 +286,8 @@ struct api {
 	uint64_t requests[METHOD_OTHER + 1][6]; /* answered, by code / 100 */
 	uint64_t watches;
 
+	bool bootstrapped; /* bootstrap.c has done its work */
+
 	/* watch.c: the journal's follower */
 	uint64_t followed; /* resourceVersion up to which idle watches were told */
 	struct watch **idle; /* by type, heads of lists */

@@ -10,7 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <unistd.h>
-#include "procs/apiserver/api.h"
+#include "procs/apiserver/http.h"
 
 #define CONNECTIONS_MAX 16384
 #define CONNECTION_MEMORY (48u << 10)
@@ -74,6 +74,21 @@ static void request_free(struct request *q)
 	q->next = api->free;
 	api->free = q;
 	api->nfree++;
+}
+
+struct request *request_internal(struct api *api, const char *path)
+{
+	static const struct user self = {.name = STR("system:apiserver"),
+					 .groups = {STR("system:masters")},
+					 .ngroups = 1,
+					 .masters = true};
+	struct request *q = request_new(api, path);
+
+	q->path = str_of(path);
+	q->method = METHOD_POST;
+	q->user = &self;
+	q->gone = true; /* there is nobody to answer */
+	return q;
 }
 
 struct str request_header(const struct request *q, const char *name)

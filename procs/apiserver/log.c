@@ -4,8 +4,6 @@
 #include "procs/apiserver/item.h"
 #include "procs/apiserver/verbs.h"
 
-#define FOLLOW_LOOK_S 1
-
 enum outcome streaming_refused(struct request *q)
 {
 	return answer_status(
@@ -169,27 +167,94 @@ static void print_lines(struct request *q, const struct log_options *o, const st
 
 /* --- Following ------------------------------------------------------------------------------------------ */
 
+#define LOOK_NS INT64_C(250000000)
+
+/* A log that is followed until its container ends. */
 struct follow {
-	struct str ns, name, container;
-	uint8_t uid[16];
-	uint64_t rv;
+	struct follow *next, **link;
+	struct request *q;
 	struct log_options o;
-	int said;
+	struct str container;
+	bool ended;
 };
+
+static struct follow *follows; /* of this process */
+static int64_t look_ns;
+
+static bool read_pod(struct request *q, value *pod);
+
+/* The container's last words, once it has ended or its pod is gone. */
+static bool follow_look(struct follow *f)
+{
+	const value *c, *state;
+	struct line lines[4];
+	value pod;
+	int n;
+
+	if (!read_pod(f->q, &pod))
+		return true;
+	c = find_container(&pod, f->container);
+	state = v_get(find_status(&pod, f->container), "state");
+	if (v_get(state, "running"))
+		return false;
+	n = v_get(state, "terminated") ? make_lines(f->q, &pod, c, state, lines) : 0;
+	if (n > 1)
+		print_lines(f->q, &f->o, lines + 1, n - 1);
+	return true;
+}
 
 static enum stream_state follow_fill(struct request *q, void *arg, struct buf *out)
 {
 	struct follow *f = arg;
 
-	if (q->out.n) {
-		buf_add(out, q->out.p, q->out.n);
-		q->out.n = 0;
-		return STREAM_MORE;
-	}
-	return f->said ? STREAM_END : STREAM_IDLE;
+	buf_add(out, q->out.p, q->out.n);
+	q->out.n = 0;
+	if (f->ended)
+		return STREAM_END;
+	return out->n ? STREAM_MORE : STREAM_IDLE;
 }
 
-static const struct stream_ops follow_stream = {.fill = follow_fill};
+static void follow_close(struct request *q, void *arg)
+{
+	struct follow *f = arg;
+
+	*f->link = f->next;
+	if (f->next)
+		f->next->link = f->link;
+}
+
+static const struct stream_ops follow_stream = {.fill = follow_fill, .close = follow_close};
+
+int64_t log_turn(struct api *api, int64_t now_ns)
+{
+	if (!follows)
+		return 0;
+	if (now_ns < look_ns)
+		return look_ns;
+	look_ns = now_ns + LOOK_NS;
+	for (struct follow *f = follows; f; f = f->next) {
+		if (f->ended || !follow_look(f))
+			continue;
+		f->ended = true;
+		stream_wake(f->q);
+	}
+	return look_ns;
+}
+
+static enum outcome follow_start(struct request *q, const struct log_options *o,
+				 struct str container)
+{
+	struct follow *f = zone_alloc(q->z, sizeof(*f));
+
+	*f = (struct follow){.q = q, .o = *o, .container = container};
+	f->o.tail = -1;
+	f->next = follows;
+	f->link = &follows;
+	if (follows)
+		follows->link = &f->next;
+	follows = f;
+	return answer_stream(q, 200, &follow_stream, f);
+}
 
 /* --- The request ------------------------------------------------------------------------------------------- */
 
@@ -225,7 +290,6 @@ enum outcome log_get(struct request *q)
 	struct log_options o = {0};
 	const value *c, *status, *state;
 	struct line lines[4];
-	struct follow *f;
 	value pod;
 	int n;
 
@@ -253,7 +317,5 @@ enum outcome log_get(struct request *q)
 	q->content_type = "text/plain";
 	if (!o.follow || v_get(state, "terminated"))
 		return ANSWERED;
-	f = zone_alloc(q->z, sizeof(*f));
-	*f = (struct follow){.o = o};
-	return answer_stream(q, 200, &follow_stream, f);
+	return follow_start(q, &o, v_get_str(c, "name"));
 }

@@ -3,8 +3,9 @@
  */
 #include <stdio.h>
 #include <sys/epoll.h>
-#include "procs/apiserver/openapi.h"
+#include "procs/apiserver/bootstrap.h"
 #include "procs/apiserver/store.h"
+#include "procs/apiserver/verbs.h"
 #include "procs/apiserver/watch.h"
 
 static void on_http(void *arg, uint32_t events)
@@ -25,7 +26,8 @@ static int64_t on_turn(void *arg, int64_t now_ns)
 	int64_t again;
 
 	store_turn(api);
-	again = watch_turn(api, now_ns);
+	again = sooner(bootstrap_turn(api, now_ns), watch_turn(api, now_ns));
+	again = sooner(again, log_turn(api, now_ns));
 	return sooner(again, http_turn(api, now_ns));
 }
 

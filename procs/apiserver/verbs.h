@@ -21,6 +21,8 @@ enum outcome scale_patch(struct request *q);
 enum outcome binding_create(struct request *q);	  /* binding.c */
 enum outcome eviction_create(struct request *q);  /* eviction.c */
 enum outcome log_get(struct request *q);	  /* log.c */
+/* Look after logs that are followed; when to be called again (monotonic ns; 0: none is). */
+int64_t log_turn(struct api *api, int64_t now_ns);
 enum outcome streaming_refused(struct request *q); /* log.c: exec, attach, proxy ... */
 enum outcome token_create(struct request *q);	  /* token.c */
 enum outcome review_access(struct request *q);	  /* review.c */
