@@ -84,8 +84,8 @@ enum slot_state {
 	SLOT_STOPPING, /* told to stop */
 };
 
-/* Fields other than `state`, `pid` and `restarts` change only while the state is
- * SLOT_FREE or SLOT_DEAD; state is stored last, with release ([control.R1]/[control.A1]). */
+/* Fields other than `state`, `pid`, `restarts` and `start_ticks` change only while the
+ * state is SLOT_FREE or SLOT_DEAD; state is stored last, with release ([control.R1]/[control.A1]). */
 struct slot {
 	_Atomic uint32_t state;
 	uint32_t kind;

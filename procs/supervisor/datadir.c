@@ -107,8 +107,13 @@ static int take_lock(struct datadir *d, struct err *e)
 	if (d->lock_fd < 0)
 		return err_errno(e, errno, "data directory '%s' is not writable", d->path);
 	if (flock(d->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-		if (errno != EWOULDBLOCK)
-			return err_errno(e, errno, "lock data directory '%s'", d->path);
+		int why = errno;
+
+		/* Not ours: datadir_leave() must not clean up behind its holder. */
+		close(d->lock_fd);
+		d->lock_fd = -1;
+		if (why != EWOULDBLOCK)
+			return err_errno(e, why, "lock data directory '%s'", d->path);
 		read_small(d, "lock", holder, sizeof(holder));
 		return err_set(e, WEFT_EBUSY,
 			       "another weft (pid %.*s) runs on '%s': stop it, or name another "
@@ -214,6 +219,7 @@ int datadir_take(struct datadir *d, const char *path, struct err *e)
 	return rc;
 }
 
+/* Only whoever holds the lock cleans up. */
 void datadir_leave(struct datadir *d)
 {
 	char prefix[SEG_NAME_MAX];

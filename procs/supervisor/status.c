@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "weft/json.h"
+
 /* The counters that the table shows, by their place in PROC_COUNTERS. */
 enum {
 #define X(n, t) COUNTER_##n,
@@ -57,9 +59,12 @@ static void print_table(const struct view *v)
 
 static void print_json(const struct view *v)
 {
-	printf("{\"data\":\"%s\",\"cluster\":\"%016llx\",\"generation\":%u,\"storeUp\":%s,"
+	struct buf data = {0};
+
+	json_quote(&data, str_of(v->dir.path));
+	printf("{\"data\":" STR_FMT ",\"cluster\":\"%016llx\",\"generation\":%u,\"storeUp\":%s,"
 	       "\"stopping\":%s,\"processes\":[",
-	       v->dir.path, (unsigned long long)v->dir.cluster,
+	       STR_ARG(buf_str(&data)), (unsigned long long)v->dir.cluster,
 	       atomic_load(&v->control->generation),
 	       atomic_load(&v->control->store_up) ? "true" : "false",
 	       atomic_load(&v->control->stopping) ? "true" : "false");
@@ -81,6 +86,7 @@ static void print_json(const struct view *v)
 		printf("}}");
 	}
 	printf("]}\n");
+	buf_free(&data);
 }
 
 /* The cluster is well when every process runs and the store answers. */

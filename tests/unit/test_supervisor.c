@@ -23,6 +23,21 @@ static void nap(long ms)
 	usleep((useconds_t)ms * 1000);
 }
 
+/* Say once that the replicaset's first incarnation is in the way. */
+static void accuse(const struct control *control, struct proc_segment *own)
+{
+	const char *what = getenv("WEFT_TEST_ACCUSE");
+
+	for (uint32_t i = 0; what && i < PROC_SLOTS; i++) {
+		const struct slot *s = &control->slots[i];
+
+		if (atomic_load(&s->state) != SLOT_RUNNING || s->kind != PROC_REPLICASET)
+			continue;
+		atomic_store(*what == 's' ? &own->stalled_slot : &own->hostile_slot,
+			     PROC_WHO(i, 1));
+	}
+}
+
 int store_main(void)
 {
 	static struct fake_store f;
@@ -32,6 +47,7 @@ int store_main(void)
 	proc_ready(p);
 	while (!proc_stopping(p)) {
 		fake_store_turn(&f);
+		accuse(proc_control(p), proc_own(p));
 		proc_beat(p);
 		nap(1);
 	}
@@ -236,7 +252,9 @@ START_TEST(two_on_one_directory_do_not_go)
 		 "another weft (pid %d) runs on '%s': stop it, or name another directory with --data",
 		 (int)supervisor, dir);
 	ck_assert_str_eq(e.msg, expect);
+	datadir_leave(&d);
 	ck_assert(wait_until(everybody_runs, 3000));
+	ck_assert_int_gt(segments_left(), 0);
 }
 END_TEST
 
@@ -320,6 +338,23 @@ START_TEST(a_stopped_process_is_replaced)
 	kill(row(PROC_REPLICASET, 0)->pid, SIGSTOP);
 	ck_assert(wait_until(replicaset_is_back, 4000));
 	ck_assert_uint_eq(row(PROC_DEPLOYMENT, 0)->restarts, 0);
+}
+END_TEST
+
+START_TEST(whom_the_store_accuses_is_replaced_once)
+{
+	static const char *const what[] = {"stalled", "hostile"};
+
+	for (int i = 0; i < 2; i++) {
+		setenv("WEFT_TEST_ACCUSE", what[i], 1);
+		start_ready("");
+		ck_assert(wait_until(replicaset_is_back, 4000));
+		nap(300);
+		ck_assert_uint_eq(row(PROC_REPLICASET, 0)->restarts, 1);
+		ck_assert_uint_eq(row(PROC_DEPLOYMENT, 0)->restarts, 0);
+		ck_assert_int_eq(end(SIGTERM), 0);
+		view_close(&view);
+	}
 }
 END_TEST
 
@@ -481,6 +516,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, a_killed_store_comes_back_with_the_next_generation);
 	tcase_add_test(tc, all_killed_at_once_come_back);
 	tcase_add_test(tc, a_stopped_process_is_replaced);
+	tcase_add_test(tc, whom_the_store_accuses_is_replaced_once);
 	tcase_add_test(tc, whoever_always_ends_is_started_more_and_more_seldom);
 	tcase_add_test(tc, what_cannot_start_at_all_ends_the_supervisor);
 	tcase_add_test(tc, a_killed_supervisor_leaves_nothing_behind_for_the_next);
