@@ -194,7 +194,8 @@ static int unescape(zone *z, struct str s, struct str *out, struct str *message)
 
 	for (uint32_t i = 0; i < s.n; i++) {
 		if (s.p[i] == ',' || s.p[i] == '=') {
-			*message = zone_printf(z, INVALID "unescaped character in value: %d", s.p[i]);
+			*message = zone_printf(z, INVALID "unescaped character in value: %d",
+					       s.p[i]);
 			return WEFT_EINVAL;
 		}
 		if (s.p[i] == '\\') {

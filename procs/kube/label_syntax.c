@@ -7,8 +7,8 @@
 #define PREFIX_MAX_BYTES 253
 
 #define NAME_RULE                                                                                  \
-	"must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an " \
-	"alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for "     \
+	"must consist of alphanumeric characters, '-', '_' or '.', and must start and end with "   \
+	"an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for "     \
 	"validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
 #define VALUE_RULE                                                                                 \
 	"a valid label must be an empty string or consist of alphanumeric characters, '-', '_' "   \

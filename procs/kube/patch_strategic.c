@@ -257,7 +257,8 @@ static int apply_special(struct merging *m, value *original, const value *patch,
 		} else if (is_directive(directive, "replace")) {
 			replace = true;
 		} else if (is_directive(directive, "merge")) {
-			return BAD(m, WEFT_ESYS, "merging lists cannot yet be specified in the patch");
+			return BAD(m, WEFT_ESYS,
+				   "merging lists cannot yet be specified in the patch");
 		} else {
 			return bad_directive(m, directive, el);
 		}
@@ -436,7 +437,7 @@ static int apply_orders(struct merging *m, value *into, value *patch, const stru
 	return WEFT_OK;
 }
 
-/* --- $retainKeys -------------------------------------------------------------------------------- */
+/* --- $retainKeys ----------------------------------------------------------- */
 
 static int retain_keys(struct merging *m, value *into, value *patch)
 {
@@ -465,7 +466,7 @@ static int retain_keys(struct merging *m, value *into, value *patch)
 	return WEFT_OK;
 }
 
-/* --- Maps ------------------------------------------------------------------------------------------ */
+/* --- Maps ------------------------------------------------------------------ */
 
 static int merge_member(struct merging *m, value *into, struct str key, value *patch,
 			const struct kube_schema *s)

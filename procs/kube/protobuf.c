@@ -314,7 +314,7 @@ static bool message(zone *z, const struct kube_schema *s, const struct proto_typ
 	return true;
 }
 
-/* --- The envelope ------------------------------------------------------------------------------ */
+/* --- The envelope ---------------------------------------------------------- */
 
 static const struct kube_schema *schema_of(struct str api_version, struct str kind)
 {

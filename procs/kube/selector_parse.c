@@ -170,8 +170,9 @@ static int parse_set(struct parser *p, struct requirement *r)
 		else if (at_word(p) && after_comma)
 			requirement_value(p->z, r, p->literal);
 		else if (p->token != T_COMMA)
-			return fail(p, IN_REQUIREMENT, after_comma ? ", expected: ',', or identifier"
-								   : ", expected: ',' or ')'");
+			return fail(p, IN_REQUIREMENT,
+				    after_comma ? ", expected: ',', or identifier"
+						: ", expected: ',' or ')'");
 		after_comma = p->token == T_COMMA;
 	}
 	if (after_comma)

@@ -148,6 +148,42 @@ struct str join_done(zone *z, struct joined *j)
 	return out;
 }
 
+static int by_text(const void *a, const void *b)
+{
+	return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+
+void sort_texts(struct str *list, uint32_t n)
+{
+	qsort(list, n, sizeof *list, by_text);
+}
+
+struct str join_set(zone *z, struct str *list, uint32_t n)
+{
+	struct joined j = {.separator = ","};
+
+	sort_texts(list, n);
+	for (uint32_t i = 0; i < n; i++)
+		if (!i || !str_eq(list[i], list[i - 1]))
+			join_add(&j, list[i]);
+	return join_done(z, &j);
+}
+
+struct str balancer_addresses(const struct row *row)
+{
+	const value *ingress = v_path(row->obj, "status.loadBalancer.ingress");
+	struct str *list = zone_alloc(row->z, (v_len(ingress) + 1) * sizeof *list);
+	uint32_t n = 0;
+
+	v_each(in, ingress) {
+		struct str ip = v_get_str(in, "ip"), host = v_get_str(in, "hostname");
+
+		if (ip.n || host.n)
+			list[n++] = ip.n ? ip : host;
+	}
+	return join_set(row->z, list, n);
+}
+
 value cell_join(const struct row *row, const struct column *c)
 {
 	struct joined j = {.separator = ","};

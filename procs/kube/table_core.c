@@ -4,7 +4,6 @@
 #include "table_print.h"
 
 #include <ctype.h>
-#include <stdlib.h>
 
 /* --- Nodes ------------------------------------------------------------------------- */
 
@@ -19,23 +18,6 @@ static value node_status(const struct row *row, const struct column *c)
 				   v_as_bool(v_path(row->obj, "spec.unschedulable"), false)
 					   ? ",SchedulingDisabled"
 					   : ""));
-}
-
-static int by_text(const void *a, const void *b)
-{
-	return str_cmp(*(const struct str *)a, *(const struct str *)b);
-}
-
-/* Sorted, each once, joined by commas. */
-static struct str join_set(zone *z, struct str *list, uint32_t n)
-{
-	struct joined j = {.separator = ","};
-
-	qsort(list, n, sizeof *list, by_text);
-	for (uint32_t i = 0; i < n; i++)
-		if (!i || !str_eq(list[i], list[i - 1]))
-			join_add(&j, list[i]);
-	return join_done(z, &j);
 }
 
 #define ROLE_PREFIX "node-role.kubernetes.io/"
@@ -112,22 +94,6 @@ static value service_ip(const struct row *row, const struct column *c)
 	if (v_len(list))
 		return cell_of(v_as_str(v_at(list, 0)));
 	return ip.n ? cell_of(ip) : cell_cstr("<none>");
-}
-
-/* Addresses that a load balancer gave, as a set. */
-static struct str balancer_addresses(const struct row *row)
-{
-	const value *ingress = v_path(row->obj, "status.loadBalancer.ingress");
-	struct str *list = zone_alloc(row->z, (v_len(ingress) + 1) * sizeof *list);
-	uint32_t n = 0;
-
-	v_each(in, ingress) {
-		struct str ip = v_get_str(in, "ip"), host = v_get_str(in, "hostname");
-
-		if (ip.n || host.n)
-			list[n++] = ip.n ? ip : host;
-	}
-	return n ? join_set(row->z, list, n) : STR("");
 }
 
 static value service_external(const struct row *row, const struct column *c)
@@ -212,7 +178,8 @@ static value endpoints(const struct row *row, const struct column *c)
 	if (!v_len(subsets))
 		return cell_cstr("<none>");
 	v_each(subset, subsets) {
-		const value *addresses = v_get(subset, "addresses"), *ports = v_get(subset, "ports");
+		const value *addresses = v_get(subset, "addresses");
+		const value *ports = v_get(subset, "ports");
 
 		for (uint32_t i = 0; i < (v_len(ports) ? v_len(ports) : 1); i++) {
 			total += v_len(addresses);
@@ -317,7 +284,7 @@ static const struct column event_columns[] = {
 	COLUMN_END,
 };
 
-/* --- Volumes ----------------------------------------------------------------------------------- */
+/* --- Volumes --------------------------------------------------------------- */
 
 static value access_modes(const struct row *row, const struct column *c)
 {
@@ -412,7 +379,7 @@ static const struct column pvc_columns[] = {
 	COLUMN_END,
 };
 
-/* --- Quotas --------------------------------------------------------------------------------------- */
+/* --- Quotas ---------------------------------------------------------------- */
 
 /* "cpu: 1/2, pods: 3/10" of the limits (path not NULL) or of the rest. */
 static value quota(const struct row *row, const struct column *c)
@@ -428,7 +395,7 @@ static value quota(const struct row *row, const struct column *c)
 		if ((key.n > 7 && memcmp(key.p, "limits.", 7) == 0) == (c->path != NULL))
 			names[n++] = key;
 	}
-	qsort(names, n, sizeof *names, by_text);
+	sort_texts(names, n);
 	for (uint32_t i = 0; i < n; i++) {
 		struct str used = v_as_str(v_getn(v_path(row->obj, "status.used"), names[i]));
 
@@ -449,11 +416,13 @@ static const struct column quota_columns[] = {
 	COLUMN_END,
 };
 
-/* --- Small ones -------------------------------------------------------------------------------------- */
+/* --- Small ones ------------------------------------------------------------ */
 
 static value configmap_data(const struct row *row, const struct column *c)
 {
-	return v_int((int64_t)v_len(v_get(row->obj, "data")) + v_len(v_get(row->obj, "binaryData")));
+	int64_t n = v_len(v_get(row->obj, "data"));
+
+	return v_int(n + v_len(v_get(row->obj, "binaryData")));
 }
 
 static const struct column configmap_columns[] = {

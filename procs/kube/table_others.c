@@ -4,8 +4,6 @@
  */
 #include "table_print.h"
 
-#include <stdlib.h>
-
 /* --- Network --------------------------------------------------------------------------- */
 
 #define SHOWN 3
@@ -39,29 +37,9 @@ static value ingress_hosts(const struct row *row, const struct column *c)
 	return shown_of(row, &j, more ? v_len(rules) : 0, "*");
 }
 
-static int by_text(const void *a, const void *b)
-{
-	return str_cmp(*(const struct str *)a, *(const struct str *)b);
-}
-
 static value ingress_address(const struct row *row, const struct column *c)
 {
-	const value *ingress = v_path(row->obj, "status.loadBalancer.ingress");
-	struct str *list = zone_alloc(row->z, (v_len(ingress) + 1) * sizeof *list);
-	struct joined j = {.separator = ","};
-	uint32_t n = 0;
-
-	v_each(in, ingress) {
-		struct str ip = v_get_str(in, "ip"), host = v_get_str(in, "hostname");
-
-		if (ip.n || host.n)
-			list[n++] = ip.n ? ip : host;
-	}
-	qsort(list, n, sizeof *list, by_text);
-	for (uint32_t i = 0; i < n; i++)
-		if (!i || !str_eq(list[i], list[i - 1]))
-			join_add(&j, list[i]);
-	return cell_of(join_done(row->z, &j));
+	return cell_of(balancer_addresses(row));
 }
 
 static value ingress_ports(const struct row *row, const struct column *c)
@@ -103,8 +81,8 @@ static value ingress_parameters(const struct row *row, const struct column *c)
 }
 
 static const struct column ingress_class_columns[] = {
-	{"Name", "string", "name", 0, name_or_default, "ingressclass.kubernetes.io/is-default-class",
-	 NULL},
+	{"Name", "string", "name", 0, name_or_default,
+	 "ingressclass.kubernetes.io/is-default-class", NULL},
 	COLUMN("Controller", cell_text, "spec.controller", ""),
 	COLUMN("Parameters", ingress_parameters, NULL, NULL),
 	COLUMN_AGE,
@@ -120,7 +98,8 @@ static value slice_ports(const struct row *row, const struct column *c)
 		if (j.n == SHOWN)
 			break;
 		if (v_is_int(v_get(p, "port")))
-			join_add(&j, zone_printf(row->z, "%lld", (long long)v_get_int(p, "port", 0)));
+			join_add(&j, zone_printf(row->z, "%lld",
+						 (long long)v_get_int(p, "port", 0)));
 		else
 			join_add(&j, v_get(p, "name") ? v_get_str(p, "name") : STR("*"));
 	}
@@ -186,8 +165,8 @@ static const struct column address_columns[] = {
 /* --- Storage ----------------------------------------------------------------------------- */
 
 static const struct column storage_class_columns[] = {
-	{"Name", "string", "name", 0, name_or_default, "storageclass.kubernetes.io/is-default-class",
-	 NULL},
+	{"Name", "string", "name", 0, name_or_default,
+	 "storageclass.kubernetes.io/is-default-class", NULL},
 	COLUMN("Provisioner", cell_text, "provisioner", ""),
 	COLUMN("ReclaimPolicy", cell_text, "reclaimPolicy", "Delete"),
 	COLUMN("VolumeBindingMode", cell_text, "volumeBindingMode", "Immediate"),
@@ -208,7 +187,10 @@ static const struct column attachment_columns[] = {
 	COLUMN_END,
 };
 static const struct column csi_node_columns[] = {
-	COLUMN_NAME, COLUMN_INT("Drivers", cell_count, "spec.drivers", NULL), COLUMN_AGE, COLUMN_END,
+	COLUMN_NAME,
+	COLUMN_INT("Drivers", cell_count, "spec.drivers", NULL),
+	COLUMN_AGE,
+	COLUMN_END,
 };
 
 static value csi_tokens(const struct row *row, const struct column *c)
@@ -337,7 +319,7 @@ static const struct column pod_certificate_columns[] = {
 	COLUMN_END,
 };
 
-/* --- Admission ----------------------------------------------------------------------------------- */
+/* --- Admission ------------------------------------------------------------- */
 
 static value param_kind(const struct row *row, const struct column *c)
 {
@@ -391,7 +373,7 @@ static const struct column policy_binding_columns[] = {
 	COLUMN_END,
 };
 
-/* --- Flow control, scheduling and other small ones --------------------------------------------------- */
+/* --- Flow control, scheduling and other small ones ------------------------- */
 
 static value flow_missing(const struct row *row, const struct column *c)
 {
@@ -457,7 +439,7 @@ static value crd_versions(const struct row *row, const struct column *c)
 		if (v_get_bool(v, "served", false))
 			list[n++] = zone_printf(row->z, STR_FMT "%s", STR_ARG(v_get_str(v, "name")),
 						v_get_bool(v, "storage", false) ? "(storage)" : "");
-	qsort(list, n, sizeof *list, by_text);
+	sort_texts(list, n);
 	for (uint32_t i = 0; i < n; i++)
 		join_add(&j, list[i]);
 	return cell_of(join_done(row->z, &j));

@@ -87,7 +87,12 @@ struct joined {
 void join_add(struct joined *j, struct str s);
 /* The text, in the zone; frees what the joining needed. */
 struct str join_done(zone *z, struct joined *j);
-/* True if the object at `path` has a condition of this type with status True. */
+void sort_texts(struct str *list, uint32_t n);
+/* Sorted, each once, joined by commas. */
+struct str join_set(zone *z, struct str *list, uint32_t n);
+/* The addresses in status.loadBalancer.ingress, as a set. */
+struct str balancer_addresses(const struct row *row);
+/* True if the list has a condition of this type with status True. */
 bool is_condition_true(const value *conditions, const char *type);
 
 #endif

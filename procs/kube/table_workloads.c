@@ -269,8 +269,8 @@ static value revision_controller(const struct row *row, const struct column *c)
 
 	if (!ref)
 		return cell_cstr("<none>");
-	text = zone_printf(row->z, STR_FMT "%s%.*s/" STR_FMT, STR_ARG(kind), group ? "." : "", group,
-			   api.p, STR_ARG(v_get_str(ref, "name")));
+	text = zone_printf(row->z, STR_FMT "%s%.*s/" STR_FMT, STR_ARG(kind), group ? "." : "",
+			   group, api.p, STR_ARG(v_get_str(ref, "name")));
 	p = (char *)text.p; /* just made, in the zone */
 	for (uint32_t i = 0; i < kind.n; i++)
 		p[i] = (char)tolower((unsigned char)p[i]);

@@ -399,7 +399,7 @@ static void check_security(struct validation *v, const struct at *at, const valu
 				    "`capabilities.Add` CAP_SYS_ADMIN");
 }
 
-/* --- Containers -------------------------------------------------------------------------------- */
+/* --- Containers ------------------------------------------------------------ */
 
 static bool has_blank_edge(struct str s)
 {

@@ -171,7 +171,7 @@ void validate_namespace(struct validation *v, const value *obj, const value *old
 	}
 }
 
-/* --- Node -------------------------------------------------------------------------------------- */
+/* --- Node ------------------------------------------------------------------ */
 
 static value shown_taint(zone *z, const value *t)
 {
@@ -263,7 +263,7 @@ void validate_node(struct validation *v, const value *obj, const value *old, str
 		check_cidrs_kept(v, obj, old);
 }
 
-/* --- Events ---------------------------------------------------------------------------------------- */
+/* --- Events ---------------------------------------------------------------- */
 
 /* What a client of events.k8s.io has to say. */
 static void check_new_event(struct validation *v, const value *obj)
@@ -316,7 +316,7 @@ void validate_event(struct validation *v, const value *obj, const value *old, st
 			    STR_ARG(v_get_str(obj, "type")));
 }
 
-/* --- Lease ------------------------------------------------------------------------------------------- */
+/* --- Lease ----------------------------------------------------------------- */
 
 void validate_lease(struct validation *v, const value *obj, const value *old, struct str sub)
 {
@@ -331,7 +331,7 @@ void validate_lease(struct validation *v, const value *obj, const value *old, st
 		bad_invalid(v, FIELD(SPEC, "holderIdentity"), holder, "must not be empty");
 }
 
-/* --- Quota, limits -------------------------------------------------------------------------------------- */
+/* --- Quota, limits --------------------------------------------------------- */
 
 void validate_quota(struct validation *v, const value *obj, const value *old, struct str sub)
 {

@@ -215,7 +215,7 @@ void validate_slice(struct validation *v, const value *obj, const value *old, st
 		bad_invalid(v, FIELD(NULL, "addressType"), NULL, "field is immutable");
 }
 
-/* --- Endpoints --------------------------------------------------------------------------------- */
+/* --- Endpoints ------------------------------------------------------------- */
 
 static void check_endpoint_addresses(struct validation *v, const struct at *at, const value *list)
 {
@@ -260,7 +260,7 @@ void validate_endpoints(struct validation *v, const value *obj, const value *old
 	}
 }
 
-/* --- NetworkPolicy ------------------------------------------------------------------------------ */
+/* --- NetworkPolicy --------------------------------------------------------- */
 
 static void check_peer(struct validation *v, const struct at *at, const value *p)
 {
@@ -316,7 +316,7 @@ void validate_network_policy(struct validation *v, const value *obj, const value
 	}
 }
 
-/* --- Ingress ------------------------------------------------------------------------------------ */
+/* --- Ingress --------------------------------------------------------------- */
 
 static void check_backend(struct validation *v, const struct at *at, const value *b)
 {

@@ -222,7 +222,7 @@ void validate_budget(struct validation *v, const value *obj, const value *old, s
 	check_selector(v, FIELD(SPEC, "selector"), v_get(spec, "selector"));
 }
 
-/* --- Roles --------------------------------------------------------------------------------------- */
+/* --- Roles ----------------------------------------------------------------- */
 
 static void check_rule(struct validation *v, const struct at *at, const value *r, bool cluster)
 {
@@ -309,7 +309,7 @@ void validate_role_binding(struct validation *v, const value *obj, const value *
 	}
 }
 
-/* --- HorizontalPodAutoscaler ------------------------------------------------------------------------ */
+/* --- HorizontalPodAutoscaler ----------------------------------------------- */
 
 static bool scales_from_zero(const value *spec)
 {
@@ -351,7 +351,7 @@ void validate_hpa(struct validation *v, const value *obj, const value *old, stru
 			      "scaling to zero replicas");
 }
 
-/* --- Small ones ----------------------------------------------------------------------------------------- */
+/* --- Small ones ------------------------------------------------------------ */
 
 void validate_runtime_class(struct validation *v, const value *obj, const value *old,
 			    struct str sub)

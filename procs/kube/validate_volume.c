@@ -280,7 +280,7 @@ void check_volumes(struct validation *v, const struct at *list, const value *spe
 	}
 }
 
-/* --- Resources --------------------------------------------------------------------------------- */
+/* --- Resources ------------------------------------------------------------- */
 
 static bool is_huge(struct str name)
 {

@@ -304,7 +304,7 @@ void validate_daemonset(struct validation *v, const value *obj, const value *old
 	check_selector_kept(v, obj, old);
 }
 
-/* --- StatefulSet --------------------------------------------------------------------------------- */
+/* --- StatefulSet ----------------------------------------------------------- */
 
 static void check_set_strategy(struct validation *v, const value *s)
 {
@@ -427,7 +427,7 @@ void validate_controller_revision(struct validation *v, const value *obj, const 
 		check_immutable(v, FIELD(NULL, "data"), v_get(obj, "data"), v_get(old, "data"));
 }
 
-/* --- Jobs ------------------------------------------------------------------------------------------ */
+/* --- Jobs ------------------------------------------------------------------ */
 
 static void check_job_spec(struct validation *v, const struct at *at, const value *spec)
 {
