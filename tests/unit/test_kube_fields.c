@@ -9,7 +9,8 @@ static bool matches(const struct entry *e, const char *text)
 	struct kube_field_selector *f;
 	struct str message = STR("");
 
-	ck_assert_msg(kube_fields_parse(s.z, kube_by_type(e->type), str_of(text), &f, &message) == 0,
+	ck_assert_msg(kube_fields_parse(s.z, kube_by_type(e->type), str_of(text), &f,
+					&message) == 0,
 		      "%s: " STR_FMT, text, STR_ARG(message));
 	return kube_fields_match(f, s.c, e, shelf_newest(&s, e));
 }
@@ -33,11 +34,13 @@ START_TEST(pods)
 {
 	static const char *const yes[] = {
 		"", "metadata.name=p", "metadata.namespace=default", "spec.nodeName=n1",
-		"spec.nodeName!=n2,status.phase=Running", "status.phase!=Succeeded,status.phase!=Failed",
+		"spec.nodeName!=n2,status.phase=Running",
+		"status.phase!=Succeeded,status.phase!=Failed",
 		"spec.restartPolicy=Always", "spec.hostNetwork=false", "status.podIP=10.0.0.1",
 		"status.nominatedNodeName=", "spec.host=n1", "status.podIPs!=10.0.0.1", NULL};
 	static const char *const no[] = {
-		"metadata.name=q", "metadata.name!=p", "spec.nodeName=", "spec.nodeName=n1,metadata.name=q",
+		"metadata.name=q", "metadata.name!=p", "spec.nodeName=",
+		"spec.nodeName=n1,metadata.name=q",
 		"spec.hostNetwork=true", "spec.schedulerName=x", NULL};
 	const struct entry *e;
 
@@ -89,7 +92,8 @@ END_TEST
 START_TEST(other_kinds)
 {
 	static const char *const event_yes[] = {
-		"involvedObject.name=web,involvedObject.kind=Pod", "reason=Started", "type!=Warning",
+		"involvedObject.name=web,involvedObject.kind=Pod", "reason=Started",
+		"type!=Warning",
 		"source=kubelet", "involvedObject.uid=", NULL};
 	static const char *const event_no[] = {"involvedObject.name=x", "source=x", NULL};
 	static const char *const new_yes[] = {"source=sched", "reportingComponent=sched", NULL};
@@ -105,8 +109,10 @@ START_TEST(other_kinds)
 			      "\"Started\",\"type\":\"Normal\",\"source\":{\"component\":"
 			      "\"kubelet\"}}", ""), event_yes, event_no);
 	check(put(TYPE_EVENT, "{\"metadata\":{\"name\":\"f\",\"namespace\":\"default\"},"
-			      "\"source\":{},\"reportingComponent\":\"sched\"}", ""), new_yes, none);
-	check(put(TYPE_NODE, "{\"metadata\":{\"name\":\"n\"},\"spec\":{}}", "n"), node_yes, node_no);
+			      "\"source\":{},\"reportingComponent\":\"sched\"}", ""),
+	      new_yes, none);
+	check(put(TYPE_NODE, "{\"metadata\":{\"name\":\"n\"},\"spec\":{}}", "n"),
+	      node_yes, node_no);
 	check(put(TYPE_JOB, "{\"metadata\":{\"name\":\"j\",\"namespace\":\"default\"},\"status\":"
 			    "{\"succeeded\":3}}", ""), job_yes, job_no);
 	shelf_close(&s);

@@ -138,7 +138,8 @@ START_TEST(random_objects_come_out_as_they_went_in)
 		value obj = random_object(s.z, type, i), tree;
 		const struct entry *e = shelf_put(&s, type, &obj, STR(""));
 
-		tree = kube_object(s.z, s.c, kube_by_type(type), e, shelf_newest(&s, e), rand() & 1);
+		tree = kube_object(s.z, s.c, kube_by_type(type), e, shelf_newest(&s, e),
+				   rand() & 1);
 		assert_json(&s, e, &tree);
 		drop_from_system(&tree);
 		assert_same(&obj, &tree);
@@ -295,8 +296,8 @@ START_TEST(holes_are_filled)
 	static const uint32_t holes[] = {1700000000, 0x0a000001, 5};
 	struct shelf s = shelf_open();
 	zone *z = s.z;
-	value obj = facts_json(z, "{\"metadata\":{},\"spec\":{},\"status\":{\"conditions\":[{\"type\":"
-				  "\"Ready\",\"status\":\"True\"}],\"containerStatuses\":[{}]}}");
+	value obj = facts_json(z, "{\"metadata\":{},\"spec\":{},\"status\":{\"conditions\":["
+				  "{\"type\":\"Ready\",\"status\":\"True\"}],\"containerStatuses\":[{}]}}");
 	value *status = v_get(&obj, "status"), out;
 	struct version_in in = {.node = STR("node-1")};
 	const struct version *v;
@@ -378,7 +379,8 @@ START_TEST(a_terminating_object)
 	e = shelf_add(&s, TYPE_POD, STR("default"), STR("web-1"), &parts, &in, NULL, 0);
 	kube_parts_free(&parts);
 	out = kube_object(s.z, s.c, kube_by_type(TYPE_POD), e, shelf_newest(&s, e), false);
-	ck_assert_text(v_as_str(v_path(&out, "metadata.deletionTimestamp")), "2023-11-14T22:13:50Z");
+	ck_assert_text(v_as_str(v_path(&out, "metadata.deletionTimestamp")),
+		       "2023-11-14T22:13:50Z");
 	ck_assert_int_eq(v_as_int(v_path(&out, "metadata.deletionGracePeriodSeconds"), -1), 30);
 	assert_json(&s, e, &out);
 	shelf_close(&s);

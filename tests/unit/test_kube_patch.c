@@ -63,7 +63,8 @@ static void check_fact(char **column)
 		struct buf b = {0};
 
 		json_encode(&b, &obj, NULL);
-		ck_abort_msg("%s on %s\nis  %.*s\nnot %s", column[2], column[0], (int)b.n, b.p, what);
+		ck_abort_msg("%s on %s\nis  %.*s\nnot %s", column[2], column[0], (int)b.n, b.p,
+			     what);
 	}
 }
 

@@ -17,9 +17,12 @@ START_TEST(conditions_keep_their_time)
 	value list = v_null();
 
 	z = zone_new();
-	ck_assert(kube_condition_set(z, &list, "Ready", "False", "Why", STR("m"), 1700000000, false));
-	ck_assert(!kube_condition_set(z, &list, "Ready", "False", "Why", STR("m"), 1700000009, false));
-	ck_assert(kube_condition_set(z, &list, "Ready", "False", "New", STR("m"), 1700000009, false));
+	ck_assert(kube_condition_set(z, &list, "Ready", "False", "Why", STR("m"), 1700000000,
+				     false));
+	ck_assert(!kube_condition_set(z, &list, "Ready", "False", "Why", STR("m"), 1700000009,
+				      false));
+	ck_assert(kube_condition_set(z, &list, "Ready", "False", "New", STR("m"), 1700000009,
+				     false));
 	ck_assert_str_eq(text_at(&list, 0, "lastTransitionTime"), "2023-11-14T22:13:20Z");
 	ck_assert(kube_condition_set(z, &list, "Ready", "True", "", STR(""), 1700000009, false));
 	ck_assert_str_eq(text_at(&list, 0, "lastTransitionTime"), "2023-11-14T22:13:29Z");
