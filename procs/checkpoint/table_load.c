@@ -18,7 +18,7 @@ struct load {
 	struct table t;
 	MDB_txn *txn;
 	struct cache_writer *w;
-	zone *z;
+	const uint64_t *memory_types;
 	struct owners owners;
 	struct held {
 		uint64_t id;
@@ -199,7 +199,9 @@ static int load_row(struct load *l, const MDB_val *key, const MDB_val *val)
 	in.generation = v.row.generation;
 	in.deletion_s = v.row.deletion_s;
 	in.grace_s = v.row.grace_s;
-	in.flags = v.row.flags & (VERSION_FINALIZERS | VERSION_OWNED | VERSION_MEMORY);
+	in.flags = v.row.flags & (VERSION_FINALIZERS | VERSION_OWNED);
+	if (type < TYPE_MAX && l->memory_types[type / 64] >> (type % 64) & 1)
+		in.flags |= VERSION_MEMORY;
 	in.hot = v.row.hot;
 	in.node = v.node;
 	if (in.flags & VERSION_OWNED && find_owners(l, type, &v, &in))
@@ -257,10 +259,10 @@ static int load_all(struct load *l, const uint8_t cluster_id[16])
 	return rc;
 }
 
-int table_load(const char *dir, struct cache_writer *w, const uint8_t cluster_id[16], uint64_t *rv,
-	       struct err *e)
+int table_load(const char *dir, struct cache_writer *w, const uint8_t cluster_id[16],
+	       const uint64_t *memory_types, uint64_t *rv, struct err *e)
 {
-	struct load l = {.w = w, .e = e};
+	struct load l = {.w = w, .memory_types = memory_types, .e = e};
 	int rc;
 
 	*rv = 0;

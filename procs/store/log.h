@@ -33,7 +33,7 @@
 
 #define LOG_HEAD 64u /* bytes to leave free at the start of a batch's buffer */
 #define LOG_SEGMENT_MIN (64u << 10)
-#define LOG_SEGMENT_DEFAULT (64u << 20)
+#define LOG_SEGMENT_DEFAULT (16u << 20)
 
 struct log;
 

@@ -56,7 +56,7 @@ static int open_data(struct main *m, struct err *e)
 {
 	const value *config = proc_config(m->p);
 	char path[sizeof(m->control->data_dir) + 32];
-	int64_t segment = v_as_int(v_path(config, "store.logSegmentMiB"), 0);
+	int64_t segment = v_as_int(v_path(config, "log.segment"), 0);
 	int rc;
 
 	rc = file_dir_open(&m->dir, m->control->data_dir, e);
@@ -68,7 +68,7 @@ static int open_data(struct main *m, struct err *e)
 	rc = file_dir_open(&m->log_dir, path, e);
 	if (!rc)
 		rc = log_open(&m->log, m->log_dir, m->recovery.cluster_id,
-			      segment > 0 ? (uint64_t)segment << 20 : LOG_SEGMENT_DEFAULT, e);
+			      segment > 0 ? (uint64_t)segment : LOG_SEGMENT_DEFAULT, e);
 	return rc;
 }
 
@@ -79,31 +79,29 @@ static void take_options(struct main *m)
 
 	o->pod_type = TYPE_POD;
 	o->node_type = TYPE_NODE;
-	o->size_max = (uint64_t)v_as_int(v_path(config, "store.cacheMaxMiB"), 0) << 20;
-	o->journal_min = (uint32_t)v_as_int(v_path(config, "store.journalMin"), 0);
-	o->journal_max = (uint32_t)v_as_int(v_path(config, "store.journalMax"), 0);
-	m->stall_ns = v_as_int(v_path(config, "store.stallMs"), STALL_MS) * 1000000;
+	o->size_max = (uint64_t)v_as_int(v_path(config, "cache.max"), 0);
+	o->size_first = (uint64_t)v_as_int(v_path(config, "cache.first"), 0);
+	o->journal_min = (uint32_t)v_as_int(v_path(config, "cache.journalMin"), 0);
+	o->journal_max = (uint32_t)v_as_int(v_path(config, "cache.journalMax"), 0);
+	m->stall_ns = v_as_int(v_path(config, "supervisor.stallAfter"), STALL_MS) * 1000000;
 }
 
-/* "store.memory": the resources whose writes are not logged, in place of the
- * default ones. */
-static void take_durability(struct main *m)
+/* "durability": which resources' writes are not logged, as "plural.group". */
+static void take_durability(void *arg, struct store *store)
 {
-	const value *list = v_path(proc_config(m->p), "store.memory");
-	const struct kube_resource *r;
+	const value *config = proc_config(((struct main *)arg)->p);
 	uint32_t n;
+	const struct kube_resource *r = kube_resources(&n);
 
-	if (!v_is_array(list))
-		return;
-	r = kube_resources(&n);
 	for (uint32_t i = 0; i < n; i++) {
-		bool memory = false;
+		char name[256];
+		struct str how;
 
-		if (!r[i].type)
-			continue;
-		v_each(name, list)
-			memory |= str_eq(v_as_str(name), str_of(r[i].resource));
-		store_set_memory(&m->store, r[i].type, memory);
+		snprintf(name, sizeof(name), "%s%s%s", r[i].resource, r[i].group[0] ? "." : "",
+			 r[i].group);
+		how = v_get_str(v_get(config, "durability"), name);
+		if (r[i].type && how.n)
+			store_set_memory(store, r[i].type, str_eq(how, STR("memory")));
 	}
 }
 
@@ -122,6 +120,8 @@ static int make_generation(struct main *m, struct err *e)
 	r->generation = atomic_load_explicit(&m->control->generation, memory_order_acquire) + 1;
 	proc_name_cache(name, m->cluster, r->generation);
 	r->segment_name = name;
+	r->configure = take_durability;
+	r->arg = m;
 	seg_unlink(name, NULL); /* of a store that died while it made it */
 	rc = recover(r, e);
 	if (rc)
@@ -145,7 +145,6 @@ static int start(struct main *m, struct err *e)
 	rc = make_generation(m, e);
 	if (rc)
 		return rc;
-	take_durability(m);
 	rc = log_thread_start(&m->log_thread, m->log, PROC_BELL_FD(STORE_SLOT), e);
 	if (rc)
 		return rc;

@@ -113,7 +113,8 @@ static int load_checkpoint(struct recovery *r, struct err *e)
 	int rc = WEFT_OK;
 
 	if (r->checkpoint)
-		rc = table_load(r->checkpoint, r->w, r->cluster_id, &r->checkpoint_rv, e);
+		rc = table_load(r->checkpoint, r->w, r->cluster_id, r->s->memory_types, &r->checkpoint_rv,
+				e);
 	if (!rc)
 		rc = cw_restore_done(r->w);
 	if (!rc && log_start_rv(r->log) > r->checkpoint_rv)
@@ -138,6 +139,8 @@ int recover(struct recovery *r, struct err *e)
 	if (rc)
 		return err_wrap(e, "recover"), rc;
 	store_init(r->s, r->w);
+	if (r->configure)
+		r->configure(r->arg, r->s);
 	rc = load_checkpoint(r, e);
 	r->s->replay_after = r->checkpoint_rv;
 	if (!rc)

@@ -33,6 +33,10 @@ struct recovery {
 	uint32_t generation;
 	uint8_t cluster_id[16];
 	struct cache_options options;
+	/* Called before anything is made: which types are kept in memory only.  May
+	 * be NULL. */
+	void (*configure)(void *arg, struct store *s);
+	void *arg;
 	uint64_t checkpoint_rv, batches, records; /* out: for the log line */
 };
 
