@@ -57,17 +57,41 @@ static void print_table(const struct view *v)
 		print_row(&v->row[i]);
 }
 
+/* Memory of the object cache by what it holds, and the journal's window. */
+static void print_cache_json(const struct view *v)
+{
+	struct prcu_reader reader = {0};
+	const struct arena_stats *a;
+	struct cache *c;
+	char name[SEG_NAME_MAX];
+
+	proc_name_cache(name, v->dir.cluster, atomic_load(&v->control->generation));
+	if (cache_attach(&c, name, &reader, NULL))
+		return;
+	a = cache_arena_stats(c);
+	printf("\"cache\":{\"reserved\":%llu,\"oldest\":%llu,\"newest\":%llu,\"used\":{",
+	       (unsigned long long)atomic_load(&a->reserved),
+	       (unsigned long long)cache_oldest(c), (unsigned long long)cache_rv(c));
+	for (int use = 0; use < ARENA_USE_COUNT; use++)
+		printf("%s\"%s\":%llu", use ? "," : "", arena_use_name((enum arena_use)use),
+		       (unsigned long long)atomic_load(&a->used[use]));
+	printf("}},");
+	cache_detach(c);
+}
+
 static void print_json(const struct view *v)
 {
 	struct buf data = {0};
 
 	json_quote(&data, str_of(v->dir.path));
 	printf("{\"data\":" STR_FMT ",\"cluster\":\"%016llx\",\"generation\":%u,\"storeUp\":%s,"
-	       "\"stopping\":%s,\"processes\":[",
+	       "\"stopping\":%s,",
 	       STR_ARG(buf_str(&data)), (unsigned long long)v->dir.cluster,
 	       atomic_load(&v->control->generation),
 	       atomic_load(&v->control->store_up) ? "true" : "false",
 	       atomic_load(&v->control->stopping) ? "true" : "false");
+	print_cache_json(v);
+	printf("\"processes\":[");
 	for (uint32_t i = 0; i < v->nrows; i++) {
 		const struct view_row *row = &v->row[i];
 
