@@ -5,26 +5,63 @@
 
 /* --- Candidates --------------------------------------------------------------- */
 
+static struct claim_list *list_at(const struct claims *claims, const uint8_t owner[16])
+{
+	uint32_t mask = claims->cap - 1, i;
+
+	memcpy(&i, owner, sizeof(i));
+	for (i &= mask; claims->owners[i].list; i = (i + 1) & mask)
+		if (memcmp(claims->owners[i].owner, owner, 16) == 0)
+			break;
+	return &claims->owners[i];
+}
+
+static void grow(struct claims *claims)
+{
+	struct claims old = *claims;
+
+	claims->cap = old.cap ? old.cap * 2 : 64;
+	claims->owners = calloc(claims->cap, sizeof(*claims->owners));
+	weft_assert(claims->owners);
+	for (uint32_t i = 0; i < old.cap; i++)
+		if (old.owners[i].list)
+			*list_at(claims, old.owners[i].owner) = old.owners[i];
+	free(old.owners);
+}
+
+/* The same one may be noted twice: looking at it a second time does no harm. */
 static void note(struct claims *claims, const struct cache *c, const uint8_t owner[16],
 		 const struct entry *object)
 {
-	entry_ref ref = cache_entry_ref(c, object);
-	struct claim *claim;
+	struct claim_list *l;
 
-	for (uint32_t i = 0; i < claims->n; i++)
-		if (claims->list[i].object.u == ref.u &&
-		    claims->list[i].created_rv == object->created_rv &&
-		    memcmp(claims->list[i].owner, owner, 16) == 0)
-			return;
-	if (claims->n == claims->cap) {
-		claims->cap = claims->cap ? claims->cap * 2 : 16;
-		claims->list = realloc(claims->list, claims->cap * sizeof(*claims->list));
-		weft_assert(claims->list);
+	if (claims->n * 2 >= claims->cap)
+		grow(claims);
+	l = list_at(claims, owner);
+	if (l->n == l->cap) {
+		claims->n += !l->list;
+		memcpy(l->owner, owner, 16);
+		l->cap = l->cap ? l->cap * 2 : 4;
+		l->list = realloc(l->list, l->cap * sizeof(*l->list));
+		weft_assert(l->list);
 	}
-	claim = &claims->list[claims->n++];
-	memcpy(claim->owner, owner, 16);
-	claim->object = ref;
-	claim->created_rv = object->created_rv;
+	l->list[l->n++] = (struct claim){cache_entry_ref(c, object), object->created_rv};
+}
+
+/* An owner without candidates leaves the table, and those behind it close up. */
+static void forget(struct claims *claims, struct claim_list *l)
+{
+	uint32_t mask = claims->cap - 1, i = (uint32_t)(l - claims->owners);
+
+	free(l->list);
+	*l = (struct claim_list){.list = NULL};
+	claims->n--;
+	for (i = (i + 1) & mask; claims->owners[i].list; i = (i + 1) & mask) {
+		struct claim_list moved = claims->owners[i];
+
+		claims->owners[i] = (struct claim_list){.list = NULL};
+		*list_at(claims, moved.owner) = moved;
+	}
 }
 
 /* Every owner of the object's namespace whose selector matches it. */
@@ -231,19 +268,15 @@ static int look_at_candidates(struct controller *ctl, struct claims *claims, uin
 			      const struct kube_selector *selector)
 {
 	const struct cache *c = ctl_cache(ctl);
+	struct claim_list *l = claims->cap ? list_at(claims, owner->uid) : NULL;
 	int sent = 0;
 
-	for (uint32_t i = 0; i < claims->n;) {
-		struct claim *claim = &claims->list[i];
+	for (uint32_t i = 0; l && i < l->n;) {
 		const struct entry *e;
 		int ret = 0;
 
-		if (memcmp(claim->owner, owner->uid, 16) != 0) {
-			i++;
-			continue;
-		}
-		if (cache_entry_checked(c, claim->object.u, &e) == 0 &&
-		    e->created_rv == claim->created_rv)
+		if (cache_entry_checked(c, l->list[i].object.u, &e) == 0 &&
+		    e->created_rv == l->list[i].created_rv)
 			ret = settle(ctl, type, owner, ov, selector, e);
 		if (ret < 0)
 			return ret;
@@ -251,8 +284,10 @@ static int look_at_candidates(struct controller *ctl, struct claims *claims, uin
 		if (ret)
 			i++;
 		else
-			*claim = claims->list[--claims->n];
+			l->list[i] = l->list[--l->n];
 	}
+	if (l && l->list && !l->n)
+		forget(claims, l);
 	return sent;
 }
 

@@ -15,14 +15,19 @@
 #include "weft/kube.h"
 #include "weft/proc.h"
 
-/* Candidates of all owners of this process; private to the controller.
- * Zero-initialise. */
+struct claim {
+	entry_ref object;
+	uint64_t created_rv; /* tells the object from a later one at its place */
+};
+
+/* Candidates of each owner of this process: open addressing by uid.  Private to
+ * the controller; zero-initialise. */
 struct claims {
-	struct claim {
+	struct claim_list {
 		uint8_t owner[16];
-		entry_ref object;
-		uint64_t created_rv; /* tells the object from a later one at its place */
-	} *list;
+		struct claim *list; /* NULL: the place is free */
+		uint32_t n, cap;
+	} *owners;
 	uint32_t n, cap;
 };
 

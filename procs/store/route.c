@@ -162,6 +162,9 @@ static void to_relabelled(struct ports *p, const struct route *r, const struct e
 {
 	const struct entry *o = owner_of_type(p, prcu_own(&e->owner), r->owner);
 
+	/* What a controller made for itself has the labels that it wants. */
+	if (v->flags & VERSION_FIRST && v->writer_kind == r->kind)
+		return;
 	if (o && part_changed(p, v, PART_LABELS))
 		to_uid(p, r->kind, o, e);
 }
