@@ -23,30 +23,40 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o)
 TESTS    := $(TEST_SRC:tests/unit/%.c=$(B)/tests/%)
 BENCHES  := $(BENCH_SRC:bench/%.c=$(B)/bench/%)
 
+# V=1 shows whole commands.
+V ?=
+Q := $(if $(V),,@)
+say = $(if $(V),,@echo "  $(1)  $@")
+
 all: $(B)/weft
 
 include $(wildcard procs/kube/gen/gen.mk)
 
 $(B)/%.o: %.c | $(GENERATED)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(B)/libweft.a: $(LIB_OBJ)
+	$(call say,AR)
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 
 # All objects, not the archive: the processes' mains are weak references, which
 # take nothing out of an archive.
 $(B)/weft: $(B)/procs/main.o $(LIB_OBJ)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(B)/tests/%: $(B)/tests/unit/%.o $(B)/libweft.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs check) $(LDLIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs check) $(LDLIBS)
 
 $(B)/bench/%: $(B)/bench/%.o $(B)/libweft.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # The peer that it is compared with.
 $(B)/bench/bench_lookup: LDLIBS += -lurcu-cds
@@ -56,7 +66,8 @@ FUZZ_OBJ := $(filter $(B)/shm/% $(B)/ipc/% $(B)/procs/kube/% $(B)/gen/%,$(LIB_OB
 
 $(B)/fuzz/%: $(B)/tests/fuzz/fuzz_%.o $(FUZZ_OBJ)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
 
 tests: $(TESTS)
 benches: $(BENCHES)
