@@ -24,7 +24,7 @@ void zone_free(zone *z);
 void zone_reset(zone *z);
 void *zone_alloc(zone *z, size_t n);
 struct str zone_str(zone *z, struct str s);		  /* a copy */
-struct str zone_printf(zone *z, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+struct str zone_printf(zone *z, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* ends with a NUL */
 
 value v_null(void);
 value v_bool(bool b);

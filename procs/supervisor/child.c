@@ -139,8 +139,7 @@ static _Noreturn void become(struct supervisor *s, struct child *c, pid_t parent
 	setenv("WEFT_SLOT", slot, 1);
 	setenv("WEFT_CLUSTER", cluster, 1);
 	setenv("WEFT_SUPERVISOR", supervisor, 1);
-	setenv("WEFT_LOG", zone_printf(s->config.z, STR_FMT "%c", STR_ARG(s->config.log_level), 0).p,
-	       0);
+	setenv("WEFT_LOG", zone_printf(s->config.z, STR_FMT, STR_ARG(s->config.log_level)).p, 0);
 	execv("/proc/self/exe", argv);
 	dprintf(STDERR_FILENO, "error cannot run /proc/self/exe: %s\n", strerror(errno));
 	_exit(127);

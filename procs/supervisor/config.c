@@ -634,7 +634,7 @@ int config_set(struct config *c, const char *option, const char *key, const char
 	value v;
 
 	weft_assert(m == MATCH_KEY);
-	v = text_value(k, (const char *)zone_printf(c->z, "%s%c", text, 0).p);
+	v = text_value(k, zone_printf(c->z, "%s", text).p);
 	if (convert(c->z, k, &v, e))
 		return err_wrap(e, "%s", option);
 	put_path(c->z, &c->all, key, v);
