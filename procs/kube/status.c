@@ -6,7 +6,8 @@
 
 /* --- Causes ---------------------------------------------------------------------- */
 
-static struct str vprint(zone *z, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0), nonnull(2))) static struct str
+vprint(zone *z, const char *fmt, va_list ap)
 {
 	va_list again;
 	char *p;

@@ -51,7 +51,7 @@ static const struct rules kinds[TYPE_MAX] = {
 	[TYPE_IPADDRESS] = { names_path_segment },
 };
 
-/* --- Required fields, for kinds without rules of their own ------------------------------- */
+/* --- Required fields, for kinds without rules of their own ------------------------- */
 
 static void check_present(struct validation *v, const struct at *at, const struct kube_schema *s,
 			  const value *obj);
@@ -104,7 +104,7 @@ static void check_required_fields(struct validation *v, const value *obj)
 	}
 }
 
-/* --- Entry point ---------------------------------------------------------------------------- */
+/* --- Entry point ------------------------------------------------------------------- */
 
 void kube_validate(zone *z, const struct kube_resource *r, const value *obj, const value *old,
 		   struct str sub, struct kube_errors *errs)

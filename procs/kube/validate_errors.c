@@ -6,7 +6,7 @@
 #include "procs/kube/validate.h"
 #include "weft/json.h"
 
-/* --- Paths ------------------------------------------------------------------------ */
+/* --- Paths ------------------------------------------------------------------------- */
 
 static void put_path(struct buf *out, const struct at *at)
 {
@@ -32,7 +32,7 @@ static struct str path_of(struct validation *v, const struct at *at)
 	return s;
 }
 
-/* --- Errors ------------------------------------------------------------------------- */
+/* --- Errors ------------------------------------------------------------------------ */
 
 static void put_shown(struct validation *v, struct buf *out, const value *shown)
 {
@@ -125,7 +125,7 @@ void bad_too_long(struct validation *v, const struct at *at, uint32_t max)
 		       "Too long: may not be more than %u bytes", max);
 }
 
-/* --- Small checks ---------------------------------------------------------------------- */
+/* --- Small checks ------------------------------------------------------------------ */
 
 bool has_prefix(struct str s, const char *prefix)
 {
@@ -232,7 +232,7 @@ bool check_immutable(struct validation *v, const struct at *at, const value *now
 	return false;
 }
 
-/* --- Labels, annotations, selectors --------------------------------------------------------- */
+/* --- Labels, annotations, selectors ------------------------------------------------ */
 
 #define ANNOTATIONS_MAX (256 * 1024)
 

@@ -87,7 +87,7 @@ static void check_owners(struct validation *v, const struct at *at, const value 
 	}
 }
 
-/* --- Finalizers ------------------------------------------------------------------------ */
+/* --- Finalizers -------------------------------------------------------------------- */
 
 static bool in_list(const value *list, struct str s)
 {
@@ -123,7 +123,7 @@ static void check_finalizers(struct validation *v, const struct at *at, const va
 	}
 }
 
-/* --- Entry points ------------------------------------------------------------------------ */
+/* --- Entry points ------------------------------------------------------------------ */
 
 void check_metadata(struct validation *v, const struct at *at, const value *meta,
 		    bool namespaced, name_check *name)

@@ -3,7 +3,7 @@
 
 #define LIST(...) (const char *const[]){ __VA_ARGS__, NULL }
 
-/* --- Tolerations --------------------------------------------------------------------- */
+/* --- Tolerations ------------------------------------------------------------------- */
 
 void check_toleration(struct validation *v, const struct at *at, const value *t)
 {
@@ -30,7 +30,7 @@ void check_toleration(struct validation *v, const struct at *at, const value *t)
 		check_one_of(v, at, t, "effect", LIST("NoSchedule", "PreferNoSchedule", "NoExecute"));
 }
 
-/* --- Node affinity ---------------------------------------------------------------------- */
+/* --- Node affinity ----------------------------------------------------------------- */
 
 static void check_node_expression(struct validation *v, const struct at *at, const value *e)
 {
@@ -118,7 +118,7 @@ static void check_node_affinity(struct validation *v, const struct at *at, const
 	}
 }
 
-/* --- Pod affinity -------------------------------------------------------------------------- */
+/* --- Pod affinity ------------------------------------------------------------------ */
 
 static void check_topology_key(struct validation *v, const struct at *at, const value *term)
 {
@@ -154,7 +154,7 @@ static void check_pod_affinity(struct validation *v, const struct at *at, const 
 	}
 }
 
-/* --- Spread --------------------------------------------------------------------------------- */
+/* --- Spread ------------------------------------------------------------------------ */
 
 static void check_min_domains(struct validation *v, const struct at *at, const value *c)
 {

@@ -3,7 +3,7 @@
 
 #define LIST(...) (const char *const[]){ __VA_ARGS__, NULL }
 
-/* --- Security ------------------------------------------------------------------------- */
+/* --- Security ---------------------------------------------------------------------- */
 
 static void check_id(struct validation *v, const struct at *at, const value *map, const char *key)
 {
@@ -84,7 +84,7 @@ static void check_pod_security(struct validation *v, const struct at *at, const 
 	check_seccomp(v, FIELD(at, "seccompProfile"), v_get(s, "seccompProfile"));
 }
 
-/* --- DNS, names, gates ------------------------------------------------------------------ */
+/* --- DNS, names, gates ------------------------------------------------------------- */
 
 static void check_dns(struct validation *v, const struct at *at, const value *spec)
 {
@@ -171,7 +171,7 @@ static void check_gates(struct validation *v, const struct at *at, const value *
 	}
 }
 
-/* --- The spec ------------------------------------------------------------------------------ */
+/* --- The spec ---------------------------------------------------------------------- */
 
 static void check_grace(struct validation *v, const struct at *at, const value *spec)
 {
@@ -228,7 +228,7 @@ void validate_pod_template(struct validation *v, const value *obj, const value *
 	check_template(v, FIELD(NULL, "template"), v_get(obj, "template"));
 }
 
-/* --- Updates ---------------------------------------------------------------------------------- */
+/* --- Updates ----------------------------------------------------------------------- */
 
 /* Go on with what a client may not change taken from the old pod, and see
  * whether anything else differs. */

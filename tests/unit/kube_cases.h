@@ -44,22 +44,24 @@ static inline void case_line(struct kube_case *c, char *word, char *rest)
 		c->cause[c->ncause++] = rest;
 }
 
-/* Calls `run` for each case of a file; returns how many, -1 without the file.
- * Lines stay allocated: a test ends soon after. */
+/* Calls `run` for each case of a file; returns how many, -1 without the file. */
 static inline int each_case(const char *file, void (*run)(const struct kube_case *c))
 {
 	char path[256], *line = NULL;
 	struct kube_case c = { 0 };
+	zone *lines = zone_new();
 	size_t cap = 0;
 	int n = 0;
 	FILE *in;
 
 	snprintf(path, sizeof(path), "tests/parity/objects/%s.cases", file);
 	in = fopen(path, "r");
-	if (!in)
+	if (!in) {
+		zone_free(lines);
 		return -1;
+	}
 	while (getline(&line, &cap, in) > 0) {
-		char *own = strdup(line), *rest = own, *word;
+		char *own = strcpy(zone_alloc(lines, strlen(line) + 1), line), *rest = own, *word;
 
 		own[strcspn(own, "\n")] = 0;
 		if (!own[0] || own[0] == '#')
@@ -77,6 +79,7 @@ static inline int each_case(const char *file, void (*run)(const struct kube_case
 	if (c.name)
 		run(&c);
 	free(line);
+	zone_free(lines);
 	fclose(in);
 	return n;
 }
@@ -85,10 +88,15 @@ static inline int each_case(const char *file, void (*run)(const struct kube_case
 static inline const struct kube_resource *case_resource(const struct kube_case *c, const char *to,
 							struct str *sub)
 {
-	char *copy = strdup(to), *rest = copy;
-	char *group = strsep(&rest, "/"), *version = strsep(&rest, "/"), *name = strsep(&rest, "/");
+	static char copy[256];
+	char *rest = copy;
+	char *group, *version, *name;
 	const struct kube_resource *r;
 
+	snprintf(copy, sizeof(copy), "%s", to);
+	group = strsep(&rest, "/");
+	version = strsep(&rest, "/");
+	name = strsep(&rest, "/");
 	*sub = rest ? str_of(rest) : STR("");
 	if (!strcmp(group, "core"))
 		group = "";

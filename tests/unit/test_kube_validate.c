@@ -35,6 +35,24 @@ static bool same_cause(struct str want, struct str got)
 	return str_eq(want, got);
 }
 
+/* One cause: the whole message is known, not only the set of causes. */
+static void compare_message(zone *z, const struct kube_case *c, const struct case_result *res)
+{
+	struct str name = v_get_str(v_get(&res->obj, "metadata"), "name"), got;
+	value status;
+
+	if (c->ncause != 1 || res->errors.n != 1 || strstr(c->message, "\\n") ||
+	    strstr(c->message, "[{"))
+		return;
+	status = kube_status_invalid(z, res->r, name, &res->errors);
+	got = v_get_str(&status, "message");
+	ck_assert_int_eq(v_get_int(&status, "code", 0), c->code);
+	if (str_eq(got, str_of(c->message)))
+		return;
+	wrong++;
+	case_fail(c, "message", str_of(c->message), got);
+}
+
 static void compare(const struct kube_case *c)
 {
 	zone *z = zone_new();
@@ -68,10 +86,48 @@ static void compare(const struct kube_case *c)
 		wrong++;
 		printf("  refused: " STR_FMT "\n", STR_ARG(res.refused));
 	}
+	compare_message(z, c, &res);
 	if (wrong > before)
 		printf("in case \"%s\"\n", c->name);
 	zone_free(z);
 }
+
+START_TEST(statuses_of_one_object)
+{
+	zone *z = zone_new();
+	const struct kube_resource *d = kube_by_type(TYPE_DEPLOYMENT);
+	const struct kube_resource *n = kube_by_type(TYPE_NODE);
+	static const char *const want[] = {
+		"deployments.apps \"x\" not found",
+		"nodes \"x\" not found",
+		"deployments.apps \"x\" already exists",
+		"Operation cannot be fulfilled on nodes \"x\": why",
+		"deployments.apps \"x\" is forbidden: why",
+		"nodes is forbidden: why",
+		"the server could not find the requested resource",
+		"the server does not allow this method on the requested resource",
+	};
+	value got[] = {
+		kube_status_not_found(z, d, STR("x")),
+		kube_status_not_found(z, n, STR("x")),
+		kube_status_already_exists(z, d, STR("x")),
+		kube_status_conflict(z, n, STR("x"), STR("why")),
+		kube_status_forbidden(z, d, STR("x"), STR("why")),
+		kube_status_forbidden(z, n, STR(""), STR("why")),
+		kube_status_not_found(z, NULL, STR("x")),
+		kube_status_method_not_allowed(z, NULL, STR("put")),
+	};
+
+	for (size_t i = 0; i < countof(want); i++)
+		ck_assert_msg(str_eq(v_get_str(&got[i], "message"), str_of(want[i])), "%s",
+			      want[i]);
+	ck_assert(str_eq(v_get_str(v_get(&got[0], "details"), "group"), STR("apps")));
+	ck_assert(str_eq(v_get_str(v_get(&got[0], "details"), "kind"), STR("deployments")));
+	ck_assert(!v_get(v_get(&got[1], "details"), "group"));
+	ck_assert_int_eq(v_get_int(&got[3], "code", 0), 409);
+	zone_free(z);
+}
+END_TEST
 
 START_TEST(creates_are_refused_as_on_kubernetes)
 {
@@ -121,6 +177,7 @@ int main(void)
 
 	tcase_add_test(tc, creates_are_refused_as_on_kubernetes);
 	tcase_add_test(tc, updates_are_refused_as_on_kubernetes);
+	tcase_add_test(tc, statuses_of_one_object);
 	tcase_add_test(tc, annotations_have_a_size);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);

@@ -150,8 +150,8 @@ static void put_resource(const struct gen *g, int i, FILE *out)
 	fprintf(out, "\t{ .type = %d, .namespaced = %s, .stored_version = %s,\n", atoi(r->id),
 		strcmp(r->scope, "Namespaced") ? "false" : "true",
 		strcmp(r->stored, "yes") ? "false" : "true");
-	fprintf(out, "\t  .group = \"%s\", .version = \"%s\", .resource = \"%s\", .singular = \"%s\",\n",
-		group, r->version, r->resource, r->singular);
+	fprintf(out, "\t  .group = \"%s\", .version = \"%s\",\n", group, r->version);
+	fprintf(out, "\t  .resource = \"%s\", .singular = \"%s\",\n", r->resource, r->singular);
 	fprintf(out, "\t  .kind = \"%s\", .list_kind = \"%sList\", .api_version = \"%s%s%s\",\n",
 		r->kind, r->kind, group, *group ? "/" : "", r->version);
 	fputs("\t  .short_names = ", out);
