@@ -45,10 +45,10 @@ static const struct rules kinds[TYPE_MAX] = {
 	[TYPE_RUNTIMECLASS] = { NULL, validate_runtime_class },
 	[TYPE_INGRESSCLASS] = { NULL, validate_ingress_class },
 	[TYPE_CSIDRIVER] = { NULL, validate_csi_driver },
-	[TYPE_CERTIFICATESIGNINGREQUEST] = { names_any },
-	[TYPE_CLUSTERTRUSTBUNDLE] = { names_any },
-	[TYPE_APISERVICE] = { names_path_segment },
-	[TYPE_IPADDRESS] = { names_path_segment },
+	[TYPE_CERTIFICATESIGNINGREQUEST] = { names_any, NULL },
+	[TYPE_CLUSTERTRUSTBUNDLE] = { names_any, NULL },
+	[TYPE_APISERVICE] = { names_path_segment, NULL },
+	[TYPE_IPADDRESS] = { names_path_segment, NULL },
 };
 
 /* --- Required fields, for kinds without rules of their own ------------------------- */
