@@ -108,6 +108,8 @@ struct query {
 	uint32_t n;
 };
 void query_parse(zone *z, struct str text, struct query *out);
+/* "%2C" decoded (and "+" as a space), in the zone, with a NUL behind it. */
+struct str url_decode(zone *z, struct str s, bool plus);
 /* The first value; .p is NULL if the key is absent. */
 struct str query_get(const struct query *q, const char *key);
 bool query_has(const struct query *q, const char *key);

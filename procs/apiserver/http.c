@@ -42,6 +42,11 @@ static struct request *request_new(struct api *api, const char *uri)
 	q->began_ns = clock_mono_ns();
 	text = zone_str(q->z, str_of(uri));
 	mark = memchr(text.p, '?', text.n);
+	q->path = text;
+	if (mark)
+		q->path.n = (uint32_t)(mark - text.p);
+	/* Not libmicrohttpd's own, which ends at a %00. */
+	q->path = url_decode(q->z, q->path, false);
 	if (mark)
 		query_parse(q->z,
 			    (struct str){mark + 1, text.n - (uint32_t)(mark + 1 - text.p)},
@@ -279,8 +284,7 @@ static enum outcome answer_too_big(struct request *q)
 	return answer_status(q, kube_status(q->z, 413, "RequestEntityTooLarge", why));
 }
 
-static void on_head(struct request *q, struct MHD_Connection *conn, const char *url,
-		    const char *method)
+static void on_head(struct request *q, struct MHD_Connection *conn, const char *method)
 {
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
@@ -290,7 +294,6 @@ static void on_head(struct request *q, struct MHD_Connection *conn, const char *
 	q->peer = info ? info->socket_context : NULL;
 	q->verb_name = zone_str(q->z, str_of(method));
 	q->method = method_of(q->verb_name);
-	q->path = zone_str(q->z, str_of(url));
 }
 
 static void on_body(struct request *q, const char *data, size_t n)
@@ -327,7 +330,7 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *conn, const c
 	if (!q)
 		return MHD_NO;
 	if (!q->head_seen) {
-		on_head(q, conn, url, method);
+		on_head(q, conn, method);
 		if (body_announced_too_big(q)) {
 			q->handled = q->answered = true;
 			answer_too_big(q);

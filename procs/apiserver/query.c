@@ -12,8 +12,7 @@ static int hex(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* "%2C" and "+" decoded, in the zone, NUL-terminated. */
-static struct str unescape(zone *z, struct str s)
+struct str url_decode(zone *z, struct str s, bool plus)
 {
 	char *out = zone_alloc(z, s.n + 1);
 	uint32_t n = 0;
@@ -23,7 +22,7 @@ static struct str unescape(zone *z, struct str s)
 			out[n++] = (char)(hex(s.p[i + 1]) << 4 | hex(s.p[i + 2]));
 			i += 2;
 		} else {
-			out[n++] = s.p[i] == '+' ? ' ' : s.p[i];
+			out[n++] = plus && s.p[i] == '+' ? ' ' : s.p[i];
 		}
 	}
 	out[n] = '\0';
@@ -48,8 +47,8 @@ void query_parse(zone *z, struct str text, struct query *out)
 
 		if (stop > at)
 			out->list[out->n++] = (struct param){
-				unescape(z, (struct str){at, (uint32_t)(key_end - at)}),
-				unescape(z, (struct str){value, (uint32_t)(stop - value)}),
+				url_decode(z, (struct str){at, (uint32_t)(key_end - at)}, true),
+				url_decode(z, (struct str){value, (uint32_t)(stop - value)}, true),
 			};
 		at = stop + 1;
 	}
