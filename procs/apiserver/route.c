@@ -290,6 +290,8 @@ enum outcome route_handle(struct request *q)
 {
 	struct str why;
 
+	if (utf8_valid_prefix(q->path) != q->path.n || memchr(q->path.p, 0, q->path.n))
+		return answer_no_page(q);
 	route_parse(q->path, &q->t);
 	if (!auth_identify(q))
 		return answer_status(q, kube_status(q->z, 401, "Unauthorized", STR("Unauthorized")));
