@@ -12,6 +12,7 @@
  *                                 the finalizer goes
  *   live, with owners             deleted if no owner is left, else it loses its
  *                                 references to those that are gone
+ *   an Event                      deleted events.ttl after its last write
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -368,6 +369,41 @@ static void orphan(struct pass *p, const struct entry *owner, const struct versi
 		drop_finalizer(p, owner, ov, "orphan");
 }
 
+/* --- Events ------------------------------------------------------------------------------------ */
+
+/* A time of an Event in wall seconds, 0 if absent. */
+static uint32_t event_time(const value *of, const char *field)
+{
+	int64_t ns;
+
+	return time_parse(v_get_str(of, field), &ns) ? 0 : (uint32_t)(ns / 1000000000);
+}
+
+/* An Event is for reading soon after: it goes events.ttl after its last write. */
+static void expire(struct pass *p, const struct entry *e, const struct version *v)
+{
+	int64_t ttl_ms = v_as_int(v_path(proc_config(ctl_proc(p->ctl)), "events.ttl"), 3600000);
+	value rest = kube_part(p->z, p->c, e, v, PART_REST);
+	uint32_t times[] = {e->created_s, event_time(&rest, "lastTimestamp"),
+			    event_time(&rest, "eventTime"),
+			    event_time(v_get(&rest, "series"), "lastObservedTime")};
+	uint32_t written = 0;
+	int64_t left_ms;
+	struct msg m = {.kind = MSG_remove,
+			.remove = {.type = TYPE_EVENT, .ns = cache_ns(p->c, e),
+				   .name = entry_name(e), .uid = {(const char *)e->uid, 16},
+				   .rv = v->rv}};
+
+	for (size_t i = 0; i < countof(times); i++)
+		if (times[i] > written)
+			written = times[i];
+	left_ms = (int64_t)written * 1000 + ttl_ms - (int64_t)ctl_now_s(p->ctl) * 1000;
+	if (left_ms > 0)
+		ctl_after(p->ctl, (uint64_t)left_ms);
+	else
+		ctl_send(p->ctl, &m, NULL, NULL);
+}
+
 /* --- Reconcile --------------------------------------------------------------------------------- */
 
 static void reconcile(struct controller *ctl, const struct entry *e, const struct version *v)
@@ -384,6 +420,10 @@ static void reconcile(struct controller *ctl, const struct entry *e, const struc
 	p->last_meta = 0;
 	if (v->flags & VERSION_TOMBSTONE) {
 		look_at_dependents(p, e);
+		return;
+	}
+	if (e->type == TYPE_EVENT && !(v->flags & VERSION_OWNED)) {
+		expire(p, e, v);
 		return;
 	}
 	if (!v->deletion_s) {
@@ -413,6 +453,8 @@ static bool wants(struct controller *ctl, const struct entry *e)
 		return owns_anything(e);
 	if (v->deletion_s)
 		return v->flags & VERSION_FINALIZERS;
+	if (e->type == TYPE_EVENT)
+		return true;
 	if (!(v->flags & VERSION_OWNED))
 		return false;
 	owner = prcu_dereference(&e->owner);

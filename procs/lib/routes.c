@@ -37,6 +37,8 @@ const struct route proc_routes[] = {
 	{PROC_NODELIFECYCLE, ROUTE_LOST, TYPE_POD, 0},
 
 	{PROC_GC, ROUTE_OWNED, 0, 0},
+	/* It removes the old ones. */
+	{PROC_GC, ROUTE_SELF, TYPE_EVENT, 0},
 };
 
 const uint32_t proc_route_count = countof(proc_routes);
