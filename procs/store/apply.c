@@ -16,7 +16,7 @@ uint32_t first_generation(uint16_t type)
 		"ValidatingAdmissionPolicy",		 "MutatingAdmissionPolicy",
 		"ValidatingAdmissionPolicyBinding",	 "MutatingAdmissionPolicyBinding",
 		"CustomResourceDefinition",		 "IngressClass",
-		"PriorityClass", "ResourceClaim",	 "DeviceClass",
+		"PriorityClass", "DeviceClass",
 		"ResourceSlice",
 	};
 	static int8_t known[1024]; /* 0: not asked yet, 1: yes, -1: no */

@@ -1,0 +1,269 @@
+/*
+ * test_ports.c - the store's side of the rings: replies in order, requests that
+ * are dropped or fenced, rubbish, dead processes, full inboxes, routing.
+ */
+#include <sys/mman.h>
+
+#include "procs/store/ports.h"
+#include "store_rig.h"
+
+#define RING  65536u
+#define INBOX 16384u
+
+/* A process as the store sees it: its ring and its inbox. */
+struct client {
+	struct ring_in requests, replies;
+	struct ring_out *out, *inbox;
+	struct ring send, receive;
+	struct msg_scratch scratch;
+	uint64_t seq;
+};
+
+static struct files *fs;
+static struct rig rig;
+static struct ports ports;
+static struct client client[2];
+
+static void open_client(struct client *x, uint32_t slot, uint32_t kind)
+{
+	memset(x, 0, sizeof(*x));
+	x->out = aligned_alloc(64, align_up(ring_bytes(RING), (size_t)64));
+	x->inbox = aligned_alloc(64, align_up(ring_bytes(INBOX), (size_t)64));
+	memset(x->out, 0, sizeof(*x->out));
+	memset(x->inbox, 0, sizeof(*x->inbox));
+	ring_init(x->out, RING);
+	ring_init(x->inbox, INBOX);
+	ring_producer(&x->send, x->out, &x->requests, -1);
+	ck_assert_int_eq(ring_consumer(&x->receive, x->inbox, &x->replies, INBOX, -1), WEFT_OK);
+	ck_assert_int_eq(port_open(&ports, slot, kind, 0, 1, x->out, &x->requests, RING, x->inbox,
+				   &x->replies, -1),
+			 WEFT_OK);
+}
+
+static void set_up(void)
+{
+	struct commit_hooks hooks = ports_hooks(&ports);
+
+	rig_set_seed();
+	fs = file_sim_new();
+	memset(&rig, 0, sizeof(rig));
+	rig_must_open(&rig, fs, NULL);
+	rig_world(&rig);
+	ports_init(&ports, &rig.s, &rig.c, 1);
+	rig.c.hooks = hooks;
+	open_client(&client[0], 3, PROC_REPLICASET);
+	open_client(&client[1], 4, PROC_GC);
+	ports_set_map(&ports, PROC_REPLICASET, 1, 1);
+	ports_set_map(&ports, PROC_GC, 1, 1);
+}
+
+static void tear_down(void)
+{
+	for (int i = 0; i < 2; i++) {
+		free(client[i].out);
+		free(client[i].inbox);
+		buf_free(&client[i].scratch.mem);
+	}
+	ports_free(&ports);
+	rig_kill(&rig);
+	file_sim_free(fs);
+	zone_free(rig_zone);
+	rig_zone = NULL;
+}
+
+static void send_as(struct client *x, struct msg *m, uint32_t generation, uint32_t epoch)
+{
+	char *p = malloc(msg_size(m));
+
+	msg_request(m)->seq = ++x->seq;
+	msg_request(m)->generation = generation;
+	msg_request(m)->epoch = epoch;
+	ck_assert_int_eq(ring_put(&x->send, (struct str){p, (uint32_t)msg_encode(m, p)}), WEFT_OK);
+	free(p);
+}
+
+static void create(struct client *x, const char *name, uint32_t generation, uint32_t epoch)
+{
+	struct msg m = rig_create(TYPE_REPLICASET, "a", name);
+
+	m.create.spec = rig_part("{}");
+	send_as(x, &m, generation, epoch);
+}
+
+static void serve(void)
+{
+	while (ports_drain(&ports) || !commit_idle(&rig.c))
+		commit_drain(&rig.c);
+}
+
+/* The next message in the inbox; false if there is none. */
+static bool receive(struct client *x, struct msg *m)
+{
+	struct str bytes;
+
+	if (ring_peek(&x->receive, &bytes) <= 0)
+		return false;
+	ck_assert_int_eq(msg_decode(bytes, m, &x->scratch, NULL), WEFT_OK);
+	ring_next(&x->receive);
+	return true;
+}
+
+static int expect_reply(struct client *x, uint64_t seq)
+{
+	struct msg m;
+
+	do
+		ck_assert(receive(x, &m));
+	while (m.kind != MSG_reply);
+	ck_assert_uint_eq(m.reply.seq, seq);
+	return m.reply.status;
+}
+
+START_TEST(replies_fences_and_forgets)
+{
+	struct msg m;
+
+	create(&client[0], "one", 1, 1);
+	create(&client[0], "one", 1, 0);
+	create(&client[0], "two", 1, 7);
+	create(&client[0], "old", 9, 1);
+	create(&client[0], "three", 1, 1);
+	serve();
+	ck_assert_int_eq(expect_reply(&client[0], 1), WEFT_OK);
+	ck_assert_int_eq(expect_reply(&client[0], 2), WEFT_EEXIST);
+	ck_assert_int_eq(expect_reply(&client[0], 3), WEFT_EFENCED);
+	ck_assert_int_eq(expect_reply(&client[0], 5), WEFT_OK);
+	ck_assert_ptr_null(rig_get(&rig, TYPE_REPLICASET, "a", "two"));
+	ck_assert_ptr_null(rig_get(&rig, TYPE_REPLICASET, "a", "old"));
+	ring_release(&client[0].receive);
+	ports_set_map(&ports, PROC_REPLICASET, 2, 1);
+	create(&client[0], "four", 1, 1);
+	serve();
+	ck_assert_int_eq(expect_reply(&client[0], 6), WEFT_EFENCED);
+	while (receive(&client[0], &m))
+		;
+}
+END_TEST
+
+/* The work that a batch made is one item for each object and port. */
+START_TEST(work_is_routed_once)
+{
+	struct msg m = {.kind = MSG_create_many,
+			.create_many = {.type = TYPE_POD, .ns = STR("a"), .prefix = STR("p-"),
+					.count = 30, .spec = rig_part("{}")}};
+	const struct entry *rs;
+	char meta[300], uid[37];
+	uint32_t sets = 0, pods = 0;
+
+	create(&client[0], "rs", 1, 1);
+	serve();
+	while (receive(&client[0], &m))
+		;
+	ring_release(&client[0].receive);
+	rs = cw_find(rig.s.w, TYPE_REPLICASET, STR("a"), STR("rs"));
+	uid_format(rs->uid, uid);
+	snprintf(meta, sizeof(meta),
+		 "{'ownerReferences':[{'kind':'ReplicaSet','name':'rs','uid':'%s',"
+		 "'controller':true}]}",
+		 uid);
+	m = (struct msg){.kind = MSG_create_many,
+			 .create_many = {.type = TYPE_POD, .ns = STR("a"), .prefix = STR("p-"),
+					 .count = 30, .spec = rig_part("{}"),
+					 .meta = rig_part(meta)}};
+	send_as(&client[0], &m, 1, 1);
+	serve();
+	while (receive(&client[0], &m)) {
+		if (m.kind != MSG_work)
+			continue;
+		sets += m.work.type == TYPE_REPLICASET ? m.work.entries.n : 0;
+		pods += m.work.type == TYPE_POD ? m.work.entries.n : 0;
+		if (m.work.type == TYPE_REPLICASET)
+			ck_assert_uint_eq(m.work.entries.p[0], cache_entry_ref(rig.s.c, rs).u);
+	}
+	ck_assert_uint_eq(sets, 1);
+	ck_assert_uint_eq(pods, 0);
+	while (receive(&client[1], &m)) /* the garbage collector looks at each */
+		pods += m.kind == MSG_work && m.work.type == TYPE_POD ? m.work.entries.n : 0;
+	ck_assert_uint_eq(pods, 30);
+}
+END_TEST
+
+START_TEST(rubbish_is_counted_and_reported)
+{
+	for (int i = 0; i < 15; i++)
+		ck_assert_int_eq(ring_put(&client[1].send, STR("rubbish")), WEFT_OK);
+	create(&client[1], "good", 1, 1);
+	serve();
+	ck_assert_uint_eq(ports.malformed, 15);
+	ck_assert_uint_eq(ports.hostile, 0);
+	ck_assert_ptr_nonnull(rig_get(&rig, TYPE_REPLICASET, "a", "good"));
+	for (int i = 0; i < 5; i++)
+		ck_assert_int_eq(ring_put(&client[1].send, STR("rubbish")), WEFT_OK);
+	serve();
+	ck_assert_uint_eq(ports.hostile, PROC_WHO(4, 1));
+}
+END_TEST
+
+/* A client that reads nothing is not served beyond its inbox, and loses no
+ * reply; others are not held up. */
+START_TEST(a_full_inbox_blocks_nobody)
+{
+	struct msg m;
+	uint64_t next = 1;
+	char name[32];
+
+	for (int i = 0; i < 600; i++) {
+		snprintf(name, sizeof(name), "slow-%d", i);
+		create(&client[0], name, 1, 1);
+	}
+	create(&client[1], "quick", 1, 1);
+	serve();
+	ck_assert(ports.blocked);
+	ck_assert_int_eq(expect_reply(&client[1], 1), WEFT_OK);
+	for (int i = 0; i < 1000 && next <= 600; i++) {
+		while (receive(&client[0], &m))
+			if (m.kind == MSG_reply)
+				ck_assert_uint_eq(m.reply.seq, next++);
+		ring_release(&client[0].receive);
+		while (receive(&client[1], &m))
+			;
+		ring_release(&client[1].receive);
+		serve();
+	}
+	ck_assert_uint_eq(next, 601);
+	ck_assert(ring_overflowed(&client[0].receive)); /* work was dropped, and it knows */
+}
+END_TEST
+
+START_TEST(a_dead_process_is_read_to_the_end)
+{
+	char name[32];
+
+	for (int i = 0; i < 600; i++) {
+		snprintf(name, sizeof(name), "left-%d", i);
+		create(&client[0], name, 1, 1);
+	}
+	ports.port[3].dead = true;
+	ports_retarget(&ports);
+	serve();
+	ports_drain(&ports);
+	ck_assert_uint_ne(ports.port[3].drained_at, 0);
+	ck_assert_ptr_nonnull(rig_get(&rig, TYPE_REPLICASET, "a", "left-599"));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("ports");
+	TCase *t = tcase_create("ports");
+
+	tcase_add_checked_fixture(t, set_up, tear_down);
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, replies_fences_and_forgets);
+	tcase_add_test(t, work_is_routed_once);
+	tcase_add_test(t, rubbish_is_counted_and_reported);
+	tcase_add_test(t, a_full_inbox_blocks_nobody);
+	tcase_add_test(t, a_dead_process_is_read_to_the_end);
+	suite_add_tcase(s, t);
+	return rig_run(s);
+}
