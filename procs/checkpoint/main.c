@@ -47,7 +47,7 @@ static int64_t on_turn(void *arg, int64_t now_ns)
 	rc = follow_round(m->f, proc_cache(m->p), &more, &e);
 	if (rc)
 		log_error("checkpoint: %s", e.msg);
-	/* [checkpoint.R1] The store recycles the log up to here. */
+	/* [checkpoint.R1] The commit is done: the store may recycle the log up to here. */
 	atomic_store_explicit(&proc_counters(m->p)->checkpoint_rv, follow_rv(m->f),
 			      memory_order_release);
 	m->next_ns = now_ns + (rc ? RETRY_MS : more ? 0 : ROUND_MS) * INT64_C(1000000);

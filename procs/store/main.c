@@ -343,6 +343,7 @@ static void recycle_log(struct main *m)
 		const struct port *t = &m->ports.port[i];
 		const struct proc_segment *seg = (struct proc_segment *)m->mapped[i].proc.base;
 
+		/* [checkpoint.A1] pairs with [checkpoint.R1]: the tables are on the disk. */
 		if (t->open && t->kind == PROC_CHECKPOINT)
 			log_thread_cut(m->log_thread,
 				       atomic_load_explicit(&seg->counters.checkpoint_rv,
