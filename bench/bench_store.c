@@ -320,23 +320,24 @@ static void update_at_random(void)
 	}
 }
 
-/* --- Many at once --------------------------------------------------------------------------------- */
+/* --- Many at once
+ * --------------------------------------------------------------------------------- */
 
 static void create_pods(void)
 {
 	struct msg m = {
-		.kind = MSG_create_many,
-		.create_many = {
-			.type = TYPE_POD,
-			.ns = STR("default"),
-			.prefix = STR("nginx-66b6c48dd5-"),
-			.meta = part("{'generateName':'nginx-66b6c48dd5-'}"),
-			.labels = part("{'app':'nginx','pod-template-hash':'66b6c48dd5'}"),
-			.spec = part("{'containers':[{'name':'nginx','image':'nginx:1.14.2','ports':"
-				     "[{'containerPort':80,'protocol':'TCP'}],'resources':{}}],"
-				     "'restartPolicy':'Always','terminationGracePeriodSeconds':30}"),
-			.status = part("{'phase':'Pending','qosClass':'BestEffort'}"),
-		}};
+	    .kind = MSG_create_many,
+	    .create_many = {
+		.type = TYPE_POD,
+		.ns = STR("default"),
+		.prefix = STR("nginx-66b6c48dd5-"),
+		.meta = part("{'generateName':'nginx-66b6c48dd5-'}"),
+		.labels = part("{'app':'nginx','pod-template-hash':'66b6c48dd5'}"),
+		.spec = part("{'containers':[{'name':'nginx','image':'nginx:1.14.2','ports':"
+			     "[{'containerPort':80,'protocol':'TCP'}],'resources':{}}],"
+			     "'restartPolicy':'Always','terminationGracePeriodSeconds':30}"),
+		.status = part("{'phase':'Pending','qosClass':'BestEffort'}"),
+	    }};
 
 	for (uint32_t i = 0; i < w.objects; i += BULK) {
 		m.create_many.count = w.objects - i < BULK ? w.objects - i : BULK;
@@ -448,7 +449,8 @@ static void delete_pods(void)
 	}
 }
 
-/* --- Figures ------------------------------------------------------------------------------------------ */
+/* --- Figures
+ * ------------------------------------------------------------------------------------------ */
 
 enum { CREATE, ORDER, RANDOM, PODS, BIND, STATUS, DELETE, FIGURES };
 

@@ -300,7 +300,8 @@ int follow_round(struct follower *f, struct cache *c, bool *more, struct err *e)
 			rc = rescan(f, c, e);
 	}
 	if (rc == WEFT_EGONE)
-		return err_set(e, rc, "objects change faster than they can be written; trying again");
+		return err_set(e, rc,
+			       "objects change faster than they can be written; trying again");
 	*more = !rc && cache_rv(c) - table_rv(f->t) > ROUND_CHANGES / 16;
 	return rc;
 }

@@ -38,7 +38,8 @@ int table_err(const struct table *t, int rc, const char *what, struct err *e)
 {
 	if (!rc)
 		return WEFT_OK;
-	return err_set(e, table_code(rc), "checkpoint '%s': %s: %s", t->dir, what, mdb_strerror(rc));
+	return err_set(e, table_code(rc), "checkpoint '%s': %s: %s", t->dir, what,
+		       mdb_strerror(rc));
 }
 
 /* --- Opening -------------------------------------------------------------------------- */
@@ -455,7 +456,8 @@ int table_put(struct table *t, const struct cache *c, const struct entry *o,
 	return txn_err(t, mdb_put(t->txn, t->objects, &key, &val, 0), "write a row", e);
 }
 
-/* --- A whole state ----------------------------------------------------------------------------- */
+/* --- A whole state -----------------------------------------------------------------------------
+ */
 
 static int scan_move(struct table *t, MDB_cursor_op op, struct err *e)
 {
@@ -579,7 +581,8 @@ int table_scan_end(struct table *t, struct err *e)
 	return rc;
 }
 
-/* --- Commit ------------------------------------------------------------------------------------- */
+/* --- Commit -------------------------------------------------------------------------------------
+ */
 
 int table_commit(struct table *t, uint64_t rv, struct err *e)
 {

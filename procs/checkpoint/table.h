@@ -26,9 +26,9 @@ struct table;
 /* The resourceVersion of the checkpoint in `dir`; 0 if there is none. */
 int table_peek_rv(const char *dir, uint64_t *rv, struct err *e);
 /* Put every object into the cache with cw_restore().  Those of a type whose bit is
- * set in memory_types become VERSION_MEMORY: the configuration has changed.  WEFT_ECORRUPT with file
- * and key for anything that does not check out, WEFT_ELAYOUT for another format
- * or cluster, WEFT_ENOMEM when the cache is too small. */
+ * set in memory_types become VERSION_MEMORY: the configuration has changed.  WEFT_ECORRUPT with
+ * file and key for anything that does not check out, WEFT_ELAYOUT for another format or cluster,
+ * WEFT_ENOMEM when the cache is too small. */
 int table_load(const char *dir, struct cache_writer *w, const uint8_t cluster_id[16],
 	       const uint64_t *memory_types, uint64_t *rv, struct err *e);
 

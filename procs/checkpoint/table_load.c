@@ -112,8 +112,8 @@ static int load_blob(struct load *l, const MDB_val *key, const MDB_val *v)
 	memcpy(&id, key->mv_data, sizeof(id));
 	if (XXH3_64bits(bytes.p, bytes.n) != id)
 		return err_set(l->e, WEFT_ECORRUPT,
-			       "checkpoint '%s/data.mdb': blob %016llx does not check out", l->t.dir,
-			       (unsigned long long)id);
+			       "checkpoint '%s/data.mdb': blob %016llx does not check out",
+			       l->t.dir, (unsigned long long)id);
 	h = held_slot(l, id);
 	h->id = id;
 	h->ref = cw_blob(l->w, bytes);

@@ -43,8 +43,9 @@ int check_namespace(struct store *s, uint16_t type, struct str ns, struct msg_re
 		return answer_error(s, r, WEFT_EINVAL, "no such type: %u", type);
 	if (res->namespaced != (ns.n != 0))
 		return answer_error(s, r, WEFT_EINVAL,
-				    res->namespaced ? "an empty namespace may not be set during creation"
-						    : "namespace is not allowed on this type");
+				    res->namespaced
+					? "an empty namespace may not be set during creation"
+					: "namespace is not allowed on this type");
 	if (!ns.n)
 		return WEFT_OK;
 	e = cw_find(s->w, TYPE_NAMESPACE, (struct str){0}, ns);
@@ -170,27 +171,31 @@ static int update_check(struct store *s, const struct msg_update *m, const struc
 	if (m->uid.n && memcmp(m->uid.p, e->uid, 16)) {
 		uid_format((const uint8_t *)m->uid.p, want);
 		uid_format(e->uid, have);
-		return answer_error(s, r, WEFT_EUID,
-				    "Precondition failed: UID in precondition: %s, UID in object meta: %s",
-				    want, have);
+		return answer_error(
+		    s, r, WEFT_EUID,
+		    "Precondition failed: UID in precondition: %s, UID in object meta: %s", want,
+		    have);
 	}
 	if (m->rv && m->rv != v->rv)
-		return answer_error(s, r, WEFT_ECONFLICT,
-				    "the object has been modified; please apply your changes to the "
-				    "latest version and try again");
+		return answer_error(
+		    s, r, WEFT_ECONFLICT,
+		    "the object has been modified; please apply your changes to the "
+		    "latest version and try again");
 	if (!m->node.n)
 		return WEFT_OK;
 	if (e->type != TYPE_POD)
 		return answer_error(s, r, WEFT_EINVAL, "only pods have a node");
 	if (v->deletion_s)
 		return answer_error(s, r, WEFT_ECONFLICT,
-				    "pod " STR_FMT " is being deleted, cannot be assigned to a host",
+				    "pod " STR_FMT
+				    " is being deleted, cannot be assigned to a host",
 				    STR_ARG(entry_name(e)));
 	if (v->hot.node.u)
 		return answer_error(
-			s, r, WEFT_ECONFLICT, "pod " STR_FMT " is already assigned to node \"" STR_FMT "\"",
-			STR_ARG(entry_name(e)),
-			STR_ARG(cache_string(s->c, cache_nodeslot(s->c, v->hot.node)->name)));
+		    s, r, WEFT_ECONFLICT,
+		    "pod " STR_FMT " is already assigned to node \"" STR_FMT "\"",
+		    STR_ARG(entry_name(e)),
+		    STR_ARG(cache_string(s->c, cache_nodeslot(s->c, v->hot.node)->name)));
 	return WEFT_OK;
 }
 

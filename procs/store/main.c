@@ -216,8 +216,9 @@ static void map_slot(struct main *m, uint32_t slot, const struct slot *s, uint32
 	proc = (struct proc_segment *)at->proc.base;
 	inbox = (struct inbox_segment *)at->inbox.base;
 	at->open = true;
-	rc = port_open(&m->ports, slot, s->kind, s->shard, incarnation, &proc->out, &inbox->requests,
-		       s->ring_out, &inbox->out, &proc->inbox, PROC_BELL_FD(slot));
+	rc =
+	    port_open(&m->ports, slot, s->kind, s->shard, incarnation, &proc->out, &inbox->requests,
+		      s->ring_out, &inbox->out, &proc->inbox, PROC_BELL_FD(slot));
 	if (rc) {
 		log_warn("slot %u: its ring has another size", slot);
 		unmap(m, slot);
@@ -304,7 +305,8 @@ static void confirm(struct main *m)
 		tell = true;
 	}
 	if (m->ports.hostile) {
-		atomic_store_explicit(&m->own->hostile_slot, m->ports.hostile, memory_order_release);
+		atomic_store_explicit(&m->own->hostile_slot, m->ports.hostile,
+				      memory_order_release);
 		m->ports.hostile = 0;
 		tell = true;
 	}

@@ -35,8 +35,8 @@ static int identity_parse(const char *text, uint8_t id[16], struct err *e)
 	int format = 0, at = 0;
 
 	if (sscanf(text, "weft data %d\ncluster %n", &format, &at) != 1 || format <= 0)
-		return err_set(e, WEFT_ECORRUPT, "'%s' is damaged at offset 0: not a data directory",
-			       DATA_FILE);
+		return err_set(e, WEFT_ECORRUPT,
+			       "'%s' is damaged at offset 0: not a data directory", DATA_FILE);
 	if (format != DATA_FORMAT)
 		return err_set(e, WEFT_ELAYOUT,
 			       "the data directory has format %d, this weft reads format %d: "
@@ -46,8 +46,9 @@ static int identity_parse(const char *text, uint8_t id[16], struct err *e)
 		unsigned byte;
 
 		if (!at || sscanf(text + at + 2 * i, "%2x", &byte) != 1)
-			return err_set(e, WEFT_ECORRUPT, "'%s' is damaged at offset %d: no cluster id",
-				       DATA_FILE, at + 2 * i);
+			return err_set(e, WEFT_ECORRUPT,
+				       "'%s' is damaged at offset %d: no cluster id", DATA_FILE,
+				       at + 2 * i);
 		id[i] = (uint8_t)byte;
 	}
 	return WEFT_OK;
@@ -113,14 +114,15 @@ static int load_checkpoint(struct recovery *r, struct err *e)
 	int rc = WEFT_OK;
 
 	if (r->checkpoint)
-		rc = table_load(r->checkpoint, r->w, r->cluster_id, r->s->memory_types, &r->checkpoint_rv,
-				e);
+		rc = table_load(r->checkpoint, r->w, r->cluster_id, r->s->memory_types,
+				&r->checkpoint_rv, e);
 	if (!rc)
 		rc = cw_restore_done(r->w);
 	if (!rc && log_start_rv(r->log) > r->checkpoint_rv)
 		rc = err_set(e, WEFT_ECORRUPT,
 			     "the log begins after resourceVersion %" PRIu64
-			     ", but the checkpoint ends at %" PRIu64 ": one of them is not this one's",
+			     ", but the checkpoint ends at %" PRIu64
+			     ": one of them is not this one's",
 			     log_start_rv(r->log), r->checkpoint_rv);
 	return rc;
 }

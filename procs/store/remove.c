@@ -226,17 +226,19 @@ static int remove_check(struct store *s, const struct msg_remove *m, const struc
 	if (m->uid.n && memcmp(m->uid.p, e->uid, 16)) {
 		uid_format((const uint8_t *)m->uid.p, want);
 		uid_format(e->uid, have);
-		return answer_error(s, r, WEFT_EUID,
-				    "the UID in the precondition (%s) does not match the UID in record "
-				    "(%s). The object might have been deleted and then recreated",
-				    want, have);
+		return answer_error(
+		    s, r, WEFT_EUID,
+		    "the UID in the precondition (%s) does not match the UID in record "
+		    "(%s). The object might have been deleted and then recreated",
+		    want, have);
 	}
 	if (m->rv && m->rv != v->rv)
-		return answer_error(s, r, WEFT_ECONFLICT,
-				    "the ResourceVersion in the precondition (%llu) does not match the "
-				    "ResourceVersion in record (%llu). The object might have been "
-				    "modified",
-				    (unsigned long long)m->rv, (unsigned long long)v->rv);
+		return answer_error(
+		    s, r, WEFT_ECONFLICT,
+		    "the ResourceVersion in the precondition (%llu) does not match the "
+		    "ResourceVersion in record (%llu). The object might have been "
+		    "modified",
+		    (unsigned long long)m->rv, (unsigned long long)v->rv);
 	if (e->type == TYPE_NAMESPACE &&
 	    (str_eq(entry_name(e), STR("default")) || str_eq(entry_name(e), STR("kube-system")) ||
 	     str_eq(entry_name(e), STR("kube-public"))))
@@ -298,7 +300,8 @@ void apply_remove(struct store *s, const struct caller *who, const struct msg_re
 	r->name = entry_name(e);
 }
 
-/* --- Many ---------------------------------------------------------------------------------------- */
+/* --- Many ----------------------------------------------------------------------------------------
+ */
 
 /* Objects in a row that fare alike become one record. */
 struct run {

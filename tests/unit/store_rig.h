@@ -224,7 +224,9 @@ static inline void dump_object(struct buf *out, const struct cache *c, const str
 	char uid[37];
 
 	uid_format(e->uid, uid);
-	buf_printf(out, "%u/" STR_FMT "/%s %s c%u,%" PRIu64 " rv%" PRIu64 " by%" PRIx64 ",%u g%u d%u,%d f%u",
+	buf_printf(out,
+		   "%u/" STR_FMT "/%s %s c%u,%" PRIu64 " rv%" PRIu64 " by%" PRIx64
+		   ",%u g%u d%u,%d f%u",
 		   e->type, STR_ARG(cache_ns(c, e)), e->name, uid, e->created_s, e->created_rv,
 		   v->rv, v->cause, v->writer_kind, v->generation, v->deletion_s, v->grace_s,
 		   v->flags & ~VERSION_FIRST);
@@ -335,9 +337,10 @@ static inline struct str random_spec(void)
 {
 	char text[200];
 
-	snprintf(text, sizeof(text),
-		 "{'replicas':%u,'terminationGracePeriodSeconds':%u,'containers':[{'image':'i%u'}]}",
-		 rnd(5), rnd(3) * 10, rnd(3));
+	snprintf(
+	    text, sizeof(text),
+	    "{'replicas':%u,'terminationGracePeriodSeconds':%u,'containers':[{'image':'i%u'}]}",
+	    rnd(5), rnd(3) * 10, rnd(3));
 	return rig_part(text);
 }
 
