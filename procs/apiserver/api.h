@@ -273,7 +273,8 @@ struct sending;
 
 struct api {
 	struct proc *p;
-	struct MHD_Daemon *mhd;
+	struct MHD_Daemon *daemons[2]; /* with TLS; without, if that is asked for */
+	uint32_t ndaemons;
 	int hup_epoll; /* tells of clients of streams that went away */
 	struct pki pki;
 	gnutls_privkey_t token_key; /* token.c; made from pki.sa_key when first used */
@@ -298,13 +299,12 @@ struct api {
 	int64_t look_again_ns;
 };
 
-int http_start(struct api *api, int listen_fd, struct err *e);
+/* Serve on a listening socket; `plain`: without TLS, everybody is the admin. */
+int http_start(struct api *api, int listen_fd, bool plain, struct err *e);
 /* Serve what is there; returns when to be called again (monotonic ns; 0: no
  * wish). */
 int64_t http_turn(struct api *api, int64_t now_ns);
 void http_stop(struct api *api);
-/* The descriptors that make http_turn() worth calling. */
-int http_epoll_fd(const struct api *api);
 
 static inline struct cache *api_cache(struct api *api)
 {

@@ -13,7 +13,7 @@
 #include "procs/apiserver/http.h"
 
 #define CONNECTIONS_MAX 16384
-#define CONNECTION_MEMORY (48u << 10)
+#define CONNECTION_MEMORY (32u << 10) /* zeroed with each request */
 #define CONNECTION_IDLE_S 120
 #define REQUESTS_KEPT 256	   /* free ones, with their zone */
 #define BUFFER_KEPT (256u << 10)   /* larger buffers are not kept */
@@ -215,8 +215,7 @@ static void count_answer(struct request *q)
 	unsigned class = (unsigned)q->code / 100;
 
 	api->requests[q->method][class < 6 ? class : 0]++;
-	if (api->p)
-		proc_counters(api->p)->http_requests++;
+	atomic_fetch_add_explicit(&proc_counters(api->p)->http_requests, 1, memory_order_relaxed);
 }
 
 static struct MHD_Response *make_response(struct request *q)
@@ -401,42 +400,76 @@ static void raise_descriptor_limit(void)
 	}
 }
 
-int http_start(struct api *api, int listen_fd, struct err *e)
+/* A connection without TLS, on loopback: whoever can open it may do everything. */
+static void on_plain_connection(void *cls, struct MHD_Connection *conn, void **socket_context,
+				enum MHD_ConnectionNotificationCode what)
 {
-	unsigned flags = MHD_USE_EPOLL | MHD_USE_TLS | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+	static const struct user local = {.name = STR("system:local"),
+					  .groups = {STR("system:masters"),
+						     STR("system:authenticated")},
+					  .ngroups = 2,
+					  .masters = true};
+	struct peer *peer;
 
-	raise_descriptor_limit();
-	api->waiting_end = &api->waiting;
-	api->hup_epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (api->hup_epoll < 0)
-		return err_errno(e, errno, "epoll");
-	api->mhd = MHD_start_daemon(
-		flags, 0, NULL, NULL, on_access, api,
+	on_connection(cls, conn, socket_context, what);
+	peer = *socket_context;
+	if (peer)
+		*peer = (struct peer){.checked = true, .valid = true, .user = local};
+}
+
+static struct MHD_Daemon *start_daemon(struct api *api, int fd, bool plain)
+{
+	const struct MHD_OptionItem tls[] = {
+		{MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)api->pki.server_cert.p},
+		{MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)api->pki.server_key.p},
+		{MHD_OPTION_HTTPS_MEM_TRUST, 0, (void *)api->pki.ca_cert.p},
+		{MHD_OPTION_END, 0, NULL},
+	};
+	const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
+	unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+
+	return MHD_start_daemon(
+		flags | (plain ? 0 : MHD_USE_TLS), 0, NULL, NULL, on_access, api,
 		MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-		MHD_OPTION_LISTEN_SOCKET, listen_fd,
+		MHD_OPTION_LISTEN_SOCKET, fd,
 		MHD_OPTION_URI_LOG_CALLBACK, on_uri, api,
 		MHD_OPTION_NOTIFY_COMPLETED, on_completed, api,
-		MHD_OPTION_NOTIFY_CONNECTION, on_connection, api,
-		MHD_OPTION_HTTPS_MEM_CERT, api->pki.server_cert.p,
-		MHD_OPTION_HTTPS_MEM_KEY, api->pki.server_key.p,
-		MHD_OPTION_HTTPS_MEM_TRUST, api->pki.ca_cert.p,
+		MHD_OPTION_NOTIFY_CONNECTION, plain ? on_plain_connection : on_connection, api,
+		MHD_OPTION_ARRAY, plain ? none : tls,
 		MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
 		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONNECTION_IDLE_S,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
 		MHD_OPTION_END);
-	if (!api->mhd)
-		return err_set(e, WEFT_ESYS, "cannot start the HTTPS server");
-	if (api->p)
-		proc_watch_fd(api->p, api->hup_epoll, EPOLLIN, hup_ready, api);
-	api->run = true;
-	return WEFT_OK;
 }
 
-int http_epoll_fd(const struct api *api)
+static void on_http(void *arg, uint32_t events)
 {
-	const union MHD_DaemonInfo *info = MHD_get_daemon_info(api->mhd, MHD_DAEMON_INFO_EPOLL_FD);
+	struct api *api = arg;
 
-	return info ? info->epoll_fd : -1;
+	api->run = true;
+}
+
+int http_start(struct api *api, int fd, bool plain, struct err *e)
+{
+	const union MHD_DaemonInfo *info;
+	struct MHD_Daemon *d;
+
+	if (!api->ndaemons) {
+		raise_descriptor_limit();
+		api->waiting_end = &api->waiting;
+		api->hup_epoll = epoll_create1(EPOLL_CLOEXEC);
+		if (api->hup_epoll < 0)
+			return err_errno(e, errno, "epoll");
+		proc_watch_fd(api->p, api->hup_epoll, EPOLLIN, hup_ready, api);
+	}
+	d = start_daemon(api, fd, plain);
+	info = d ? MHD_get_daemon_info(d, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+	if (!info)
+		return err_set(e, WEFT_ESYS, "cannot start the HTTP server");
+	api->daemons[api->ndaemons++] = d;
+	proc_watch_fd(api->p, info->epoll_fd, EPOLLIN, on_http, api);
+	api->run = true;
+	return WEFT_OK;
 }
 
 int64_t http_turn(struct api *api, int64_t now_ns)
@@ -447,18 +480,24 @@ int64_t http_turn(struct api *api, int64_t now_ns)
 		return api->due_ns;
 	api->run = false;
 	api->due_ns = 0;
-	MHD_run(api->mhd);
-	if (MHD_get_timeout(api->mhd, &timeout_ms) == MHD_YES) {
-		api->run = !timeout_ms;
-		api->due_ns = now_ns + (int64_t)timeout_ms * 1000000;
+	for (uint32_t i = 0; i < api->ndaemons; i++) {
+		int64_t due;
+
+		MHD_run(api->daemons[i]);
+		if (MHD_get_timeout(api->daemons[i], &timeout_ms) != MHD_YES)
+			continue;
+		api->run |= !timeout_ms;
+		due = now_ns + (int64_t)timeout_ms * 1000000;
+		if (!api->due_ns || due < api->due_ns)
+			api->due_ns = due;
 	}
 	return api->run ? now_ns : api->due_ns;
 }
 
 void http_stop(struct api *api)
 {
-	if (api->mhd)
-		MHD_stop_daemon(api->mhd);
+	for (uint32_t i = 0; i < api->ndaemons; i++)
+		MHD_stop_daemon(api->daemons[i]);
 	if (api->hup_epoll >= 0)
 		close(api->hup_epoll);
 }

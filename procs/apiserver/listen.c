@@ -57,25 +57,31 @@ struct listener {
 	long pid;
 	unsigned long long ticks;
 	int port;
+	char addr[256]; /* as it was configured: "127.0.0.1:0" */
 };
 
 #define LISTENERS_MAX 128
 
-/* Those in the file that still run. */
-static int listeners_read(int fd, struct listener list[LISTENERS_MAX])
+/* Those in the file that still run.  *last is the port that somebody listened on
+ * for `addr`, running or not; 0 if nobody did. */
+static int listeners_read(int fd, const char *addr, struct listener list[LISTENERS_MAX], int *last)
 {
-	char text[8192];
+	char text[32768];
 	ssize_t got = pread(fd, text, sizeof(text) - 1, 0);
 	char *line, *save = NULL;
 	int n = 0;
 
+	*last = 0;
 	text[got > 0 ? got : 0] = '\0';
 	for (line = strtok_r(text, "\n", &save); line && n < LISTENERS_MAX - 1;
 	     line = strtok_r(NULL, "\n", &save)) {
 		struct listener *l = &list[n];
 
-		if (sscanf(line, "%ld %llu %d", &l->pid, &l->ticks, &l->port) == 3 &&
-		    l->ticks && start_ticks(l->pid) == l->ticks)
+		if (sscanf(line, "%ld %llu %d %255s", &l->pid, &l->ticks, &l->port, l->addr) != 4)
+			continue;
+		if (!strcmp(l->addr, addr))
+			*last = l->port;
+		if (l->ticks && start_ticks(l->pid) == l->ticks)
 			n++;
 	}
 	return n;
@@ -86,7 +92,8 @@ static void listeners_write(int fd, const struct listener *list, int n)
 	struct buf b = {0};
 
 	for (int i = 0; i < n; i++)
-		buf_printf(&b, "%ld %llu %d\n", list[i].pid, list[i].ticks, list[i].port);
+		buf_printf(&b, "%ld %llu %d %s\n", list[i].pid, list[i].ticks, list[i].port,
+			   list[i].addr);
 	if (ftruncate(fd, 0) || pwrite(fd, b.p, b.n, 0) != (ssize_t)b.n)
 		log_warn("cannot note who listens: %s", strerror(errno));
 	buf_free(&b);
@@ -131,25 +138,21 @@ static int port_of(int fd)
 						: ((struct sockaddr_in *)&addr)->sin_port);
 }
 
-/* Bind, knowing who of us listens.  A free port is found out by binding it
- * alone first; the port that our siblings have is joined. */
+/* Bind, knowing who of us listens: a free port is found out by binding it alone
+ * first, one that a sibling has is joined. */
 static int bind_as_one_of(const struct addrinfo *ai, const struct listener *list, int n, int *port,
 			  int *fd, struct err *e)
 {
-	bool ours = false;
 	int ret;
 
-	if (!*port && n)
-		*port = list[0].port;
 	for (int i = 0; i < n; i++)
-		ours |= list[i].port == *port;
-	if (!ours) {
-		ret = bind_to(ai, *port, false, fd, e);
-		if (ret)
-			return ret;
-		*port = port_of(*fd);
-		close(*fd);
-	}
+		if (*port && list[i].port == *port)
+			return bind_to(ai, *port, true, fd, e);
+	ret = bind_to(ai, *port, false, fd, e);
+	if (ret)
+		return ret;
+	*port = port_of(*fd);
+	close(*fd);
 	return bind_to(ai, *port, true, fd, e);
 }
 
@@ -181,7 +184,7 @@ int listen_open(const char *dir, const char *addr, int *port, struct err *e)
 	struct listener list[LISTENERS_MAX];
 	char path[1024], host[256];
 	struct addrinfo *ai = NULL;
-	int fd = -1, file, n, ret;
+	int fd = -1, file, n, last, ret;
 
 	ret = resolve(addr, host, sizeof(host), port, &ai, e);
 	if (ret)
@@ -192,8 +195,15 @@ int listen_open(const char *dir, const char *addr, int *port, struct err *e)
 		err_errno(e, errno, "lock '%s'", path);
 		goto out;
 	}
-	n = listeners_read(file, list);
-	ret = bind_as_one_of(ai, list, n, port, &fd, e);
+	n = listeners_read(file, addr, list, &last);
+	ret = WEFT_EBUSY;
+	if (!*port && last) { /* the one that clients know, if it can still be had */
+		*port = last;
+		ret = bind_as_one_of(ai, list, n, port, &fd, e);
+		*port = ret ? 0 : *port;
+	}
+	if (ret)
+		ret = bind_as_one_of(ai, list, n, port, &fd, e);
 	if (ret == WEFT_EBUSY)
 		err_set(e, ret, "%s is in use by another program: stop it, or choose another "
 			"address with --listen", addr);
@@ -201,7 +211,9 @@ int listen_open(const char *dir, const char *addr, int *port, struct err *e)
 		err_wrap(e, "listen on %s", addr);
 	if (ret)
 		goto out;
-	list[n++] = (struct listener){getpid(), start_ticks(getpid()), *port};
+	list[n] = (struct listener){getpid(), start_ticks(getpid()), *port, ""};
+	snprintf(list[n].addr, sizeof(list[n].addr), "%s", addr);
+	n++;
 	listeners_write(file, list, n);
 out:
 	if (file >= 0)

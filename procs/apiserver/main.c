@@ -2,18 +2,11 @@
  * main.c - the API server process.
  */
 #include <stdio.h>
-#include <sys/epoll.h>
+#include <stdlib.h>
 #include "procs/apiserver/bootstrap.h"
 #include "procs/apiserver/store.h"
 #include "procs/apiserver/verbs.h"
 #include "procs/apiserver/watch.h"
-
-static void on_http(void *arg, uint32_t events)
-{
-	struct api *api = arg;
-
-	api->run = true;
-}
 
 static int64_t sooner(int64_t a, int64_t b)
 {
@@ -68,6 +61,27 @@ static struct str certificate_hosts(zone *z, const char *address, const struct a
 	return zone_printf(z, STR_FMT ",%u.%u.%u.%u", STR_ARG(host), a, b, c, d + 1);
 }
 
+/* The port without TLS, if the configuration wants one: on loopback only. */
+static void start_plain(struct api *api, const char *dir, struct err *e)
+{
+	struct str listen = v_get_str(proc_config(api->p), "listenPlain");
+	int fd, port;
+
+	if (!listen.n)
+		return;
+	listen = zone_text(api->scratch, listen);
+	if (strncmp(listen.p, "127.", 4) && strncmp(listen.p, "[::1]:", 6) &&
+	    strncmp(listen.p, "localhost:", 10)) {
+		log_error("listenPlain: %s is not a loopback address", listen.p);
+		exit(1);
+	}
+	fd = listen_open(dir, listen.p, &port, e);
+	if (fd < 0 || http_start(api, fd, true, e)) {
+		log_error("%s", e->msg);
+		exit(1);
+	}
+}
+
 static void start(struct api *api, struct err *e)
 {
 	const char *dir = proc_control(api->p)->data_dir;
@@ -88,9 +102,9 @@ static void start(struct api *api, struct err *e)
 	snprintf(server, sizeof(server), "https://%s", api->address);
 	if (pki_write_kubeconfig(&api->pki, dir, server, e))
 		weft_fatal("apiserver: %s", e->msg);
-	if (http_start(api, fd, e))
+	if (http_start(api, fd, false, e))
 		weft_fatal("apiserver: %s", e->msg);
-	proc_watch_fd(api->p, http_epoll_fd(api), EPOLLIN, on_http, api);
+	start_plain(api, dir, e);
 	atomic_store_explicit(&proc_own(api->p)->listen_port, (uint32_t)port, memory_order_relaxed);
 	zone_reset(api->scratch);
 }
