@@ -3,17 +3,15 @@
 
 #include "procs/scheduler/scheduler.h"
 
-static void add_reason(struct reasons *why, const char *text)
+/* `waits`: the moves that may change it. */
+static bool refuse(struct reasons *why, const char *text, bool hopeless, uint32_t waits)
 {
-	if (why && why->n < REASONS_MAX)
+	if (!why)
+		return false;
+	if (why->n < REASONS_MAX)
 		why->text[why->n++] = text;
-}
-
-static bool refuse(struct reasons *why, const char *text, bool hopeless)
-{
-	add_reason(why, text);
-	if (why)
-		why->hopeless |= hopeless;
+	why->hopeless |= hopeless;
+	why->waits |= waits;
 	return false;
 }
 
@@ -33,7 +31,7 @@ static bool tolerates(const value *toleration, const value *taint)
 	return key.n && str_eq(v_get_str(toleration, "value"), v_get_str(taint, "value"));
 }
 
-static bool taint_tolerated(const struct kind *kind, const value *taint)
+bool kind_tolerates(const struct kind *kind, const value *taint)
 {
 	v_each(toleration, v_get(&kind->spec, "tolerations"))
 		if (tolerates(toleration, taint))
@@ -50,24 +48,10 @@ bool node_tolerated(const struct kind *kind, const struct node *node, const char
 
 		if ((str_eq(has, str_of(effect)) ||
 		     (other_effect && str_eq(has, str_of(other_effect)))) &&
-		    !taint_tolerated(kind, taint))
+		    !kind_tolerates(kind, taint))
 			return false;
 	}
 	return true;
-}
-
-/* spec.unschedulable counts as a taint that may be tolerated. */
-static bool unschedulable_tolerated(const struct kind *kind)
-{
-	zone *z = zone_new();
-	value taint = v_map();
-	bool ok;
-
-	v_set(z, &taint, "key", v_cstr("node.kubernetes.io/unschedulable"));
-	v_set(z, &taint, "effect", v_cstr("NoSchedule"));
-	ok = taint_tolerated(kind, &taint);
-	zone_free(z);
-	return ok;
 }
 
 /* --- Node affinity ------------------------------------------------------------------ */
@@ -161,22 +145,28 @@ int64_t filter_preference(const struct kind *kind, const struct node *node)
 			sum += v_get_int(p, "weight", 0);
 	v_each(taint, &node->taints)
 		if (str_eq(v_get_str(taint, "effect"), STR("PreferNoSchedule")) &&
-		    !taint_tolerated(kind, taint))
+		    !kind_tolerates(kind, taint))
 			sum -= 100;
 	return sum;
 }
 
 /* --- Filters, in kube-scheduler's order ------------------------------------------------ */
 
-bool filter_static(struct scheduler *self, const struct kind *kind, const struct node *node,
-		   struct reasons *why)
+bool filter_static(const struct kind *kind, const struct node *node, struct reasons *why)
 {
-	if (node->unschedulable && !unschedulable_tolerated(kind))
-		return refuse(why, "node(s) were unschedulable", true);
+	if (kind->only_nodes) {
+		value name = v_cstr(node->name);
+
+		if (!listed(kind->only_nodes, v_as_str(&name)))
+			return refuse(why, "node(s) didn't satisfy plugin(s) [NodeAffinity]", true, 0);
+	}
+	if (node->unschedulable && !kind->tolerates_unschedulable)
+		return refuse(why, "node(s) were unschedulable", true, MOVES(MOVE_TAINTS));
 	if (!node_tolerated(kind, node, "NoSchedule", "NoExecute"))
-		return refuse(why, "node(s) had untolerated taint(s)", true);
+		return refuse(why, "node(s) had untolerated taint(s)", true, MOVES(MOVE_TAINTS));
 	if (!node_matches_affinity(kind, node))
-		return refuse(why, "node(s) didn't match Pod's node affinity/selector", true);
+		return refuse(why, "node(s) didn't match Pod's node affinity/selector", true,
+			      MOVES(MOVE_LABELS));
 	return true;
 }
 
@@ -211,41 +201,43 @@ static bool lacks(int64_t ask, int64_t has, int64_t used)
 	return ask > 0 && ask > has - used;
 }
 
+static bool fits_one(int64_t ask, int64_t has, int64_t used, const char *text, struct reasons *why)
+{
+	if (!lacks(ask, has, used))
+		return true;
+	return refuse(why, text, ask > has, MOVES(MOVE_GONE) | MOVES(MOVE_CAPACITY));
+}
+
 bool filter_fit(struct scheduler *self, const struct kind *kind, const struct node *node,
 		struct reasons *why)
 {
 	const struct resources *ask = &kind->ask, *has = &node->has, *used = &node->used;
-	bool fits = true;
+	bool fits;
 
 	if (!ports_free(kind, node))
 		return refuse(why, "node(s) didn't have free ports for the requested pod ports",
-			      false);
-	if (node->pods + 1 > node->max_pods)
-		fits = refuse(why, "Too many pods", false);
-	if (lacks(ask->cpu, has->cpu, used->cpu))
-		fits = refuse(why, "Insufficient cpu", ask->cpu > has->cpu);
-	if (lacks(ask->memory, has->memory, used->memory))
-		fits = refuse(why, "Insufficient memory", ask->memory > has->memory);
-	if (lacks(ask->storage, has->storage, used->storage))
-		fits = refuse(why, "Insufficient ephemeral-storage", ask->storage > has->storage);
+			      false, MOVES(MOVE_GONE));
+	fits = fits_one(1, node->max_pods, node->pods, "Too many pods", why);
+	fits &= fits_one(ask->cpu, has->cpu, used->cpu, "Insufficient cpu", why);
+	fits &= fits_one(ask->memory, has->memory, used->memory, "Insufficient memory", why);
+	fits &= fits_one(ask->storage, has->storage, used->storage,
+			 "Insufficient ephemeral-storage", why);
 	for (uint32_t i = 0; i < ask->nextended; i++) {
 		struct str name = ask->extended[i].name;
 		int64_t need = ask->extended[i].milli, there = extended_of(has, name);
+		const char *text = why ? zone_printf(self->z, "Insufficient " STR_FMT,
+						     STR_ARG(name)).p : NULL;
 
-		if (!lacks(need, there, extended_of(used, name)))
-			continue;
-		fits = false;
-		if (why)
-			refuse(why, zone_printf(self->z, "Insufficient " STR_FMT, STR_ARG(name)).p,
-			       need > there);
+		fits &= fits_one(need, there, extended_of(used, name), text, why);
 	}
 	return fits;
 }
 
+/* --- Terms about other pods -------------------------------------------------------------- */
+
 /* A spread constraint holds if the node's domain would not get too far ahead
  * of the one with the fewest. */
-static bool spread_holds(struct scheduler *self, const struct kind *kind, const struct term *t,
-			 const struct node *node, struct reasons *why)
+static bool spread_holds(struct term *t, const struct node *node, struct reasons *why)
 {
 	bool has_domain;
 	int64_t count = terms_at(t, node, &has_domain);
@@ -254,66 +246,90 @@ static bool spread_holds(struct scheduler *self, const struct kind *kind, const 
 		return refuse(why,
 			      "node(s) didn't match pod topology spread constraints (missing "
 			      "required label)",
-			      true);
-	if (count + t->matches_self - terms_least(self, kind, t) > t->max_skew)
-		return refuse(why, "node(s) didn't match pod topology spread constraints", false);
+			      true, MOVES(MOVE_LABELS));
+	if (count + t->matches_self - terms_least(t) > t->max_skew)
+		return refuse(why, "node(s) didn't match pod topology spread constraints", false,
+			      MOVES(MOVE_GONE) | MOVES(MOVE_COME) | MOVES(MOVE_LABELS));
 	return true;
 }
 
-/* Pods that are there already may want to keep such pods away. */
-static bool anti_allows(struct scheduler *self, const struct kind *kind, const struct node *node)
+/* The first of a group that wants to be together may go anywhere. */
+static bool affinity_holds(const struct term *t, const struct node *node, struct reasons *why)
 {
+	bool has_domain;
+	int64_t count = terms_at(t, node, &has_domain);
+
+	if (has_domain && (count || (t->total == 0 && t->matches_self)))
+		return true;
+	return refuse(why, "node(s) didn't match pod affinity rules", true,
+		      MOVES(MOVE_COME) | MOVES(MOVE_LABELS));
+}
+
+static bool anti_holds(const struct term *t, const struct node *node, struct reasons *why)
+{
+	bool has_domain;
+
+	if (!terms_at(t, node, &has_domain))
+		return true;
+	return refuse(why, "node(s) didn't match pod anti-affinity rules", false,
+		      MOVES(MOVE_GONE) | MOVES(MOVE_LABELS));
+}
+
+static void add_against(struct scheduler *self, const struct kind *kind, const struct term *term)
+{
+	if (self->nagainst == self->against_cap) {
+		self->against_cap = self->against_cap ? self->against_cap * 2 : 16;
+		self->against =
+			realloc(self->against, self->against_cap * sizeof(*self->against));
+		weft_assert(self->against);
+	}
+	self->against[self->nagainst++] = (struct against){kind, term};
+}
+
+/* Pods that are there already may want to keep such pods away. */
+void filter_find_against(struct scheduler *self, const struct kind *kind)
+{
+	self->nagainst = 0;
 	for (uint32_t i = 0; i < self->nanti; i++) {
 		struct kind *other = self->anti[i];
 
-		if (!other->running)
-			continue;
-		for (uint32_t k = 0; k < other->nterms; k++) {
+		for (uint32_t k = 0; other->running && k < other->nterms; k++) {
 			const struct term *t = &other->terms[k];
-			const value *domain = v_getn(&node->labels, t->topology);
 
-			if (t->type != TERM_ANTI || !t->hard || !domain ||
+			if (t->type != TERM_ANTI || !t->hard || !t->selector ||
 			    !terms_namespace(self, t, other, kind->ns) ||
 			    !kube_selector_match_value(t->selector, &kind->labels))
 				continue;
-			for (uint32_t n = 0; n < self->nnodes; n++)
-				if (other->on_node && n < other->on_node_n && other->on_node[n] &&
-				    str_eq(v_as_str(v_getn(&self->nodes[n].labels, t->topology)),
-					   v_as_str(domain)))
-					return false;
+			terms_count_own(self, other);
+			add_against(self, other, t);
 		}
 	}
+}
+
+static bool others_allow(const struct scheduler *self, const struct node *node, struct reasons *why)
+{
+	for (uint32_t i = 0; i < self->nagainst; i++)
+		if (terms_own(self->against[i].term, node))
+			return refuse(why,
+				      "node(s) didn't satisfy existing pods anti-affinity rules",
+				      false, MOVES(MOVE_GONE) | MOVES(MOVE_LABELS));
 	return true;
 }
 
 bool filter_terms(struct scheduler *self, struct kind *kind, const struct node *node,
 		  struct reasons *why)
 {
+	static bool (*const holds[])(const struct term *, const struct node *, struct reasons *) = {
+		[TERM_AFFINITY] = affinity_holds, [TERM_ANTI] = anti_holds};
+
 	for (uint32_t i = 0; i < kind->nterms; i++)
 		if (kind->terms[i].type == TERM_SPREAD && kind->terms[i].hard &&
-		    !spread_holds(self, kind, &kind->terms[i], node, why))
+		    !spread_holds(&kind->terms[i], node, why))
 			return false;
-	for (uint32_t i = 0; i < kind->nterms; i++) {
-		const struct term *t = &kind->terms[i];
-		bool has_domain;
-		int64_t count;
-
-		if (t->type != TERM_AFFINITY || !t->hard)
-			continue;
-		count = terms_at(t, node, &has_domain);
-		/* The first of a group that wants to be together may go anywhere. */
-		if (!has_domain || (!count && !(t->total == 0 && t->matches_self)))
-			return refuse(why, "node(s) didn't match pod affinity rules", true);
-	}
-	for (uint32_t i = 0; i < kind->nterms; i++) {
-		const struct term *t = &kind->terms[i];
-		bool has_domain;
-
-		if (t->type == TERM_ANTI && t->hard && terms_at(t, node, &has_domain) > 0)
-			return refuse(why, "node(s) didn't match pod anti-affinity rules", false);
-	}
-	if (!anti_allows(self, kind, node))
-		return refuse(why, "node(s) didn't satisfy existing pods anti-affinity rules",
-			      false);
-	return true;
+	for (int type = TERM_AFFINITY; type <= TERM_ANTI; type++)
+		for (uint32_t i = 0; i < kind->nterms; i++)
+			if (kind->terms[i].type == (enum term_type)type && kind->terms[i].hard &&
+			    !holds[type](&kind->terms[i], node, why))
+				return false;
+	return others_allow(self, node, why);
 }

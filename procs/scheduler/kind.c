@@ -140,6 +140,46 @@ static void read_ports(struct kind *k)
 		}
 }
 
+/* spec.unschedulable counts as a taint that may be tolerated. */
+static bool tolerates_unschedulable(const struct kind *k)
+{
+	value taint = v_map();
+
+	v_set(k->z, &taint, "key", v_cstr("node.kubernetes.io/unschedulable"));
+	v_set(k->z, &taint, "effect", v_cstr("NoSchedule"));
+	return kind_tolerates(k, &taint);
+}
+
+/* Node names that one term's matchFields allow, NULL: any. */
+static const value *names_of_term(const value *term)
+{
+	v_each(r, v_get(term, "matchFields"))
+		if (str_eq(v_get_str(r, "key"), STR("metadata.name")) &&
+		    str_eq(v_get_str(r, "operator"), STR("In")))
+			return v_get(r, "values");
+	return NULL;
+}
+
+/* All node names that required affinity allows, if each of its terms names some. */
+static const value *pinned_nodes(const struct kind *k)
+{
+	const value *terms = v_path(&k->spec, "affinity.nodeAffinity."
+				    "requiredDuringSchedulingIgnoredDuringExecution."
+				    "nodeSelectorTerms");
+	value names = v_array();
+
+	v_each(term, terms)
+	{
+		const value *some = names_of_term(term);
+
+		if (!some)
+			return NULL;
+		v_each(name, some)
+			v_append(k->z, &names, *name);
+	}
+	return v_len(&names) ? v_new(k->z, names) : NULL;
+}
+
 /* --- Kinds -------------------------------------------------------------------------- */
 
 static struct kind *parse(struct scheduler *self, const struct entry *e, const struct version *v)
@@ -158,6 +198,8 @@ static struct kind *parse(struct scheduler *self, const struct entry *e, const s
 	k->priority = v_get_int(&k->spec, "priority", 0);
 	k->may_preempt = !str_eq(v_get_str(&k->spec, "preemptionPolicy"), STR("Never"));
 	k->ours = str_eq(v_get_str(&k->spec, "schedulerName"), STR("default-scheduler"));
+	k->tolerates_unschedulable = tolerates_unschedulable(k);
+	k->only_nodes = pinned_nodes(k);
 	read_requests(k);
 	read_ports(k);
 	terms_parse(self, k);
@@ -204,11 +246,13 @@ static void count_own(struct scheduler *self, struct kind *k)
 		for (const struct entry *e = cache_first_in_set(self->c, set); e;
 		     e = cache_next_in_set(self->c, e)) {
 			const struct version *v = cache_live(self->c, e);
+			const struct node *node;
 			uint32_t i;
 
 			if (!pod_on_node(v))
 				continue;
-			i = (uint32_t)(nodes_of_slot(self, v->hot.node) - self->nodes);
+			node = nodes_of_slot(self, v->hot.node); /* may move self->nodes */
+			i = (uint32_t)(node - self->nodes);
 			if (i < k->on_node_n)
 				k->on_node[i]++;
 		}
@@ -237,8 +281,8 @@ void kind_keep_on_node(struct scheduler *self, struct kind *k)
 
 static void kind_free(struct kind *k)
 {
-	for (uint32_t i = 0; i < k->nterms; i++)
-		free(k->terms[i].domains);
+	terms_free(k);
+	buf_free(&k->why);
 	free(k->feasible);
 	free(k->on_node);
 	free(k->queue);
@@ -246,19 +290,35 @@ static void kind_free(struct kind *k)
 	free(k);
 }
 
+static void forget_anti(struct scheduler *self, const struct kind *k)
+{
+	for (uint32_t i = 0; i < self->nanti; i++)
+		if (self->anti[i] == k) {
+			self->anti[i] = self->anti[--self->nanti];
+			return;
+		}
+}
+
 /* Kinds with anti-affinity stay while pods of theirs run: others are kept away
  * from these. */
+static bool may_go(const struct scheduler *self, const struct kind *k)
+{
+	return !k->queued && !(k->has_anti && k->running) && k->used + 1000 < self->tick;
+}
+
 void kinds_trim(struct scheduler *self)
 {
-	if (self->nkinds < KINDS_MAX)
+	if (self->nkinds < KINDS_MAX || self->tick % 64)
 		return;
 	for (uint32_t i = 0; i < KIND_BUCKETS; i++)
 		for (struct kind **at = &self->kinds[i], *k; (k = *at);) {
-			if (k->queued || k->has_anti || k->used + 1000 > self->tick) {
+			if (!may_go(self, k)) {
 				at = &k->next;
 				continue;
 			}
 			*at = k->next;
+			if (k->has_anti)
+				forget_anti(self, k);
 			kind_free(k);
 			self->nkinds--;
 		}

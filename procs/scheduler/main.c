@@ -6,6 +6,16 @@
 
 #define FLUSH_NS INT64_C(300000000000) /* pods that wait are tried again at the latest */
 
+uint64_t moves_of(const struct scheduler *self, uint32_t mask)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < MOVE_COUNT; i++)
+		if (mask & MOVES(i))
+			sum += self->moved[i];
+	return sum;
+}
+
 /* --- The queue ----------------------------------------------------------------------- */
 
 static void activate(struct scheduler *self, struct kind *k)
@@ -19,6 +29,18 @@ static void activate(struct scheduler *self, struct kind *k)
 	}
 	self->active[self->nactive++] = k;
 	k->queued = true;
+}
+
+/* After a restart: what was promised is in the pod's status. */
+static void remember_nomination(struct scheduler *self, struct kind *k, const struct entry *e,
+				const struct version *v)
+{
+	value status = kube_part(self->z, self->c, e, v, PART_STATUS);
+	struct str name = v_get_str(&status, "nominatedNodeName");
+	struct node *node = name.n ? nodes_find(self, name) : NULL;
+
+	if (node)
+		nominate(self, &k->queue[k->n], k, node);
 }
 
 void queue_pod(struct scheduler *self, const struct entry *e)
@@ -37,7 +59,11 @@ void queue_pod(struct scheduler *self, const struct entry *e)
 		k->queue = realloc(k->queue, k->cap * sizeof(*k->queue));
 		weft_assert(k->queue);
 	}
-	k->queue[k->n++] = (struct pending){cache_entry_ref(self->c, e).u, e->created_rv};
+	k->queue[k->n] = (struct pending){.entry = cache_entry_ref(self->c, e).u,
+					  .created_rv = e->created_rv};
+	if (v->writer_kind == PROC_SCHEDULER && !(v->flags & VERSION_FIRST))
+		remember_nomination(self, k, e, v);
+	k->n++;
 	activate(self, k);
 }
 
@@ -127,7 +153,7 @@ static void drop_idle(struct scheduler *self)
 		}
 		k->queued = k->blocked = false;
 		k->terms_seen = 0;
-		k->n = k->at = 0;
+		k->n = k->at = k->tell_at = 0;
 		if (!k->has_anti) {
 			free(k->on_node);
 			k->on_node = NULL;
@@ -143,7 +169,17 @@ static bool is_due(const struct scheduler *self, const struct kind *k, int64_t n
 		return true;
 	if (now_ns < k->retry_ns)
 		return false;
-	return k->moves_seen != self->moves || now_ns > k->retry_ns + FLUSH_NS;
+	return k->moves_seen != moves_of(self, k->waits_for) || now_ns > k->retry_ns + FLUSH_NS;
+}
+
+/* When a kind wants its next turn; 0: when something happens. */
+static int64_t next_turn(const struct scheduler *self, const struct kind *k, int64_t now_ns)
+{
+	if (k->at == k->n)
+		return 0;
+	if (!k->blocked)
+		return now_ns;
+	return k->moves_seen != moves_of(self, k->waits_for) ? k->retry_ns : k->retry_ns + FLUSH_NS;
 }
 
 static int64_t schedule(struct scheduler *self, int64_t now_ns)
@@ -158,14 +194,10 @@ static int64_t schedule(struct scheduler *self, int64_t now_ns)
 		int64_t due;
 
 		k->used = self->tick;
-		if (is_due(self, k, now_ns) && !place_kind(self, k))
-			return now_ns + 1000000; /* the ring is full */
-		if (k->at == k->n)
-			continue;
-		due = !k->blocked		      ? now_ns
-		      : k->moves_seen != self->moves ? k->retry_ns
-						      : k->retry_ns + FLUSH_NS;
-		if (!next || due < next)
+		if ((is_due(self, k, now_ns) && !place_kind(self, k)) || !wait_tell(self, k))
+			return now_ns + 1000000; /* the ring is full, or there is more to tell */
+		due = next_turn(self, k, now_ns);
+		if (due && (!next || due < next))
 			next = due;
 	}
 	return next;

@@ -107,57 +107,6 @@ struct node *nodes_of_slot(struct scheduler *self, nodeslot_ref slot)
 	return n;
 }
 
-/* --- Pods whose bind is on its way ------------------------------------------------------ */
-
-static uint32_t assumed_at(const struct scheduler *self, uint32_t entry)
-{
-	uint32_t mask = self->assumed_cap - 1, i = entry * 2654435761u & mask;
-
-	while (self->assumed[i] && self->assumed[i] != entry)
-		i = (i + 1) & mask;
-	return i;
-}
-
-bool assumed_has(struct scheduler *self, uint32_t entry)
-{
-	return self->assumed_cap && self->assumed[assumed_at(self, entry)] == entry;
-}
-
-void assumed_add(struct scheduler *self, uint32_t entry)
-{
-	if (self->assumed_n * 2 >= self->assumed_cap) {
-		uint32_t old = self->assumed_cap, *table = self->assumed;
-
-		self->assumed_cap = old ? old * 2 : 1024;
-		self->assumed = calloc(self->assumed_cap, sizeof(*table));
-		weft_assert(self->assumed);
-		for (uint32_t i = 0; i < old; i++)
-			if (table[i])
-				self->assumed[assumed_at(self, table[i])] = table[i];
-		free(table);
-	}
-	self->assumed[assumed_at(self, entry)] = entry;
-	self->assumed_n++;
-}
-
-bool assumed_del(struct scheduler *self, uint32_t entry)
-{
-	uint32_t mask = self->assumed_cap - 1, i;
-
-	if (!assumed_has(self, entry))
-		return false;
-	i = assumed_at(self, entry);
-	self->assumed[i] = 0;
-	self->assumed_n--;
-	for (i = (i + 1) & mask; self->assumed[i]; i = (i + 1) & mask) {
-		uint32_t moved = self->assumed[i];
-
-		self->assumed[i] = 0;
-		self->assumed[assumed_at(self, moved)] = moved;
-	}
-	return true;
-}
-
 /* --- Accounting -------------------------------------------------------------------------- */
 
 bool pod_on_node(const struct version *v)
@@ -208,19 +157,43 @@ void nodes_account(struct scheduler *self, struct node *node, struct kind *kind,
 		account_ports(node, kind, sign);
 	if (kind->on_node && i < kind->on_node_n)
 		kind->on_node[i] += (uint32_t)sign;
+	if (kind->own_counted)
+		terms_note_own(kind, node, sign);
 }
 
 /* --- Node objects ---------------------------------------------------------------------------- */
 
+static bool same_resources(const struct resources *a, const struct resources *b)
+{
+	if (a->cpu != b->cpu || a->memory != b->memory || a->storage != b->storage ||
+	    a->nextended != b->nextended)
+		return false;
+	for (uint32_t i = 0; i < a->nextended; i++)
+		if (!str_eq(a->extended[i].name, b->extended[i].name) ||
+		    a->extended[i].milli != b->extended[i].milli)
+			return false;
+	return true;
+}
+
+/* What may help pods that wait: a change for the worse wakes none. */
+static void note_moves(struct scheduler *self, const struct node *was, const struct node *n)
+{
+	self->moved[MOVE_NODES] += !was->present;
+	self->moved[MOVE_LABELS] += !v_equal(&was->labels, &n->labels);
+	self->moved[MOVE_TAINTS] += (was->unschedulable && !n->unschedulable) ||
+				    (v_len(&was->taints) && !v_equal(&was->taints, &n->taints));
+	self->moved[MOVE_CAPACITY] += was->max_pods != n->max_pods ||
+				      !same_resources(&was->has, &n->has);
+}
+
 static void read_node(struct scheduler *self, struct node *n, const struct entry *e,
 		      const struct version *v)
 {
-	zone *old = n->z;
+	struct node was = *n;
 	value spec = kube_part(self->z, self->c, e, v, PART_SPEC);
 	value status = kube_part(self->z, self->c, e, v, PART_STATUS);
 	value labels = kube_part(self->z, self->c, e, v, PART_LABELS);
 	const value *allocatable = v_get(&status, "allocatable");
-	struct resources used = n->used;
 	int64_t milli;
 
 	n->z = zone_new();
@@ -233,12 +206,14 @@ static void read_node(struct scheduler *self, struct node *n, const struct entry
 	resources_read(n->z, allocatable, &n->has);
 	n->max_pods = kube_quantity_milli(v_get(allocatable, "pods"), &milli) ? milli / 1000 : 0;
 	n->used = (struct resources){0};
-	resources_add(&n->used, &used, 1, n->z);
+	resources_add(&n->used, &was.used, 1, n->z);
 	for (uint32_t i = 0; i < n->nports; i++) {
 		n->ports[i].port.protocol = zone_str(n->z, n->ports[i].port.protocol);
 		n->ports[i].port.ip = zone_str(n->z, n->ports[i].port.ip);
 	}
-	zone_free(old);
+	n->present = true;
+	note_moves(self, &was, n);
+	zone_free(was.z);
 }
 
 void nodes_look(struct scheduler *self, const struct entry *e)
@@ -247,38 +222,54 @@ void nodes_look(struct scheduler *self, const struct entry *e)
 	struct node *n = want(self, entry_name(e));
 
 	self->npresent -= n->present;
-	n->present = v != NULL;
-	self->npresent += n->present;
 	if (v)
 		read_node(self, n, e, v);
+	else
+		n->present = false;
+	self->npresent += n->present;
 	self->nodes_changed++;
-	self->moves++;
+	for (uint32_t i = 0; i < self->nanti; i++)
+		self->anti[i]->own_counted = false;
 }
 
 /* --- Following ---------------------------------------------------------------------------------- */
 
+static bool on_its_way_out(const struct version *v)
+{
+	return v && v->deletion_s;
+}
+
+/* What a pod is for its node and for the counts by topology: nothing (v NULL or
+ * not on a node), or so many. */
+static void account_pod(struct scheduler *self, const struct entry *e, const struct version *v,
+			int sign)
+{
+	struct kind *kind = kind_of(self, e, v);
+	struct node *node = nodes_of_slot(self, v->hot.node);
+
+	nodes_account(self, node, kind, sign);
+	terms_note(self, kind, node, sign, on_its_way_out(v) ? 0 : sign);
+}
+
 static void follow_pod(struct scheduler *self, const struct version *v, const struct version *was)
 {
 	const struct entry *e = cache_entry(self->c, v->entry);
-	uint32_t ref = v->entry.u;
-	bool before = pod_on_node(was), now = pod_on_node(v);
+	bool before = pod_on_node(was), now = pod_on_node(v), same;
 
-	if (!before && now) {
-		if (assumed_del(self, ref))
-			return;
-		nodes_account(self, nodes_of_slot(self, v->hot.node), kind_of(self, e, v), 1);
-		self->external++;
-	} else if (before && !now) {
-		nodes_account(self, nodes_of_slot(self, was->hot.node), kind_of(self, e, was), -1);
-		self->external++;
-		self->moves++;
-	} else if (before && (v->part[PART_LABELS] != was->part[PART_LABELS] ||
-			      v->part[PART_SPEC] != was->part[PART_SPEC])) {
-		nodes_account(self, nodes_of_slot(self, was->hot.node), kind_of(self, e, was), -1);
-		nodes_account(self, nodes_of_slot(self, v->hot.node), kind_of(self, e, v), 1);
-		self->external++;
-		self->moves++;
-	}
+	if (v->flags & VERSION_TOMBSTONE || v->deletion_s)
+		refset_del(&self->victims, v->entry.u);
+	if (!before && now && refset_del(&self->assumed, v->entry.u))
+		return;
+	same = before && now && v->part[PART_LABELS] == was->part[PART_LABELS] &&
+	       v->part[PART_SPEC] == was->part[PART_SPEC];
+	if ((!before && !now) || (same && on_its_way_out(v) == on_its_way_out(was)))
+		return;
+	if (before)
+		account_pod(self, e, was, -1);
+	if (now)
+		account_pod(self, e, v, 1);
+	self->moved[MOVE_GONE] += before && !same;
+	self->moved[MOVE_COME] += now && !same;
 }
 
 void nodes_follow(struct scheduler *self)
@@ -316,14 +307,16 @@ static void forget_all(struct scheduler *self)
 			k->n = k->at = 0;
 			k->running = 0;
 			k->terms_seen = k->feasible_seen = 0;
+			k->own_counted = false;
 			free(k->on_node);
 			k->on_node = NULL;
 		}
-	if (self->assumed_cap)
-		memset(self->assumed, 0, self->assumed_cap * sizeof(*self->assumed));
+	refset_clear(&self->assumed);
+	refset_clear(&self->victims);
+	self->nnominated = 0;
 	if (self->by_slot_cap)
 		memset(self->by_slot_key, 0, self->by_slot_cap * sizeof(*self->by_slot_key));
-	self->assumed_n = self->by_slot_n = self->npresent = 0;
+	self->by_slot_n = self->npresent = 0;
 	self->external++;
 	self->behind = false;
 }

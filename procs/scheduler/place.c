@@ -1,4 +1,4 @@
-/* place.c - choosing nodes, sending binds, telling why a pod has to wait. */
+/* place.c - choosing nodes, sending binds. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,8 +8,6 @@
 #define BIND_BATCH 8192u
 #define BIND_ROOM (320u << 10) /* a full batch fits */
 #define TURN_MAX 16384u	       /* pods of one kind placed before others have a turn */
-#define BACKOFF_FIRST_NS INT64_C(1000000000)
-#define BACKOFF_MAX_NS INT64_C(10000000000)
 #define SAMPLE_MIN 100u
 
 /* --- Binds -------------------------------------------------------------------------- */
@@ -42,19 +40,22 @@ static void undo(struct sent *s, uint32_t i)
 	const struct entry *e;
 	const struct version *v = NULL;
 
-	if (!assumed_del(self, s->pods[i].entry))
+	if (!refset_del(&self->assumed, s->pods[i].entry))
 		return;
 	cache_lock(self->c);
 	if (cache_entry_checked(self->c, s->pods[i].entry, &e) == 0 && e->type == TYPE_POD)
 		v = cache_newest(self->c, e);
 	if (v) {
-		nodes_account(self, &self->nodes[s->pods[i].node], kind_of(self, e, v), -1);
+		struct kind *kind = kind_of(self, e, v);
+		struct node *node = &self->nodes[s->pods[i].node];
+
+		nodes_account(self, node, kind, -1);
+		terms_note(self, kind, node, -1, -1);
 		queue_pod(self, e);
 	} else {
 		self->behind = true; /* what it took is no longer known: build anew */
 	}
-	self->external++;
-	self->moves++;
+	self->moved[MOVE_GONE]++;
 	cache_unlock(self->c);
 }
 
@@ -154,7 +155,6 @@ static void make_status(struct scheduler *self, struct binding *b, const struct 
 	kube_condition_del(conditions, "PodScheduled");
 	v_set(z, &condition, "lastProbeTime", v_null());
 	v_set(z, &condition, "lastTransitionTime", v_hole(z, HOLE_TIME, 0, (struct str){0}));
-	v_set(z, &condition, "observedGeneration", v_uint(v->generation));
 	v_set(z, &condition, "status", v_cstr("True"));
 	v_set(z, &condition, "type", v_cstr("PodScheduled"));
 	v_append(z, conditions, condition);
@@ -204,21 +204,20 @@ static void bind_pod(struct scheduler *self, struct kind *kind, const struct ent
 	b->entries[b->n] = cache_entry_ref(self->c, e).u;
 	b->rvs[b->n] = v->rv;
 	b->node_of[b->n++] = use_node(self, b, node);
-	assumed_add(self, cache_entry_ref(self->c, e).u);
+	refset_add(&self->assumed, cache_entry_ref(self->c, e).u);
 	nodes_account(self, &self->nodes[node], kind, 1);
-	if (self->nactive)
-		terms_note(self, kind, &self->nodes[node], 1);
+	terms_note(self, kind, &self->nodes[node], 1, 1);
 }
 
 /* --- The queue of a kind --------------------------------------------------------------- */
 
-static const struct entry *waiting(struct scheduler *self, const struct pending *p,
-				   const struct version **v)
+const struct entry *place_waiting(struct scheduler *self, const struct pending *p,
+				  const struct version **v)
 {
 	const struct entry *e;
 
 	if (cache_entry_checked(self->c, p->entry, &e) || e->type != TYPE_POD ||
-	    e->created_rv != p->created_rv || assumed_has(self, p->entry))
+	    e->created_rv != p->created_rv || refset_has(&self->assumed, p->entry))
 		return NULL;
 	*v = cache_live(self->c, e);
 	if (!*v || (*v)->deletion_s || (*v)->hot.node.u || (*v)->hot.flags & HOT_GATED)
@@ -278,7 +277,7 @@ static void find_feasible(struct scheduler *self, struct kind *k)
 	weft_assert(k->feasible);
 	k->nfeasible = 0;
 	for (uint32_t i = 0; i < self->nnodes; i++)
-		if (self->nodes[i].present && filter_static(self, k, &self->nodes[i], NULL))
+		if (self->nodes[i].present && filter_static(k, &self->nodes[i], NULL))
 			k->feasible[k->nfeasible++] = i;
 	k->feasible_seen = self->nodes_changed;
 }
@@ -303,7 +302,7 @@ static bool place_group(struct scheduler *self, struct kind *k, uint32_t *placed
 	while (n && k->at < k->n && *placed < TURN_MAX) {
 		struct node *node = &self->nodes[heap[0].node];
 		const struct version *v;
-		const struct entry *e = waiting(self, &k->queue[k->at], &v);
+		const struct entry *e = place_waiting(self, &k->queue[k->at], &v);
 
 		k->at++;
 		if (!e)
@@ -358,7 +357,7 @@ static bool place_singly(struct scheduler *self, struct kind *k, uint32_t *place
 	terms_count(self, k);
 	while (k->at < k->n && *placed < TURN_MAX) {
 		const struct version *v;
-		const struct entry *e = waiting(self, &k->queue[k->at], &v);
+		const struct entry *e = place_waiting(self, &k->queue[k->at], &v);
 		int64_t node;
 
 		if (!e) {
@@ -375,162 +374,7 @@ static bool place_singly(struct scheduler *self, struct kind *k, uint32_t *place
 	return true;
 }
 
-/* --- Why a pod has to wait ------------------------------------------------------------------- */
-
-struct tally {
-	const char *text;
-	uint32_t n;
-};
-
-static void tally_add(struct tally *t, uint32_t *n, uint32_t cap, const char *text)
-{
-	uint32_t i = 0;
-
-	while (i < *n && strcmp(t[i].text, text) != 0)
-		i++;
-	if (i == cap)
-		return;
-	if (i == *n)
-		t[(*n)++] = (struct tally){text, 0};
-	t[i].n++;
-}
-
-static int by_text(const void *a, const void *b)
-{
-	char x[300], y[300];
-	const struct tally *p = a, *q = b;
-
-	snprintf(x, sizeof(x), "%u %s", p->n, p->text);
-	snprintf(y, sizeof(y), "%u %s", q->n, q->text);
-	return strcmp(x, y);
-}
-
-static void print_tally(struct buf *out, struct tally *t, uint32_t n)
-{
-	qsort(t, n, sizeof(*t), by_text);
-	for (uint32_t i = 0; i < n; i++)
-		buf_printf(out, "%s %u %s", i ? "," : "", t[i].n, t[i].text);
-	if (n)
-		buf_puts(out, ".");
-}
-
-/* "0/3 nodes are available: 3 Insufficient cpu. preemption: ..." */
-static void explain(struct scheduler *self, struct kind *k, struct str preemption,
-		    struct buf *out)
-{
-	struct tally why[32], help[2];
-	uint32_t n = 0, nhelp = 0;
-
-	if (!self->npresent) {
-		buf_puts(out, "no nodes available to schedule pods");
-		return;
-	}
-	for (uint32_t i = 0; i < self->nnodes; i++) {
-		struct reasons r = {.n = 0};
-		struct node *node = &self->nodes[i];
-
-		if (!node->present)
-			continue;
-		if (filter_static(self, k, node, &r) && filter_fit(self, k, node, &r))
-			filter_terms(self, k, node, &r);
-		for (uint32_t j = 0; j < r.n; j++)
-			tally_add(why, &n, countof(why), r.text[j]);
-		tally_add(help, &nhelp, countof(help),
-			  r.hopeless ? "Preemption is not helpful for scheduling"
-				     : "No preemption victims found for incoming pod");
-	}
-	buf_printf(out, "0/%u nodes are available:", self->npresent);
-	print_tally(out, why, n);
-	buf_puts(out, " preemption: ");
-	if (preemption.n) {
-		buf_addstr(out, preemption);
-		return;
-	}
-	buf_printf(out, "0/%u nodes are available:", self->npresent);
-	print_tally(out, help, nhelp);
-}
-
-static void set_unschedulable(struct scheduler *self, const struct entry *e,
-			      const struct version *v, struct str message,
-			      const struct node *nominated)
-{
-	zone *z = self->z;
-	value status = kube_part(z, self->c, e, v, PART_STATUS), condition = v_map(), before;
-	struct buf bytes = {0};
-	struct msg m = {.kind = MSG_update};
-	value *conditions, *old;
-	char now[21];
-
-	if (!v_is_map(&status))
-		status = v_map();
-	before = v_copy(z, &status);
-	conditions = v_array_at(z, &status, "conditions");
-	old = kube_condition(conditions, "PodScheduled");
-	time_format(clock_wall_s(), now);
-	v_set(z, &condition, "lastProbeTime", v_null());
-	v_set(z, &condition, "lastTransitionTime",
-	      old && str_eq(v_get_str(old, "status"), STR("False"))
-		      ? *v_get(old, "lastTransitionTime")
-		      : v_cstr(now));
-	v_set(z, &condition, "message", v_str(message));
-	v_set(z, &condition, "observedGeneration", v_uint(v->generation));
-	v_set(z, &condition, "reason", v_cstr("Unschedulable"));
-	v_set(z, &condition, "status", v_cstr("False"));
-	v_set(z, &condition, "type", v_cstr("PodScheduled"));
-	if (old)
-		*old = condition;
-	else
-		v_append(z, conditions, condition);
-	if (nominated)
-		v_set(z, &status, "nominatedNodeName", v_cstr(nominated->name));
-	if (v_equal(&before, &status))
-		return;
-	v_encode(&bytes, &status);
-	m.update = (struct msg_update){
-		.type = TYPE_POD,
-		.ns = cache_ns(self->c, e),
-		.name = entry_name(e),
-		.uid = {(const char *)e->uid, 16},
-		.rv = v->rv,
-		.mask = 1u << PART_STATUS,
-		.status = buf_str(&bytes),
-	};
-	proc_send(self->proc, &m, NULL, NULL);
-	buf_free(&bytes);
-}
-
-/* No pod of this kind fits: tell each, and try again when something changed. */
-static void block(struct scheduler *self, struct kind *k, int64_t now_ns)
-{
-	struct event_source source = {.component = "default-scheduler"};
-	struct buf text = {0};
-	struct str room = {0};
-	const struct node *nominated = NULL;
-	bool told = false;
-
-	for (uint32_t i = k->at; i < k->n; i++) {
-		const struct version *v;
-		const struct entry *e = waiting(self, &k->queue[i], &v);
-
-		if (!e)
-			continue;
-		if (!told) {
-			if (k->may_preempt)
-				nominated = preempt_for(self, k, e, &room);
-			explain(self, k, room, &text);
-		}
-		set_unschedulable(self, e, v, buf_str(&text), told ? NULL : nominated);
-		proc_event(self->proc, e, &source, "Warning", "FailedScheduling", buf_str(&text));
-		told = true;
-	}
-	buf_free(&text);
-	k->blocked = true;
-	k->moves_seen = self->moves;
-	k->backoff_ns = k->backoff_ns ? k->backoff_ns * 2 : BACKOFF_FIRST_NS;
-	if (k->backoff_ns > BACKOFF_MAX_NS)
-		k->backoff_ns = BACKOFF_MAX_NS;
-	k->retry_ns = now_ns + k->backoff_ns;
-}
+/* --- A kind's turn --------------------------------------------------------------------------- */
 
 bool place_kind(struct scheduler *self, struct kind *k)
 {
@@ -541,17 +385,19 @@ bool place_kind(struct scheduler *self, struct kind *k)
 		return false;
 	kind_keep_on_node(self, k);
 	find_feasible(self, k);
-	if (k->nterms || self->nanti)
+	filter_find_against(self, k);
+	nominated_hold(self, k, 1);
+	if (k->nterms || self->nagainst)
 		room = place_singly(self, k, &placed);
 	else
 		room = place_group(self, k, &placed);
 	if (placed)
 		k->backoff_ns = 0;
+	k->blocked = false;
 	if (k->at < k->n && !room)
-		block(self, k, clock_mono_ns());
-	else
-		k->blocked = false;
+		wait_block(self, k, clock_mono_ns());
+	nominated_hold(self, k, -1);
 	if (k->at == k->n)
-		k->at = k->n = 0;
+		k->at = k->n = k->tell_at = 0;
 	return true;
 }

@@ -3,99 +3,176 @@
 
 #include "procs/scheduler/scheduler.h"
 
-#define VICTIMS_MAX 64u
+#define CANDIDATES_MIN 100u /* nodes with an offer that are enough to choose from, */
+#define CANDIDATES_SHARE 10 /* or this share of all */
+#define SEND_ROOM (256u << 10)
 
 struct victim {
 	const struct entry *e;
 	const struct version *v;
 	struct kind *kind;
+	bool stays;
 };
 
 /* What a node would have to give up. */
 struct offer {
-	const struct node *node;
-	struct victim victims[VICTIMS_MAX];
+	struct node *node;
+	struct victim *victims;
 	uint32_t n;
 	int64_t highest, sum; /* priorities of the victims */
+	uint64_t newest;      /* created_rv of the oldest among those of the highest priority */
 };
 
-static int lowest_first(const void *pa, const void *pb)
+/* --- An offer --------------------------------------------------------------------- */
+
+/* More important first: higher priority, then older. */
+static int important_first(const void *pa, const void *pb)
 {
 	const struct victim *a = pa, *b = pb;
 
 	if (a->kind->priority != b->kind->priority)
-		return a->kind->priority < b->kind->priority ? -1 : 1;
-	return a->e->created_rv > b->e->created_rv ? -1 : 1;
+		return a->kind->priority > b->kind->priority ? -1 : 1;
+	return a->e->created_rv < b->e->created_rv ? -1 : 1;
 }
 
-static void collect(struct scheduler *self, const struct kind *kind, const struct node *node,
-		    struct offer *o)
+/* Pods of lower priority on the node that are not on their way out. */
+static void collect(struct scheduler *self, const struct kind *kind, struct offer *o)
 {
-	const struct nodeslot *slot = cache_node(self->c, str_of(node->name));
+	const struct nodeslot *slot = cache_node(self->c, str_of(o->node->name));
+	uint32_t cap = 0;
 
 	o->n = 0;
-	for (const struct entry *e = slot ? cache_first_on_node(self->c, slot) : NULL;
-	     e && o->n < VICTIMS_MAX; e = cache_next_on_node(self->c, e)) {
+	for (const struct entry *e = slot ? cache_first_on_node(self->c, slot) : NULL; e;
+	     e = cache_next_on_node(self->c, e)) {
 		const struct version *v = cache_live(self->c, e);
 		struct kind *k;
 
-		if (!pod_on_node(v) || v->deletion_s)
+		if (!pod_on_node(v) || v->deletion_s ||
+		    refset_has(&self->victims, cache_entry_ref(self->c, e).u))
 			continue;
 		k = kind_of(self, e, v);
-		if (k->priority < kind->priority)
-			o->victims[o->n++] = (struct victim){e, v, k};
+		if (k->priority >= kind->priority)
+			continue;
+		if (o->n == cap) {
+			struct victim *more;
+
+			cap = cap ? cap * 2 : 16;
+			more = zone_alloc(self->z, cap * sizeof(*more));
+			if (o->n)
+				memcpy(more, o->victims, o->n * sizeof(*more));
+			o->victims = more;
+		}
+		o->victims[o->n++] = (struct victim){e, v, k, false};
 	}
-	qsort(o->victims, o->n, sizeof(*o->victims), lowest_first);
+	if (o->n)
+		qsort(o->victims, o->n, sizeof(*o->victims), important_first);
 }
 
-/* Take victims away, lowest priority first, until the pod fits; true if it
- * does.  The node's account is as before afterwards. */
-static bool fits_without(struct scheduler *self, struct kind *kind, struct node *node,
-			 struct offer *o)
+static void take(struct scheduler *self, struct node *node, struct kind *kind, int sign)
 {
-	uint32_t taken = 0;
-	bool fits = false;
-
-	while (taken < o->n && !fits) {
-		nodes_account(self, node, o->victims[taken].kind, -1);
-		terms_note(self, o->victims[taken++].kind, node, -1);
-		fits = filter_fit(self, kind, node, NULL) && filter_terms(self, kind, node, NULL);
-	}
-	o->highest = INT64_MIN;
-	o->sum = 0;
-	for (uint32_t i = 0; i < taken; i++) {
-		nodes_account(self, node, o->victims[i].kind, 1);
-		terms_note(self, o->victims[i].kind, node, 1);
-		o->sum += o->victims[i].kind->priority;
-		if (o->victims[i].kind->priority > o->highest)
-			o->highest = o->victims[i].kind->priority;
-	}
-	o->n = taken;
-	return fits;
+	nodes_account(self, node, kind, sign);
+	terms_note(self, kind, node, sign, sign);
 }
 
-/* Lower highest priority, then lower sum, then fewer victims. */
+static bool fits(struct scheduler *self, struct kind *kind, const struct node *node)
+{
+	return filter_fit(self, kind, node, NULL) && filter_terms(self, kind, node, NULL);
+}
+
+/* Without all of them the pod has to fit; then as many stay as can, the most
+ * important first.  The node's account is as before afterwards. */
+static bool choose_victims(struct scheduler *self, struct kind *kind, struct offer *o)
+{
+	uint32_t kept = 0;
+	bool ok;
+
+	for (uint32_t i = 0; i < o->n; i++)
+		take(self, o->node, o->victims[i].kind, -1);
+	ok = fits(self, kind, o->node);
+	for (uint32_t i = 0; i < o->n; i++) {
+		struct victim *v = &o->victims[i];
+
+		take(self, o->node, v->kind, 1);
+		v->stays = !ok || fits(self, kind, o->node);
+		if (!v->stays)
+			take(self, o->node, v->kind, -1);
+	}
+	for (uint32_t i = 0; i < o->n; i++) {
+		if (o->victims[i].stays)
+			continue;
+		take(self, o->node, o->victims[i].kind, 1);
+		o->victims[kept++] = o->victims[i];
+	}
+	o->n = kept;
+	return ok && kept;
+}
+
+static void weigh(struct offer *o)
+{
+	o->highest = o->victims[0].kind->priority;
+	o->newest = o->victims[0].e->created_rv;
+	o->sum = 0;
+	for (uint32_t i = 0; i < o->n; i++)
+		o->sum += o->victims[i].kind->priority + INT64_C(0x80000000);
+}
+
+/* Lower highest priority, then lower sum, fewer victims, younger ones. */
 static bool better(const struct offer *a, const struct offer *b)
 {
 	if (a->highest != b->highest)
 		return a->highest < b->highest;
 	if (a->sum != b->sum)
 		return a->sum < b->sum;
-	return a->n < b->n;
+	if (a->n != b->n)
+		return a->n < b->n;
+	return a->newest > b->newest;
 }
 
-static void evict(struct scheduler *self, const struct entry *pod, const struct offer *o)
+/* --- Eviction ----------------------------------------------------------------------- */
+
+static void mark(struct scheduler *self, const struct victim *victim)
+{
+	zone *z = self->z;
+	value status = kube_part(z, self->c, victim->e, victim->v, PART_STATUS), *conditions;
+	struct buf bytes = {0};
+	struct msg m = {.kind = MSG_update};
+
+	if (!v_is_map(&status))
+		status = v_map();
+	conditions = v_array_at(z, &status, "conditions");
+	kube_condition_set(z, conditions, "DisruptionTarget", "True", "PreemptionByScheduler",
+			   STR("default-scheduler: preempting to accommodate a higher priority pod"),
+			   clock_wall_s(), false);
+	v_set(z, kube_condition(conditions, "DisruptionTarget"), "observedGeneration",
+	      v_uint(victim->v->generation));
+	v_encode(&bytes, &status);
+	m.update = (struct msg_update){
+		.type = TYPE_POD,
+		.ns = cache_ns(self->c, victim->e),
+		.name = entry_name(victim->e),
+		.uid = {(const char *)victim->e->uid, 16},
+		.mask = 1u << PART_STATUS,
+		.status = buf_str(&bytes),
+	};
+	proc_send(self->proc, &m, NULL, NULL);
+	buf_free(&bytes);
+}
+
+static bool evict(struct scheduler *self, const struct entry *pod, const struct offer *o)
 {
 	struct event_source source = {.component = "default-scheduler"};
-	uint32_t entries[VICTIMS_MAX];
-	uint64_t rvs[VICTIMS_MAX];
+	uint32_t *entries = zone_alloc(self->z, o->n * sizeof(*entries));
+	uint64_t *rvs = zone_alloc(self->z, o->n * sizeof(*rvs));
 	struct msg m = {.kind = MSG_delete_many};
 	char uid[37];
 
+	if (!proc_can_send(self->proc, SEND_ROOM))
+		return false;
 	uid_format(pod->uid, uid);
 	for (uint32_t i = 0; i < o->n; i++) {
 		entries[i] = cache_entry_ref(self->c, o->victims[i].e).u;
 		rvs[i] = o->victims[i].v->rv;
+		mark(self, &o->victims[i]);
 		proc_event(self->proc, o->victims[i].e, &source, "Normal", "Preempted",
 			   zone_printf(self->z, "Preempted by pod %s on node %s", uid,
 				       o->node->name));
@@ -106,12 +183,15 @@ static void evict(struct scheduler *self, const struct entry *pod, const struct 
 		.entries = {entries, o->n},
 		.rvs = {rvs, o->n},
 	};
-	proc_send(self->proc, &m, NULL, NULL);
+	if (proc_send(self->proc, &m, NULL, NULL))
+		return false;
+	for (uint32_t i = 0; i < o->n; i++)
+		refset_add(&self->victims, entries[i]);
+	return true;
 }
 
-/* A pod that was promised a node waits while victims of lower priority are
- * still on their way out there. */
-static bool still_leaving(struct scheduler *self, const struct kind *kind, const struct entry *pod)
+bool preempt_still_leaving(struct scheduler *self, const struct kind *kind,
+			   const struct entry *pod)
 {
 	const struct version *v = cache_live(self->c, pod);
 	value status = kube_part(self->z, self->c, pod, v, PART_STATUS);
@@ -122,39 +202,80 @@ static bool still_leaving(struct scheduler *self, const struct kind *kind, const
 	     e = cache_next_on_node(self->c, e)) {
 		const struct version *other = cache_live(self->c, e);
 
-		if (pod_on_node(other) && other->deletion_s &&
+		if (pod_on_node(other) &&
+		    (other->deletion_s ||
+		     refset_has(&self->victims, cache_entry_ref(self->c, e).u)) &&
 		    kind_of(self, e, other)->priority < kind->priority)
 			return true;
 	}
 	return false;
 }
 
-const struct node *preempt_for(struct scheduler *self, struct kind *kind, const struct entry *pod,
-			       struct str *message)
+uint32_t preempt_for(struct scheduler *self, struct kind *kind, const struct entry *pod,
+		     struct node **node)
 {
-	struct offer *best = NULL, *o = zone_alloc(self->z, 2 * sizeof(*o));
+	uint32_t enough = self->npresent / CANDIDATES_SHARE, found = 0;
+	struct offer best = {0};
 
-	*message = (struct str){0};
-	if (still_leaving(self, kind, pod)) {
-		*message = STR("not eligible due to a terminating pod on the nominated node.");
-		return NULL;
-	}
-	for (uint32_t i = 0; i < self->nnodes; i++) {
-		struct node *node = &self->nodes[i];
-		struct offer *now = best == &o[0] ? &o[1] : &o[0];
-		struct reasons why = {.n = 0};
+	if (enough < CANDIDATES_MIN)
+		enough = CANDIDATES_MIN;
+	for (uint32_t i = 0; i < kind->nfeasible && found < enough; i++) {
+		struct offer o = {.node = &self->nodes[kind->feasible[i]]};
 
-		if (!node->present || !filter_static(self, kind, node, &why))
+		collect(self, kind, &o);
+		if (!o.n || !choose_victims(self, kind, &o))
 			continue;
-		now->node = node;
-		collect(self, kind, node, now);
-		if (!now->n || !fits_without(self, kind, node, now))
-			continue;
-		if (!best || better(now, best))
-			best = now;
+		weigh(&o);
+		if (!found++ || better(&o, &best))
+			best = o;
 	}
-	if (!best)
-		return NULL;
-	evict(self, pod, best);
-	return best->node;
+	if (!found || !evict(self, pod, &best))
+		return 0;
+	*node = best.node;
+	return best.n;
+}
+
+/* --- Nominations ---------------------------------------------------------------------- */
+
+void nominate(struct scheduler *self, const struct pending *pod, struct kind *kind,
+	      const struct node *node)
+{
+	struct nomination n = {*pod, kind, (uint32_t)(node - self->nodes)};
+
+	for (uint32_t i = 0; i < self->nnominated; i++)
+		if (self->nominated[i].pod.entry == pod->entry) {
+			self->nominated[i] = n;
+			return;
+		}
+	if (self->nnominated == self->nominated_cap) {
+		self->nominated_cap = self->nominated_cap ? self->nominated_cap * 2 : 16;
+		self->nominated =
+			realloc(self->nominated, self->nominated_cap * sizeof(*self->nominated));
+		weft_assert(self->nominated);
+	}
+	self->nominated[self->nnominated++] = n;
+}
+
+/* It still waits, and for the same. */
+static bool stands(struct scheduler *self, const struct nomination *n)
+{
+	const struct version *v;
+	const struct entry *e = place_waiting(self, &n->pod, &v);
+
+	return e && kind_of(self, e, v) == n->kind;
+}
+
+void nominated_hold(struct scheduler *self, const struct kind *kind, int sign)
+{
+	for (uint32_t i = 0; i < self->nnominated;) {
+		struct nomination *n = &self->nominated[i];
+
+		if (sign > 0 && !stands(self, n)) {
+			*n = self->nominated[--self->nnominated];
+			continue;
+		}
+		if (n->kind != kind && n->kind->priority >= kind->priority)
+			nodes_account(self, &self->nodes[n->node], n->kind, sign);
+		i++;
+	}
 }

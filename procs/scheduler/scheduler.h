@@ -11,7 +11,8 @@
  *   nodes.c     nodes, what is used on them (followed through the journal)
  *   filter.c    may this kind go to that node, and if not, why
  *   terms.c     counts of matching pods by topology, for affinity and spread
- *   place.c     choosing nodes, sending binds, telling why a pod has to wait
+ *   place.c     choosing nodes, sending binds
+ *   wait.c      pods for which there is no node: why, and until when
  *   preempt.c   making room for a pod of higher priority
  *   main.c      the queue and the process
  *
@@ -43,6 +44,36 @@ struct port {
 	struct str protocol, ip;
 };
 
+/* What may give a pod that did not fit a place after all.  A kind that waits is
+ * tried again when something has moved that refused it. */
+enum move {
+	MOVE_NODES,    /* there is a new one */
+	MOVE_LABELS,   /* of a node */
+	MOVE_CAPACITY, /* of a node */
+	MOVE_TAINTS,   /* of a node, spec.unschedulable too */
+	MOVE_GONE,     /* a pod left its node */
+	MOVE_COME,     /* others bound a pod, or its labels changed */
+	MOVE_COUNT
+};
+#define MOVES(m) (1u << (m))
+
+/* Entry references, by open addressing. */
+struct refset {
+	uint32_t *at;
+	uint32_t n, cap;
+};
+
+/* Pods by domain (a value of a node label), by open addressing. */
+struct domains {
+	struct domain {
+		uint64_t hash;
+		int64_t count;
+	} *at;
+	uint32_t n, cap;
+	int64_t least;	   /* the fewest in any domain; */
+	uint32_t at_least; /* how many domains have so few, 0: not known */
+};
+
 enum term_type { TERM_SPREAD, TERM_AFFINITY, TERM_ANTI };
 
 /* A term about other pods: those in `namespaces` that `selector` matches are
@@ -58,17 +89,14 @@ struct term {
 	struct str topology;
 	const value *namespaces;    /* array of names, NULL: the pod's own */
 	struct kube_selector *ns_selector; /* NULL: none */
-	/* Counts by domain: open addressing by hash of the value. */
-	struct domain {
-		uint64_t hash;
-		int64_t count;
-	} *domains;
-	uint32_t ndomains, cap;
-	int64_t total; /* matching pods anywhere */
+	struct domains matching; /* pods that the selector matches */
+	int64_t total;		 /* the same, anywhere */
+	struct domains own;	 /* required anti-affinity: pods of the kind itself */
 };
 
 struct pending {
 	uint32_t entry;
+	uint32_t told; /* hash of what its condition was last made to say, 0: nothing */
 	uint64_t created_rv;
 };
 
@@ -85,10 +113,13 @@ struct kind {
 	uint32_t nports;
 	int64_t priority;
 	bool may_preempt, ours; /* ours: spec.schedulerName is default-scheduler */
+	bool tolerates_unschedulable;
+	const value *only_nodes; /* names that node affinity pins it to, NULL: none */
 	struct term *terms;
 	uint32_t nterms;
 	bool has_anti; /* required anti-affinity: others must keep away from its pods */
-	uint64_t terms_seen; /* self->external when the counts were taken; 0: never */
+	bool own_counted; /* the terms' `own` follow on_node */
+	uint64_t terms_seen; /* terms_stamp() when the counts were taken; 0: never */
 	/* Nodes that the kind may go to as far as nodes alone decide it. */
 	uint32_t *feasible;
 	uint32_t nfeasible;
@@ -101,8 +132,11 @@ struct kind {
 	bool queued;	      /* in self->active */
 	int64_t retry_ns;     /* not before, after it did not fit */
 	int64_t backoff_ns;
-	uint64_t moves_seen;  /* self->moves when it did not fit */
 	bool blocked;
+	uint32_t waits_for;   /* moves that may help: MOVES(...) */
+	uint64_t moves_seen;  /* how many there were of them when it did not fit */
+	struct buf why;	      /* what its waiting pods are told */
+	uint32_t tell_at;     /* in `queue`: those before it know */
 	uint32_t running;     /* pods of this kind on nodes, as far as accounted */
 	uint64_t used;	      /* self->tick when it was last needed */
 };
@@ -130,6 +164,19 @@ struct node {
 	uint32_t nports, cap_ports;
 };
 
+/* A pod that was promised the room that its victims leave. */
+struct nomination {
+	struct pending pod;
+	struct kind *kind;
+	uint32_t node;
+};
+
+/* A term of a running pod that keeps a kind away. */
+struct against {
+	const struct kind *kind;
+	const struct term *term;
+};
+
 #define KIND_BUCKETS 4096u
 
 struct scheduler {
@@ -144,22 +191,29 @@ struct scheduler {
 	uint32_t *by_slot_key;
 	uint32_t by_slot_cap, by_slot_n;
 	uint64_t journal_rv; /* accounted up to here */
-	uint64_t external;   /* rises when others change pods on nodes or their labels */
-	uint64_t nodes_changed, moves, tick;
+	uint64_t external;   /* rises when counts by topology have to be taken anew */
+	uint64_t nodes_changed, tick;
+	uint64_t moved[MOVE_COUNT];
 	struct kind *kinds[KIND_BUCKETS];
 	uint32_t nkinds;
 	struct kind **active;
 	uint32_t nactive, active_cap;
 	struct kind **anti; /* kinds that have required anti-affinity */
 	uint32_t nanti, anti_cap;
-	uint32_t *assumed; /* entry references of pods whose bind is on its way */
-	uint32_t assumed_n, assumed_cap;
+	struct against *against; /* of the kind that is being placed */
+	uint32_t nagainst, against_cap;
+	struct refset assumed; /* pods whose bind is on its way */
+	struct refset victims; /* pods whose deletion is on its way */
+	struct nomination *nominated;
+	uint32_t nnominated, nominated_cap;
 	uint32_t scan_start; /* where the next sample of nodes begins */
 	struct binding *binding;
 	bool behind; /* the journal was lost: rebuild */
 };
 
 /* main.c */
+/* How often something has moved that `mask` names. */
+uint64_t moves_of(const struct scheduler *self, uint32_t mask);
 /* Put a pod into its kind's queue, if it waits for a node and is ours.  In a
  * read section. */
 void queue_pod(struct scheduler *self, const struct entry *e);
@@ -184,9 +238,10 @@ struct node *nodes_find(struct scheduler *self, struct str name);
 struct node *nodes_of_slot(struct scheduler *self, nodeslot_ref slot);
 void nodes_account(struct scheduler *self, struct node *node, struct kind *kind, int sign);
 bool pod_on_node(const struct version *v);
-bool assumed_has(struct scheduler *self, uint32_t entry);
-void assumed_add(struct scheduler *self, uint32_t entry);
-bool assumed_del(struct scheduler *self, uint32_t entry);
+bool refset_has(const struct refset *s, uint32_t ref);
+void refset_add(struct refset *s, uint32_t ref);
+bool refset_del(struct refset *s, uint32_t ref); /* false: it was not there */
+void refset_clear(struct refset *s);
 
 /* filter.c */
 /* Reasons are static strings, or in self->z; at most this many for one node. */
@@ -194,27 +249,36 @@ bool assumed_del(struct scheduler *self, uint32_t entry);
 struct reasons {
 	const char *text[REASONS_MAX];
 	uint32_t n;
-	bool hopeless; /* removing pods would not help */
+	bool hopeless;	/* removing pods would not help */
+	uint32_t waits; /* what would: MOVES(...) */
 };
-bool filter_static(struct scheduler *self, const struct kind *kind, const struct node *node,
-		   struct reasons *why);
+bool filter_static(const struct kind *kind, const struct node *node, struct reasons *why);
 bool filter_fit(struct scheduler *self, const struct kind *kind, const struct node *node,
 		struct reasons *why);
 bool filter_terms(struct scheduler *self, struct kind *kind, const struct node *node,
 		  struct reasons *why);
 bool node_matches_affinity(const struct kind *kind, const struct node *node);
+bool kind_tolerates(const struct kind *kind, const value *taint);
 bool node_tolerated(const struct kind *kind, const struct node *node, const char *effect,
 		    const char *other_effect);
+/* Find the terms of running pods that concern a kind. */
+void filter_find_against(struct scheduler *self, const struct kind *kind);
 int64_t filter_preference(const struct kind *kind, const struct node *node);
 
 /* terms.c */
 void terms_parse(struct scheduler *self, struct kind *kind);
 void terms_count(struct scheduler *self, struct kind *kind);
-/* A pod of `placed` went to `node` (sign 1) or left it (-1). */
+/* A pod of `placed` went to `node` (sign 1) or left it (-1); `spread`: the same
+ * for constraints of spread, which do not count pods that are on their way out. */
 void terms_note(struct scheduler *self, const struct kind *placed, const struct node *node,
-		int sign);
+		int sign, int spread);
 int64_t terms_at(const struct term *t, const struct node *node, bool *has_domain);
-int64_t terms_least(struct scheduler *self, const struct kind *kind, const struct term *t);
+int64_t terms_least(struct term *t);
+/* Pods of the kind in the node's domain: for a term with `own` counts. */
+int64_t terms_own(const struct term *t, const struct node *node);
+void terms_count_own(struct scheduler *self, struct kind *kind);
+void terms_note_own(struct kind *kind, const struct node *node, int sign);
+void terms_free(struct kind *kind);
 bool terms_namespace(struct scheduler *self, const struct term *t, const struct kind *owner,
 		     struct str ns);
 int64_t terms_preference(const struct kind *kind, const struct node *node);
@@ -223,11 +287,30 @@ int64_t terms_preference(const struct kind *kind, const struct node *node);
 /* Place what fits of a kind's waiting pods; false when the ring is full. */
 bool place_kind(struct scheduler *self, struct kind *kind);
 void place_flush(struct scheduler *self);
+/* The pod, if it still waits for a node; else NULL. */
+const struct entry *place_waiting(struct scheduler *self, const struct pending *p,
+				  const struct version **v);
+
+/* wait.c */
+/* No pod of this kind fits: make room if it may, and let the others wait. */
+void wait_block(struct scheduler *self, struct kind *kind, int64_t now_ns);
+/* Tell pods of a blocked kind why they wait, some at a time; false while there
+ * are more. */
+bool wait_tell(struct scheduler *self, struct kind *kind);
 
 /* preempt.c */
-/* Delete pods of lower priority where that makes room for one of `kind`; the
- * node's name, or NULL with *why counted per node. */
-const struct node *preempt_for(struct scheduler *self, struct kind *kind, const struct entry *pod,
-			       struct str *message);
+/* Delete pods of lower priority where that makes room for one of `kind`.
+ * Returns how many had to go, with *node; 0 if there is no such place, or the
+ * request cannot be sent now. */
+uint32_t preempt_for(struct scheduler *self, struct kind *kind, const struct entry *pod,
+		     struct node **node);
+/* A pod that was promised a node waits while pods of lower priority are still
+ * on their way out there. */
+bool preempt_still_leaving(struct scheduler *self, const struct kind *kind,
+			   const struct entry *pod);
+void nominate(struct scheduler *self, const struct pending *pod, struct kind *kind,
+	      const struct node *node);
+/* Keep (sign 1; then -1) room for the pods nominated that go before `kind`. */
+void nominated_hold(struct scheduler *self, const struct kind *kind, int sign);
 
 #endif

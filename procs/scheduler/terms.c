@@ -91,35 +91,66 @@ void terms_parse(struct scheduler *self, struct kind *k)
 
 /* --- Domains ------------------------------------------------------------------------- */
 
-static struct domain *domain_at(struct term *t, uint64_t hash)
+static struct domain *domain_at(const struct domains *d, uint64_t hash)
 {
-	uint32_t mask = t->cap - 1, i = (uint32_t)hash & mask;
+	uint32_t mask = d->cap - 1, i = (uint32_t)hash & mask;
 
-	while (t->domains[i].hash && t->domains[i].hash != hash)
+	while (d->at[i].hash && d->at[i].hash != hash)
 		i = (i + 1) & mask;
-	return &t->domains[i];
+	return &d->at[i];
 }
 
-static struct domain *want_domain(struct term *t, uint64_t hash)
+static void grow_domains(struct domains *d)
 {
-	struct domain *d;
+	struct domains old = *d;
 
-	if (t->ndomains * 2 >= t->cap) {
-		uint32_t old = t->cap;
-		struct domain *before = t->domains;
+	d->cap = old.cap ? old.cap * 2 : 16;
+	d->at = calloc(d->cap, sizeof(*d->at));
+	weft_assert(d->at);
+	for (uint32_t i = 0; i < old.cap; i++)
+		if (old.at[i].hash)
+			*domain_at(d, old.at[i].hash) = old.at[i];
+	free(old.at);
+}
 
-		t->cap = old ? old * 2 : 16;
-		t->domains = calloc(t->cap, sizeof(*t->domains));
-		weft_assert(t->domains);
-		for (uint32_t i = 0; i < old; i++)
-			if (before[i].hash)
-				*domain_at(t, before[i].hash) = before[i];
-		free(before);
+static void clear_domains(struct domains *d)
+{
+	free(d->at);
+	*d = (struct domains){0};
+}
+
+/* A domain counts from when it is first named, with 0 too. */
+static void count_domain(struct domains *d, uint64_t hash, int64_t more)
+{
+	struct domain *at;
+
+	if (d->n * 2 >= d->cap)
+		grow_domains(d);
+	at = domain_at(d, hash);
+	if (!at->hash) {
+		*at = (struct domain){.hash = hash};
+		d->n++;
+		d->at_least = 0;
 	}
-	d = domain_at(t, hash);
-	t->ndomains += !d->hash;
-	d->hash = hash;
-	return d;
+	if (more < 0 || (more > 0 && at->count == d->least && !--d->at_least))
+		d->at_least = 0; /* to be found again */
+	at->count += more;
+}
+
+/* The fewest in any domain; looked for only after the last of those that had so
+ * few has got more. */
+static int64_t least_of(struct domains *d)
+{
+	if (d->at_least || !d->n)
+		return d->n ? d->least : 0;
+	d->least = INT64_MAX;
+	for (uint32_t i = 0; i < d->cap; i++) {
+		if (!d->at[i].hash || d->at[i].count > d->least)
+			continue;
+		d->at_least = d->at[i].count < d->least ? 1 : d->at_least + 1;
+		d->least = d->at[i].count;
+	}
+	return d->least;
 }
 
 static uint64_t domain_of(const struct term *t, const struct node *node)
@@ -135,24 +166,62 @@ int64_t terms_at(const struct term *t, const struct node *node, bool *has_domain
 	uint64_t hash = domain_of(t, node);
 
 	*has_domain = hash != 0;
-	return hash && t->cap ? domain_at((struct term *)t, hash)->count : 0;
+	return hash && t->matching.cap ? domain_at(&t->matching, hash)->count : 0;
 }
 
 /* The fewest matching pods in any domain; 0 while there are fewer domains than
  * asked for. */
-int64_t terms_least(struct scheduler *self, const struct kind *kind, const struct term *t)
+int64_t terms_least(struct term *t)
 {
-	int64_t least = INT64_MAX;
-
-	(void)self;
-	(void)kind;
-	if ((int64_t)t->ndomains < t->min_domains)
-		return 0;
-	for (uint32_t i = 0; i < t->cap; i++)
-		if (t->domains[i].hash && t->domains[i].count < least)
-			least = t->domains[i].count;
-	return least == INT64_MAX ? 0 : least;
+	return (int64_t)t->matching.n < t->min_domains ? 0 : least_of(&t->matching);
 }
+
+void terms_free(struct kind *kind)
+{
+	for (uint32_t i = 0; i < kind->nterms; i++) {
+		clear_domains(&kind->terms[i].matching);
+		clear_domains(&kind->terms[i].own);
+	}
+}
+
+/* --- Pods of the kind itself ---------------------------------------------------------- */
+
+int64_t terms_own(const struct term *t, const struct node *node)
+{
+	uint64_t hash = domain_of(t, node);
+
+	return hash && t->own.cap ? domain_at(&t->own, hash)->count : 0;
+}
+
+static void note_own(struct kind *kind, const struct node *node, int64_t more)
+{
+	for (uint32_t i = 0; i < kind->nterms; i++) {
+		struct term *t = &kind->terms[i];
+		uint64_t hash = domain_of(t, node);
+
+		if (hash && t->type == TERM_ANTI && t->hard)
+			count_domain(&t->own, hash, more);
+	}
+}
+
+void terms_note_own(struct kind *kind, const struct node *node, int sign)
+{
+	note_own(kind, node, sign);
+}
+
+void terms_count_own(struct scheduler *self, struct kind *kind)
+{
+	if (kind->own_counted)
+		return;
+	for (uint32_t i = 0; i < kind->nterms; i++)
+		clear_domains(&kind->terms[i].own);
+	for (uint32_t i = 0; kind->on_node && i < kind->on_node_n && i < self->nnodes; i++)
+		if (kind->on_node[i])
+			note_own(kind, &self->nodes[i], kind->on_node[i]);
+	kind->own_counted = true;
+}
+
+/* --- Namespaces ----------------------------------------------------------------------- */
 
 bool terms_namespace(struct scheduler *self, const struct term *t, const struct kind *owner,
 		     struct str ns)
@@ -172,31 +241,42 @@ bool terms_namespace(struct scheduler *self, const struct term *t, const struct 
 
 /* --- Counting ---------------------------------------------------------------------------- */
 
+/* A node that lacks the label of any constraint is no domain for any. */
+static bool has_all_labels(const struct kind *kind, const struct node *n)
+{
+	for (uint32_t i = 0; i < kind->nterms; i++)
+		if (kind->terms[i].type == TERM_SPREAD && kind->terms[i].hard &&
+		    !domain_of(&kind->terms[i], n))
+			return false;
+	return true;
+}
+
 static bool counts_as_domain(const struct kind *kind, const struct term *t, const struct node *n)
 {
-	if (!n->present)
+	if (!n->present || !domain_of(t, n))
 		return false;
 	if (t->type != TERM_SPREAD)
 		return true;
-	return (!t->honor_affinity || node_matches_affinity(kind, n)) &&
+	return (!t->hard || has_all_labels(kind, n)) &&
+	       (!t->honor_affinity || node_matches_affinity(kind, n)) &&
 	       (!t->honor_taints || node_tolerated(kind, n, "NoSchedule", "NoExecute"));
 }
 
 static void find_domains(struct scheduler *self, struct kind *kind, struct term *t)
 {
-	free(t->domains);
-	t->domains = NULL;
-	t->ndomains = t->cap = 0;
+	clear_domains(&t->matching);
 	t->total = 0;
-	for (uint32_t i = 0; i < self->nnodes; i++) {
-		uint64_t hash;
+	for (uint32_t i = 0; i < self->nnodes; i++)
+		if (counts_as_domain(kind, t, &self->nodes[i]))
+			count_domain(&t->matching, domain_of(t, &self->nodes[i]), 0);
+}
 
-		if (!counts_as_domain(kind, t, &self->nodes[i]))
-			continue;
-		hash = domain_of(t, &self->nodes[i]);
-		if (hash)
-			want_domain(t, hash);
-	}
+static void count_pod(struct kind *kind, struct term *t, const struct node *node, int sign)
+{
+	if (!counts_as_domain(kind, t, node))
+		return;
+	count_domain(&t->matching, domain_of(t, node), sign);
+	t->total += sign;
 }
 
 /* Spread does not count pods that are on their way out, affinity does. */
@@ -206,17 +286,9 @@ static void count_set(struct scheduler *self, struct kind *kind, struct term *t,
 	for (const struct entry *e = cache_first_in_set(self->c, set); e;
 	     e = cache_next_in_set(self->c, e)) {
 		const struct version *v = cache_live(self->c, e);
-		struct node *n;
-		uint64_t hash;
 
-		if (!pod_on_node(v) || (t->type == TERM_SPREAD && v->deletion_s))
-			continue;
-		n = nodes_of_slot(self, v->hot.node);
-		hash = domain_of(t, n);
-		if (!hash || !counts_as_domain(kind, t, n))
-			continue;
-		want_domain(t, hash)->count++;
-		t->total++;
+		if (pod_on_node(v) && !(t->type == TERM_SPREAD && v->deletion_s))
+			count_pod(kind, t, nodes_of_slot(self, v->hot.node), 1);
 	}
 }
 
@@ -254,31 +326,34 @@ void terms_count(struct scheduler *self, struct kind *kind)
 {
 	uint64_t seen = self->external + self->nodes_changed + 1;
 
-	if (kind->terms_seen == seen || (kind->terms_seen && self->assumed_n))
+	if (kind->terms_seen == seen || (kind->terms_seen && self->assumed.n))
 		return;
 	for (uint32_t i = 0; i < kind->nterms; i++)
 		count_term(self, kind, &kind->terms[i]);
 	kind->terms_seen = seen;
 }
 
+static bool concerns(struct scheduler *self, const struct kind *k, const struct term *t,
+		     const struct kind *placed)
+{
+	bool same_ns = t->type == TERM_SPREAD ? str_eq(k->ns, placed->ns)
+					      : terms_namespace(self, t, k, placed->ns);
+
+	return t->selector && same_ns && kube_selector_match_value(t->selector, &placed->labels);
+}
+
 void terms_note(struct scheduler *self, const struct kind *placed, const struct node *node,
-		int sign)
+		int sign, int spread)
 {
 	for (uint32_t i = 0; i < self->nactive; i++) {
 		struct kind *k = self->active[i];
 
 		for (uint32_t j = 0; k->terms_seen && j < k->nterms; j++) {
 			struct term *t = &k->terms[j];
-			uint64_t hash = domain_of(t, node);
-			bool same_ns = t->type == TERM_SPREAD
-					       ? str_eq(k->ns, placed->ns)
-					       : terms_namespace(self, t, k, placed->ns);
+			int more = t->type == TERM_SPREAD ? spread : sign;
 
-			if (!hash || !t->selector || !same_ns ||
-			    !kube_selector_match_value(t->selector, &placed->labels))
-				continue;
-			want_domain(t, hash)->count += sign;
-			t->total += sign;
+			if (more && concerns(self, k, t, placed))
+				count_pod(k, t, node, more);
 		}
 	}
 }

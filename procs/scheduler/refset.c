@@ -1,0 +1,69 @@
+/* refset.c - sets of entry references. */
+#include <stdlib.h>
+
+#include "procs/scheduler/scheduler.h"
+
+/* Where `ref` is, or would be put. */
+static uint32_t place_of(const struct refset *s, uint32_t ref)
+{
+	uint32_t mask = s->cap - 1, i = ref * 2654435761u & mask;
+
+	while (s->at[i] && s->at[i] != ref)
+		i = (i + 1) & mask;
+	return i;
+}
+
+bool refset_has(const struct refset *s, uint32_t ref)
+{
+	return s->n && s->at[place_of(s, ref)] == ref;
+}
+
+static void grow(struct refset *s)
+{
+	struct refset old = *s;
+
+	s->cap = old.cap ? old.cap * 2 : 256;
+	s->at = calloc(s->cap, sizeof(*s->at));
+	weft_assert(s->at);
+	for (uint32_t i = 0; i < old.cap; i++)
+		if (old.at[i])
+			s->at[place_of(s, old.at[i])] = old.at[i];
+	free(old.at);
+}
+
+void refset_add(struct refset *s, uint32_t ref)
+{
+	uint32_t i;
+
+	if (s->n * 2 >= s->cap)
+		grow(s);
+	i = place_of(s, ref);
+	s->n += !s->at[i];
+	s->at[i] = ref;
+}
+
+/* Those behind it move up, so that they are still found. */
+bool refset_del(struct refset *s, uint32_t ref)
+{
+	uint32_t mask = s->cap - 1, i;
+
+	if (!refset_has(s, ref))
+		return false;
+	i = place_of(s, ref);
+	s->at[i] = 0;
+	s->n--;
+	for (i = (i + 1) & mask; s->at[i]; i = (i + 1) & mask) {
+		uint32_t moved = s->at[i];
+
+		s->at[i] = 0;
+		s->at[place_of(s, moved)] = moved;
+	}
+	return true;
+}
+
+void refset_clear(struct refset *s)
+{
+	if (s->cap)
+		memset(s->at, 0, s->cap * sizeof(*s->at));
+	s->n = 0;
+}
