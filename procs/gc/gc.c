@@ -37,6 +37,7 @@ struct pass {
 	bool full; /* the ring is: the rest comes later */
 	/* The verdict on the last object: most dependents have equal metadata. */
 	uint64_t last_meta;
+	string_ref last_ns;
 	struct verdict {
 		uint32_t solid, gone, waiting; /* owners */
 	} last;
@@ -52,9 +53,8 @@ static bool has_finalizer(const value *meta, const char *name)
 	return false;
 }
 
-/* An owner whose kind nobody serves may exist somewhere else: it counts as
- * there. */
-static bool kind_known(const value *ref)
+/* The kind that a reference names, NULL if nobody serves it. */
+static const struct kube_resource *kind_of(const value *ref)
 {
 	struct str api = v_get_str(ref, "apiVersion"), group = {0}, version = api;
 	const char *slash = api.n ? memchr(api.p, '/', api.n) : NULL;
@@ -63,28 +63,47 @@ static bool kind_known(const value *ref)
 		group = (struct str){api.p, (uint32_t)(slash - api.p)};
 		version = (struct str){slash + 1, api.n - group.n - 1};
 	}
-	return kube_by_kind(group, version, v_get_str(ref, "kind")) != NULL;
+	return kube_by_kind(group, version, v_get_str(ref, "kind"));
+}
+
+/* As users read it: why an owner of another namespace is none. */
+static void tell_wrong_namespace(struct pass *p, const struct entry *e, const value *ref)
+{
+	struct str ns = cache_ns(p->c, e);
+
+	ctl_event(p->ctl, e, "Warning", "OwnerRefInvalidNamespace",
+		  "ownerRef [" STR_FMT "/" STR_FMT ", namespace: " STR_FMT ", name: " STR_FMT
+		  ", uid: " STR_FMT "] does not exist in namespace \"" STR_FMT "\"",
+		  STR_ARG(v_get_str(ref, "apiVersion")), STR_ARG(v_get_str(ref, "kind")),
+		  STR_ARG(ns), STR_ARG(v_get_str(ref, "name")), STR_ARG(v_get_str(ref, "uid")),
+		  STR_ARG(ns));
 }
 
 enum owner_state { OWNER_SOLID, OWNER_GONE, OWNER_WAITING };
 
 static enum owner_state owner_state(struct pass *p, const struct entry *e, const value *ref)
 {
+	const struct kube_resource *kind = kind_of(ref);
 	const struct entry *owner;
 	const struct version *v;
 	uint8_t uid[16];
 	value meta;
 
-	if (!kind_known(ref))
+	/* It may exist somewhere else: it counts as there. */
+	if (!kind)
 		return OWNER_SOLID;
 	if (!uid_parse(v_get_str(ref, "uid"), uid))
 		return OWNER_GONE;
 	owner = cache_find_uid(p->c, uid);
 	v = owner ? cache_live(p->c, owner) : NULL;
-	/* One of another namespace is as good as none. */
-	if (!v || (owner->ns.u && owner->ns.u != e->ns.u) ||
-	    !str_eq(entry_name(owner), v_get_str(ref, "name")))
+	/* One of another namespace, kind or name is as good as none. */
+	if (!v || owner->type != kind->type || !str_eq(entry_name(owner), v_get_str(ref, "name")))
 		return OWNER_GONE;
+	if (owner->ns.u && owner->ns.u != e->ns.u) {
+		if (e->ns.u)
+			tell_wrong_namespace(p, e, ref);
+		return e->ns.u ? OWNER_GONE : OWNER_SOLID;
+	}
 	if (!v->deletion_s || !(v->flags & VERSION_FINALIZERS))
 		return OWNER_SOLID;
 	meta = kube_part(p->z, p->c, owner, v, PART_META);
@@ -97,7 +116,7 @@ static struct verdict judge(struct pass *p, const struct entry *e, const struct 
 	struct verdict verdict = {0};
 	value meta;
 
-	if (hash && hash == p->last_meta)
+	if (hash && hash == p->last_meta && e->ns.u == p->last_ns.u)
 		return p->last;
 	meta = kube_part(p->z, p->c, e, v, PART_META);
 	v_each(ref, v_get(&meta, "ownerReferences"))
@@ -115,6 +134,7 @@ static struct verdict judge(struct pass *p, const struct entry *e, const struct 
 		}
 	}
 	p->last_meta = hash;
+	p->last_ns = e->ns;
 	p->last = verdict;
 	return verdict;
 }
@@ -242,6 +262,54 @@ static uint8_t own_propagation(struct pass *p, const struct entry *e, const stru
 	return PROPAGATION_BACKGROUND;
 }
 
+static const struct entry *edge_dependent(struct pass *p, const struct edge *edge)
+{
+	return cache_entry(p->c, edge->dependent);
+}
+
+static bool is_waiting(struct pass *p, const struct entry *e)
+{
+	const struct version *v = cache_live(p->c, e);
+	value meta;
+
+	if (!v || !v->deletion_s || !(v->flags & VERSION_FINALIZERS))
+		return false;
+	meta = kube_part(p->z, p->c, e, v, PART_META);
+	return has_finalizer(&meta, "foregroundDeletion");
+}
+
+/* A dependent waits for its own dependents: they may go round in a circle. */
+static bool owns_waiting(struct pass *p, const struct entry *owner)
+{
+	for (const struct entry *e = cache_first_dependent(p->c, owner); e;
+	     e = cache_next_dependent(p->c, e))
+		if (is_waiting(p, e))
+			return true;
+	for (const struct edge *edge = cache_first_edge(p->c, owner); edge;
+	     edge = cache_next_edge(p->c, edge))
+		if (is_waiting(p, edge_dependent(p, edge)))
+			return true;
+	return false;
+}
+
+/* Its owners wait for it no more, which opens a circle; false if they did not. */
+static bool unblock(struct pass *p, const struct entry *e, const struct version *v)
+{
+	value meta = kube_part(p->z, p->c, e, v, PART_META);
+	bool changed = false;
+
+	v_each(ref, v_get(&meta, "ownerReferences"))
+	{
+		if (!v_get_bool(ref, "blockOwnerDeletion", false))
+			continue;
+		v_set(p->z, ref, "blockOwnerDeletion", v_bool(false));
+		changed = true;
+	}
+	if (changed)
+		write_meta(p, e, v, &meta);
+	return changed;
+}
+
 static void look_at_owners(struct pass *p, const struct entry *e, const struct version *v)
 {
 	struct verdict verdict = judge(p, e, v);
@@ -252,18 +320,14 @@ static void look_at_owners(struct pass *p, const struct entry *e, const struct v
 		if (verdict.gone || verdict.waiting)
 			drop_refs(p, e, v, NULL);
 	} else if (verdict.waiting && owns_anything(e)) {
-		delete (p, e, v, PROPAGATION_FOREGROUND);
+		if (!owns_waiting(p, e) || !unblock(p, e, v))
+			delete (p, e, v, PROPAGATION_FOREGROUND);
 	} else if (verdict.waiting || verdict.gone) {
 		delete (p, e, v, own_propagation(p, e, v));
 	}
 }
 
 /* --- An object and its dependents ----------------------------------------------------------- */
-
-static const struct entry *edge_dependent(struct pass *p, const struct edge *edge)
-{
-	return cache_entry(p->c, edge->dependent);
-}
 
 static void look_at_dependents(struct pass *p, const struct entry *owner)
 {
@@ -365,7 +429,9 @@ static void orphan(struct pass *p, const struct entry *owner, const struct versi
 		left++;
 		drop_refs(p, edge_dependent(p, edge), v, owner);
 	}
-	if (!left && !p->full)
+	if (left)
+		ctl_after(p->ctl, 1); /* with the answers */
+	else if (!p->full)
 		drop_finalizer(p, owner, ov, "orphan");
 }
 

@@ -7,6 +7,7 @@
  * left, "kubernetes" leaves spec.finalizers and the store removes it.
  */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "procs/lib/mains.h"
 #include "weft/kube.h"
@@ -18,7 +19,8 @@
 	"endpoints such as the internal service IP or kubernetes.default.svc. No other usage is "  \
 	"guaranteed across distributions of Kubernetes clusters."
 #define DELETE_BATCH 4096u
-#define LOOK_AGAIN_MS 50 /* while content is on its way out */
+#define LOOK_AGAIN_MS 50 /* while content is on its way out; */
+#define LOOK_SHARE 500	 /* longer, with more than so many objects a millisecond */
 
 static const char *const system_namespaces[] = {"default", "kube-node-lease", "kube-public",
 						"kube-system"};
@@ -130,7 +132,7 @@ struct emptying {
 	struct controller *ctl;
 	struct str ns;
 	uint64_t left;	     /* objects still there */
-	struct buf kinds;    /* "pods. has 3 resource instances, ..." */
+	value kinds;	     /* texts: "pods. has 3 resource instances" */
 	value finalizers;    /* map from finalizer to number of objects */
 	bool full;	     /* the ring is: go on later */
 };
@@ -198,35 +200,67 @@ static void empty_type(struct emptying *em, const struct kube_resource *r)
 	send_deletes(em, r->type, entries, rvs, n);
 	if (!left)
 		return;
-	buf_printf(&em->kinds, "%s%s.%s has %llu resource instances", em->kinds.n ? ", " : "",
-		   r->resource, r->group, (unsigned long long)left);
+	v_append(ctl_zone(em->ctl), &em->kinds,
+		 v_str(zone_printf(ctl_zone(em->ctl), "%s.%s has %llu resource instances",
+				   r->resource, r->group, (unsigned long long)left)));
 	em->left += left;
 }
 
+/* Pods go first; as long as there are any, nothing else does, nor is anything
+ * said of what remains. */
 static void empty(struct emptying *em)
 {
 	uint32_t n;
 	const struct kube_resource *all = kube_resources(&n);
 
+	empty_type(em, kube_by_type(TYPE_POD));
+	if (em->left) {
+		em->kinds = v_array();
+		em->finalizers = v_map();
+		return;
+	}
 	for (uint32_t i = 0; i < n; i++)
-		if (all[i].type && all[i].namespaced && all[i].stored_version)
+		if (all[i].type && all[i].type != TYPE_POD && all[i].namespaced &&
+		    all[i].stored_version)
 			empty_type(em, &all[i]);
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return str_cmp(v_as_str(a), v_as_str(b));
+}
+
+/* "INTRO: a, b, c", in order. */
+static struct str list_text(zone *z, const char *intro, value *texts)
+{
+	struct buf out = {0};
+	struct str text;
+	const char *comma = "";
+
+	if (v_len(texts))
+		qsort(texts->via.array.ptr, v_len(texts), sizeof(value), by_text);
+	buf_puts(&out, intro);
+	v_each(one, texts)
+	{
+		buf_printf(&out, "%s" STR_FMT, comma, STR_ARG(v_as_str(one)));
+		comma = ", ";
+	}
+	text = zone_str(z, buf_str(&out));
+	buf_free(&out);
+	return text;
 }
 
 static struct str finalizers_text(struct emptying *em)
 {
 	zone *z = ctl_zone(em->ctl);
-	struct str text = STR("Some content in the namespace has finalizers remaining: ");
-	bool first = true;
+	value texts = v_array();
 
 	v_each_kv(kv, &em->finalizers)
-	{
-		text = zone_printf(z, STR_FMT "%s" STR_FMT " in %lld resource instances",
-				   STR_ARG(text), first ? "" : ", ", STR_ARG(v_as_str(&kv->key)),
-				   (long long)v_as_int(&kv->val, 0));
-		first = false;
-	}
-	return text;
+		v_append(z, &texts,
+			 v_str(zone_printf(z, STR_FMT " in %lld resource instances",
+					   STR_ARG(v_as_str(&kv->key)),
+					   (long long)v_as_int(&kv->val, 0))));
+	return list_text(z, "Some content in the namespace has finalizers remaining: ", &texts);
 }
 
 static void set_conditions(struct emptying *em, value *status)
@@ -248,12 +282,11 @@ static void set_conditions(struct emptying *em, value *status)
 	for (size_t i = 0; i < countof(fine); i++)
 		kube_condition_set(z, conditions, fine[i].type, "False", fine[i].reason,
 				   str_of(fine[i].message), now, false);
-	if (em->left)
+	if (v_len(&em->kinds))
 		kube_condition_set(z, conditions, "NamespaceContentRemaining", "True",
 				   "SomeResourcesRemain",
-				   zone_printf(z, "Some resources are remaining: %.*s",
-					       (int)em->kinds.n, em->kinds.p),
-				   now, false);
+				   list_text(z, "Some resources are remaining: ", &em->kinds), now,
+				   false);
 	else
 		kube_condition_set(z, conditions, "NamespaceContentRemaining", "False",
 				   "ContentRemoved", STR("All content successfully removed"), now,
@@ -307,7 +340,8 @@ static void update(struct controller *ctl, const struct entry *e, const struct v
 static void remove_content(struct controller *ctl, const struct entry *e, const struct version *v)
 {
 	zone *z = ctl_zone(ctl);
-	struct emptying em = {.ctl = ctl, .ns = entry_name(e), .finalizers = v_map()};
+	struct emptying em = {
+		.ctl = ctl, .ns = entry_name(e), .kinds = v_array(), .finalizers = v_map()};
 	value spec = kube_part(z, ctl_cache(ctl), e, v, PART_SPEC);
 	value status = kube_part(z, ctl_cache(ctl), e, v, PART_STATUS);
 	value before = v_copy(z, &status);
@@ -319,10 +353,9 @@ static void remove_content(struct controller *ctl, const struct entry *e, const 
 	if (!em.left)
 		finish(z, &spec);
 	else
-		ctl_after(ctl, LOOK_AGAIN_MS);
+		ctl_after(ctl, LOOK_AGAIN_MS + em.left / LOOK_SHARE);
 	if (!em.left || !v_equal(&status, &before))
 		update(ctl, e, v, &spec, &status);
-	buf_free(&em.kinds);
 }
 
 /* --- Reconcile ------------------------------------------------------------------------- */

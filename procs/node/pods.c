@@ -465,11 +465,13 @@ int64_t pods_turn(struct node *self)
 	return self->ntimers ? self->timers[0].due_ms : due;
 }
 
-/* Every pod of our nodes: note its address, then look at it. */
+/* Note the address of every pod, as those of other shards may lie in our share
+ * after a change of their number; then look at the pods of our nodes. */
 void pods_resync(struct node *self)
 {
 	struct cache_iter it;
 	const struct entry *e;
+	uint32_t n = 0;
 
 	self->queue_n = self->queue_at = self->ntimers = self->ndoomed = 0;
 	free(self->lively);
@@ -481,13 +483,14 @@ void pods_resync(struct node *self)
 		const struct version *v = cache_live(self->c, e);
 		uint32_t ip;
 
-		if (!v || !v->hot.node.u || !proc_mine_name(self->proc, node_name_of(self, v)))
+		if (!v || !v->hot.node.u)
 			continue;
 		ip = pods_address(self, e, v);
 		if (ip)
 			address_mark(&self->addresses, ip);
-		pods_queue(self, cache_entry_ref(self->c, e).u);
-		if (self->queue_n % 4096 == 0)
+		if (proc_mine_name(self->proc, node_name_of(self, v)))
+			pods_queue(self, cache_entry_ref(self->c, e).u);
+		if (++n % 4096 == 0)
 			zone_reset(self->z);
 	}
 }

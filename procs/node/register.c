@@ -404,9 +404,20 @@ static int renew(struct node *self, struct known_node *n)
 	return ret;
 }
 
+/* Often enough not to be taken for lost, whatever the configuration says. */
+static int64_t renew_every_ns(struct node *self)
+{
+	int64_t lease_ms = v_as_int(v_path(proc_config(self->proc), "nodes.lease"), 10000);
+	int64_t grace_ms = v_as_int(v_path(proc_config(self->proc), "nodes.grace"), 50000);
+
+	if (lease_ms > grace_ms / 4)
+		lease_ms = grace_ms / 4;
+	return (lease_ms > 1 ? lease_ms : 1) * 1000000;
+}
+
 int64_t kubelets_turn(struct node *self, int64_t now_ns)
 {
-	int64_t every_ns = v_as_int(v_path(proc_config(self->proc), "nodes.lease"), 10000) * 1000000;
+	int64_t every_ns = renew_every_ns(self);
 	int64_t soonest = now_ns + every_ns;
 	struct cache *c = proc_cache(self->proc);
 	uint32_t renewed = 0;

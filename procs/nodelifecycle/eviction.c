@@ -164,13 +164,14 @@ static int remove_pod(struct controller *ctl, const struct entry *e, int32_t gra
 
 static void evict(struct look *l, const struct entry *pod, const struct version *v)
 {
+	static const struct event_source source = {.component = "taint-eviction-controller"};
 	value status = kube_part(l->z, l->c, pod, v, PART_STATUS);
-	struct str ns = cache_ns(l->c, pod);
 
 	set_disruption(l->ctl, &status, v, "DeletionByTaintManager",
 		       "Taint manager: deleting due to NoExecute taint");
-	ctl_event(l->ctl, pod, "Normal", "TaintManagerEviction",
-		  "Marking for deletion Pod " STR_FMT "/%s", STR_ARG(ns), pod->name);
+	proc_event(ctl_proc(l->ctl), pod, &source, "Normal", "TaintManagerEviction",
+		   zone_printf(l->z, "Marking for deletion Pod " STR_FMT "/%s",
+			       STR_ARG(cache_ns(l->c, pod)), pod->name));
 	if (write_status(l->ctl, pod, &status) == 0)
 		remove_pod(l->ctl, pod, -1);
 }

@@ -5,28 +5,29 @@
 
 static const char *const watched[] = {"Ready", "MemoryPressure", "DiskPressure", "PIDPressure"};
 
-/* What changes while a kubelet lives: its Lease, and the Node's status that it
- * writes itself.  We go by when we saw them change, not by what time they say:
- * clocks may be wrong. */
-static uint64_t sign_of_life(const struct look *l)
+/* What changes while a kubelet lives: its Lease, and the Node's status when
+ * somebody else than we wrote it.  We go by when we saw them change, not by what
+ * time they say: clocks may be wrong. */
+static bool shows_life(struct look *l)
 {
 	const struct entry *lease = cache_find(l->c, TYPE_LEASE, LEASE_NS, entry_name(l->e));
 	const struct version *v = lease ? cache_live(l->c, lease) : NULL;
-	uint64_t rv = v ? v->rv : 0;
+	uint64_t rv = v ? v->rv : 0, status = cache_part_hash(l->c, l->v, PART_STATUS);
+	bool alive = rv != l->state->lease_rv ||
+		     (status != l->state->status_hash && l->v->writer_kind != PROC_NODELIFECYCLE);
 
-	return l->v->writer_kind != PROC_NODELIFECYCLE && l->v->rv > rv ? l->v->rv : rv;
+	l->state->lease_rv = rv;
+	l->state->status_hash = status;
+	return alive;
 }
 
 static bool is_stale(struct look *l)
 {
 	int64_t grace_ms = v_as_int(v_path(proc_config(ctl_proc(l->ctl)), "nodes.grace"), 50000);
-	uint64_t sign = sign_of_life(l);
 	int64_t now = clock_mono_ns();
 
-	if (sign != l->state->lease_rv || !l->state->renewed_ns) {
-		l->state->lease_rv = sign;
+	if (shows_life(l) || !l->state->renewed_ns)
 		l->state->renewed_ns = now;
-	}
 	return now - l->state->renewed_ns > grace_ms * 1000000;
 }
 
@@ -36,7 +37,9 @@ static void set_unknown(struct look *l)
 
 	for (size_t i = 0; i < countof(watched); i++) {
 		const value *old = kube_condition(conditions, watched[i]);
-		bool posted = old && v_get_str(old, "lastHeartbeatTime").n;
+		value beat = old && v_get(old, "lastHeartbeatTime") ? *v_get(old, "lastHeartbeatTime")
+								    : v_null();
+		bool posted = v_as_str(&beat).n > 0;
 
 		if (old && str_eq(v_get_str(old, "status"), STR("Unknown")))
 			continue;
@@ -45,6 +48,7 @@ static void set_unknown(struct look *l)
 				   posted ? STR("Kubelet stopped posting node status.")
 					  : STR("Kubelet never posted node status."),
 				   ctl_now_s(l->ctl), false);
+		v_set(l->z, kube_condition(conditions, watched[i]), "lastHeartbeatTime", beat);
 		l->status_changed = true;
 	}
 }
@@ -64,7 +68,7 @@ static void mark_pod(struct look *l, const struct entry *pod, const struct versi
 		return;
 	time_format(ctl_now_s(l->ctl), now);
 	v_set(l->z, ready, "status", v_cstr("False"));
-	v_set(l->z, ready, "lastTransitionTime", v_cstr(now));
+	v_set(l->z, ready, "lastTransitionTime", v_str(zone_str(l->z, str_of(now))));
 	v_encode(&bytes, &status);
 	m.update = (struct msg_update){
 		.type = TYPE_POD,
@@ -104,7 +108,6 @@ void health_check(struct look *l)
 {
 	bool stale = is_stale(l), was_ready = l->v->hot.flags & HOT_READY;
 
-	l->state->lost = stale;
 	if (stale)
 		set_unknown(l);
 	if (stale && was_ready)

@@ -16,10 +16,9 @@
 
 /* Kept for each node. */
 struct node_state {
-	uint64_t lease_rv;  /* of the Lease's newest version when it was last seen to change */
-	int64_t renewed_ns; /* monotonic: when that was */
-	bool told;	    /* its registration */
-	bool lost;	    /* it counts as lost now */
+	uint64_t lease_rv, status_hash; /* of the Lease and the status, as last seen */
+	int64_t renewed_ns;		/* monotonic: when one of them was last seen to change */
+	bool told;			/* its registration */
 };
 
 struct lost_pod {
