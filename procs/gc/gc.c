@@ -392,19 +392,21 @@ static bool is_blocked(struct pass *p, const struct entry *owner)
 	return false;
 }
 
+/* With a million dependents this is asked often while they go: the counts
+ * answer it, and only when some are not on their way out are all looked at. */
 static void foreground(struct pass *p, const struct entry *e, const struct version *v)
 {
+	bool others = prcu_dereference(&e->edges) != 0;
 	struct counts_copy counts;
 
 	cache_counts(p->c, e, &counts);
-	if (!is_blocked(p, e)) {
-		drop_finalizer(p, e, v, "foregroundDeletion");
+	if ((counts.total && counts.total == counts.terminating && !others) || is_blocked(p, e)) {
+		if (counts.total != counts.terminating || others)
+			look_at_dependents(p, e);
+		ctl_after(p->ctl, LOOK_AGAIN_MS);
 		return;
 	}
-	/* Ask again only when there is one that is not on its way out. */
-	if (counts.total != counts.terminating || prcu_dereference(&e->edges))
-		look_at_dependents(p, e);
-	ctl_after(p->ctl, LOOK_AGAIN_MS);
+	drop_finalizer(p, e, v, "foregroundDeletion");
 }
 
 static void orphan(struct pass *p, const struct entry *owner, const struct version *ov)
