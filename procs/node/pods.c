@@ -460,8 +460,8 @@ int64_t pods_turn(struct node *self)
 	}
 	atomic_store_explicit(&proc_counters(self->proc)->queue, self->queue_n - self->queue_at,
 			      memory_order_relaxed);
-	if (self->queue_n)
-		return 1;
+	if (self->queue_n) /* a full ring empties with replies, and these wake us */
+		return proc_can_send(self->proc, SEND_ROOM) ? 1 : clock_wall_ns() / 1000000 + 5;
 	return self->ntimers ? self->timers[0].due_ms : due;
 }
 

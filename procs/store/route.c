@@ -188,12 +188,12 @@ static void to_collector(struct ports *p, const struct route *r, const struct en
 {
 	const struct entry *owner = owner_of_type(p, prcu_own(&e->owner), 0);
 	const struct entry *old = owner_of_type(p, p->old_owner, 0);
-	bool gone = v->flags & VERSION_TOMBSTONE, going = gone || v->deletion_s;
+	bool going = v->flags & VERSION_TOMBSTONE || v->deletion_s;
 	bool owns = prcu_own(&e->first) || prcu_own(&e->edges);
 
 	if (going && (owns || v->flags & VERSION_FINALIZERS))
 		to_uid(p, r->kind, e, e);
-	else if (!gone && v->flags & VERSION_OWNED &&
+	else if (!going && v->flags & VERSION_OWNED &&
 		 ((owner && is_going(p, owner)) ||
 		  ((!owner || e->own_edges) && part_changed(p, v, PART_META))))
 		to_uid(p, r->kind, e, e);
