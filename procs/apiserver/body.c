@@ -85,7 +85,7 @@ int body_decode(struct request *q, value *out, struct json_notes *notes)
 
 static void split_version(struct str api_version, struct str *group, struct str *version)
 {
-	const char *slash = memchr(api_version.p, '/', api_version.n);
+	const char *slash = api_version.n ? memchr(api_version.p, '/', api_version.n) : NULL;
 
 	*group = STR("");
 	*version = api_version;

@@ -69,7 +69,7 @@ int continue_decode(zone *z, struct str token, struct continue_at *at, struct st
 		return WEFT_EINVAL;
 	}
 	start = v_get_str(&v, "start");
-	slash = memchr(start.p, '/', start.n);
+	slash = start.n ? memchr(start.p, '/', start.n) : NULL;
 	rv = v_get_int(&v, "rv", 0);
 	if (!slash || (rv <= 0 && rv != -1))
 		return WEFT_EINVAL;

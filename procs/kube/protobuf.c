@@ -318,7 +318,7 @@ static bool message(zone *z, const struct kube_schema *s, const struct proto_typ
 
 static const struct kube_schema *schema_of(struct str api_version, struct str kind)
 {
-	const char *slash = memchr(api_version.p, '/', api_version.n);
+	const char *slash = api_version.n ? memchr(api_version.p, '/', api_version.n) : NULL;
 	struct str group = {api_version.p, slash ? (uint32_t)(slash - api_version.p) : 0};
 	struct str version = slash ? (struct str){slash + 1, api_version.n - group.n - 1}
 				   : api_version;
