@@ -110,7 +110,8 @@ deps:
 ## install, uninstall: weft, its documentation and examples (PREFIX, DESTDIR)
 install: all
 	install -D -m 755 $(B)/weft $(DESTDIR)$(PREFIX)/bin/weft
-	install -D -m 644 packaging/weft.service $(DESTDIR)$(PREFIX)/lib/systemd/system/weft.service
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed "s,/usr/local,$(PREFIX)," packaging/weft.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/weft.service
 	install -d $(DESTDIR)$(PREFIX)/share/doc/weft/examples
 	install -m 644 README.md LICENSE docs/*.md $(DESTDIR)$(PREFIX)/share/doc/weft
 	install -m 644 examples/*.yaml $(DESTDIR)$(PREFIX)/share/doc/weft/examples
