@@ -65,6 +65,9 @@ struct peer {
 /* Finds out who sends `q`: token, else client certificate, else anonymous.
  * False: a credential was given and is not good (401). */
 bool auth_identify(struct request *q);
+/* If q is sent in another's name (Impersonate-User) and may be, q->user is that
+ * one (impersonate.c).  False: an error was answered. */
+bool auth_impersonate(struct request *q);
 /* True if q->user may do what q asks; else *why says (Kubernetes' words). */
 bool auth_allowed(struct request *q, struct str *why);
 bool user_in_group(const struct user *u, const char *group);
@@ -188,7 +191,7 @@ struct request {
 	struct buf body;
 	bool too_big;
 	const struct user *user;
-	struct user token_user;
+	struct user token_user, other_user;
 	struct target t;
 	int64_t began_ns;
 

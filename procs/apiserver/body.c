@@ -4,9 +4,10 @@
 #include <stdio.h>
 #include <strings.h>
 #include "procs/apiserver/body.h"
+#include "procs/apiserver/malformed.h"
 #include "weft/schema.h"
 
-#define SNIPPET_MAX 64 /* bytes of a bad body that its error shows */
+#define SNIPPET_MAX 30 /* bytes of a bad body that its error shows */
 
 /* --- Decoding ----------------------------------------------------------------------------- */
 
@@ -37,26 +38,68 @@ static void answer_unknown_format(struct request *q)
 					 "application/vnd.kubernetes.protobuf")));
 }
 
-static void answer_malformed(struct request *q, const char *format, struct err *e)
+/* What the error about a bad body shows of it. */
+static struct str snippet(struct request *q)
 {
-	struct str body = buf_str(&q->body);
-	const char *kind = q->t.s && q->t.s->kind ? q->t.s->kind : q->t.r ? q->t.r->kind : "object";
+	struct str body = buf_str(&q->body), start = body;
+	const char *more = "";
+	char *hex;
 
-	if (body.n > SNIPPET_MAX)
-		body.n = SNIPPET_MAX;
-	body.n = utf8_valid_prefix(body);
 	if (!body.n)
-		body = STR("<empty>");
-	if (strstr(e->msg, "premature EOF"))
-		snprintf(e->msg, sizeof(e->msg), "unexpected end of JSON input");
-	answer_bad_request(
-		q, zone_printf(q->z,
-			       "the object provided is unrecognized (must be of type %s): couldn't get "
-			       "version/kind; %s parse error: %s (" STR_FMT ")",
-			       kind, format, e->msg, STR_ARG(body)));
+		return STR("<empty>");
+	if (body.n > SNIPPET_MAX) {
+		start.n = SNIPPET_MAX;
+		more = " ...";
+	}
+	if (body.p[0] == '{') {
+		start.n = utf8_valid_prefix(start);
+		return zone_printf(q->z, STR_FMT "%s", STR_ARG(start), more);
+	}
+	hex = zone_alloc(q->z, 2 * start.n + 1);
+	for (uint32_t i = 0; i < start.n; i++)
+		snprintf(hex + 2 * i, 3, "%02x", (uint8_t)start.p[i]);
+	return zone_printf(q->z, "%s%s", hex, more);
 }
 
-int body_decode(struct request *q, value *out, struct json_notes *notes)
+/* DeleteOptions are decoded by other rules, with shorter errors. */
+static bool is_options(const char *kind)
+{
+	return !strcmp(kind, "DeleteOptions");
+}
+
+static int answer_unrecognized(struct request *q, const char *kind, struct str why)
+{
+	answer_bad_request(q, is_options(kind)
+				      ? why
+				      : zone_printf(q->z,
+						    "the object provided is unrecognized (must be of "
+						    "type %s): " STR_FMT " (" STR_FMT ")",
+						    kind, STR_ARG(why), STR_ARG(snippet(q))));
+	return WEFT_EINVAL;
+}
+
+static int answer_bad_json(struct request *q, const char *kind, const struct err *e)
+{
+	struct str why = json_complaint(q->z, buf_str(&q->body));
+
+	if (!why.n)
+		why = str_of(e->msg);
+	return answer_unrecognized(q, kind,
+				   zone_printf(q->z,
+					       "couldn't get version/kind; json parse error: " STR_FMT,
+					       STR_ARG(why)));
+}
+
+/* "yaml: line 3: ..." */
+static struct str yaml_complaint(zone *z, const struct err *e)
+{
+	static const char ours[] = "invalid YAML at ";
+	bool has = !strncmp(e->msg, ours, strlen(ours));
+
+	return zone_printf(z, "yaml: %s", e->msg + (has ? strlen(ours) : 0));
+}
+
+static int decode(struct request *q, const char *kind, value *out, struct json_notes *notes)
 {
 	struct str type = content_type(q), body = buf_str(&q->body);
 	struct err e = {0};
@@ -64,11 +107,11 @@ int body_decode(struct request *q, value *out, struct json_notes *notes)
 	if (!type.n || same_type(type, "application/json") || same_type(type, "*/*")) {
 		if (!json_decode(q->z, body, out, notes, &e))
 			return WEFT_OK;
-		answer_malformed(q, "json", &e);
+		return answer_bad_json(q, kind, &e);
 	} else if (same_type(type, "application/yaml")) {
 		if (!yaml_decode(q->z, body, out, notes, &e))
 			return WEFT_OK;
-		answer_malformed(q, "yaml", &e);
+		return answer_unrecognized(q, kind, yaml_complaint(q->z, &e));
 	} else if (same_type(type, "application/vnd.kubernetes.protobuf")) {
 		struct str why;
 
@@ -104,17 +147,63 @@ static const char *go_kind(const value *v)
 		return "array";
 	if (v_is_str(v))
 		return "string";
+	if (v_is_map(v))
+		return "object";
 	return v->type == MSGPACK_OBJECT_BOOLEAN ? "bool" : "number";
 }
 
-static struct str hex_of(zone *z, struct str s)
+/* `obj` is an object (null is an empty one), and its kind and apiVersion are
+ * words. */
+static int check_head(struct request *q, value *obj, const char *kind)
 {
-	uint32_t n = s.n > SNIPPET_MAX ? SNIPPET_MAX : s.n;
-	char *out = zone_alloc(z, 2 * n + 1);
+	static const char *const words[] = {"apiVersion", "kind"};
+	struct str api_version;
+	const value *v;
 
-	for (uint32_t i = 0; i < n; i++)
-		snprintf(out + 2 * i, 3, "%02x", (uint8_t)s.p[i]);
-	return (struct str){out, 2 * n};
+	if (v_is_null(obj))
+		*obj = v_map();
+	if (!v_is_map(obj))
+		return answer_unrecognized(
+			q, kind,
+			zone_printf(q->z, "couldn't get version/kind; json parse error: json: cannot "
+				    "unmarshal %s into Go value of type struct { APIVersion string "
+				    "\"json:\\\"apiVersion,omitempty\\\"\"; Kind string "
+				    "\"json:\\\"kind,omitempty\\\"\" }",
+				    go_kind(obj)));
+	for (size_t i = 0; i < countof(words); i++) {
+		v = v_get(obj, words[i]);
+		if (v && !v_is_null(v) && !v_is_str(v))
+			return answer_unrecognized(
+				q, kind,
+				zone_printf(q->z, "couldn't get version/kind; json parse error: json: "
+					    "cannot unmarshal %s into Go struct field .%s of type "
+					    "string",
+					    go_kind(v), words[i]));
+	}
+	api_version = v_get_str(obj, "apiVersion");
+	for (uint32_t i = 0, slashes = 0; i < api_version.n; i++) {
+		slashes += api_version.p[i] == '/';
+		if (slashes > 1)
+			return answer_unrecognized(q, kind,
+						   zone_printf(q->z,
+							       "unexpected GroupVersion string: "
+							       STR_FMT,
+							       STR_ARG(api_version)));
+	}
+	return WEFT_OK;
+}
+
+/* Kinds of objects and their lists. */
+static bool registered(struct str group, struct str version, struct str kind)
+{
+	struct str list = STR("List"), of = kind;
+
+	if (kube_by_kind(group, version, kind))
+		return true;
+	if (kind.n <= list.n || memcmp(kind.p + kind.n - list.n, list.p, list.n))
+		return false;
+	of.n -= list.n;
+	return kube_by_kind(group, version, of) != NULL;
 }
 
 /* `obj` says that it is what is wanted, or nothing (then it is told). */
@@ -123,16 +212,8 @@ static int check_kind(struct request *q, value *obj, const char *api_version, co
 	struct str got_kind = v_get_str(obj, "kind"), got_version = v_get_str(obj, "apiVersion");
 	struct str group, version, why;
 
-	if (!v_is_map(obj)) {
-		answer_bad_request(q, zone_printf(q->z, "the object provided is unrecognized (must be "
-						  "of type %s): couldn't get version/kind; json "
-						  "parse error: json: cannot unmarshal %s into Go "
-						  "value of type struct { APIVersion string "
-						  "\"json:\\\"apiVersion,omitempty\\\"\"; Kind string "
-						  "\"json:\\\"kind,omitempty\\\"\" } (" STR_FMT ")",
-						  kind, go_kind(obj), STR_ARG(hex_of(q->z, buf_str(&q->body)))));
+	if (check_head(q, obj, kind))
 		return WEFT_EINVAL;
-	}
 	if (!got_kind.n)
 		v_set(q->z, obj, "kind", v_cstr(kind));
 	if (!got_version.n)
@@ -142,7 +223,12 @@ static int check_kind(struct request *q, value *obj, const char *api_version, co
 	if (str_eq(got_kind, str_of(kind)) && str_eq(got_version, str_of(api_version)))
 		return WEFT_OK;
 	split_version(got_version, &group, &version);
-	if (!kube_by_kind(group, version, got_kind))
+	if (is_options(kind))
+		why = zone_printf(q->z,
+				  "no kind \"" STR_FMT "\" is registered for version \"" STR_FMT
+				  "\" in scheme \"pkg/runtime/scheme.go:111\"",
+				  STR_ARG(got_kind), STR_ARG(got_version));
+	else if (!registered(group, version, got_kind))
 		why = zone_printf(q->z,
 				  STR_FMT " in version \"" STR_FMT "\" cannot be handled as a %s: no "
 				  "kind \"" STR_FMT "\" is registered for version \"" STR_FMT
@@ -193,6 +279,20 @@ static void add_notes(struct request *q, struct buf *line, const char *what,
 	}
 }
 
+/* A patch is read for itself before what it made is: its duplicates come
+ * first. */
+static void add_all_notes(struct request *q, struct buf *line, const struct kube_notes *unknown,
+			  const struct json_notes *twice)
+{
+	bool first = q->method == METHOD_PATCH;
+
+	if (twice && first)
+		add_notes(q, line, "duplicate", twice->duplicate, twice->nduplicate);
+	add_notes(q, line, "unknown", unknown->unknown, unknown->nunknown);
+	if (twice && !first)
+		add_notes(q, line, "duplicate", twice->duplicate, twice->nduplicate);
+}
+
 /* The object cannot be decoded.  A patch's error shows what the patch made. */
 static void answer_cannot_handle(struct request *q, const struct kube_resource *r,
 				 const char *kind, const char *version, struct str why,
@@ -225,7 +325,6 @@ static int judge_fields(struct request *q, const struct kube_resource *r, const 
 			const char *version, const struct kube_notes *unknown,
 			const struct json_notes *twice, const struct buf *patched)
 {
-	uint32_t ndup = twice ? twice->nduplicate : 0;
 	struct buf line = {0};
 	struct str why;
 
@@ -241,16 +340,12 @@ static int judge_fields(struct request *q, const struct kube_resource *r, const 
 	case VALIDATE_IGNORE:
 		return WEFT_OK;
 	case VALIDATE_WARN:
-		add_notes(q, NULL, "unknown", unknown->unknown, unknown->nunknown);
-		if (ndup)
-			add_notes(q, NULL, "duplicate", twice->duplicate, ndup);
+		add_all_notes(q, NULL, unknown, twice);
 		return WEFT_OK;
 	case VALIDATE_STRICT:
 		break;
 	}
-	add_notes(q, &line, "unknown", unknown->unknown, unknown->nunknown);
-	if (ndup)
-		add_notes(q, &line, "duplicate", twice->duplicate, ndup);
+	add_all_notes(q, &line, unknown, twice);
 	if (!line.n)
 		return WEFT_OK;
 	why = zone_printf(q->z, "strict decoding error: " STR_FMT, (int)line.n, line.p);
@@ -284,7 +379,7 @@ int body_object(struct request *q, const struct kube_resource *r, value *out)
 {
 	struct json_notes notes = {0};
 
-	if (body_decode(q, out, &notes) || check_kind(q, out, r->api_version, r->kind))
+	if (decode(q, r->kind, out, &notes) || check_kind(q, out, r->api_version, r->kind))
 		return WEFT_EINVAL;
 	return body_check(q, r, out, &notes);
 }
@@ -309,7 +404,7 @@ int body_typed(struct request *q, const char *api_version, const char *kind, val
 	struct str group, version, why;
 	const struct kube_schema *schema;
 
-	if (body_decode(q, out, &notes) || check_kind(q, out, api_version, kind))
+	if (decode(q, kind, out, &notes) || check_kind(q, out, api_version, kind))
 		return WEFT_EINVAL;
 	split_version(str_of(api_version), &group, &version);
 	schema = schema_of(group, version, str_of(kind));
@@ -317,8 +412,11 @@ int body_typed(struct request *q, const char *api_version, const char *kind, val
 		return WEFT_OK;
 	if (!kube_check_as(q->z, schema, out, &unknown, &why))
 		return judge_fields(q, NULL, kind, version.p, &unknown, &notes, NULL);
-	answer_bad_request(q, zone_printf(q->z, "%s in version \"" STR_FMT "\" cannot be handled as a "
-					  "%s: " STR_FMT,
-					  kind, STR_ARG(version), kind, STR_ARG(why)));
+	answer_bad_request(q, is_options(kind)
+				      ? why
+				      : zone_printf(q->z,
+						    "%s in version \"" STR_FMT
+						    "\" cannot be handled as a %s: " STR_FMT,
+						    kind, STR_ARG(version), kind, STR_ARG(why)));
 	return WEFT_EINVAL;
 }

@@ -6,9 +6,7 @@
 
 #include "procs/apiserver/api.h"
 
-/* q's body as JSON or YAML by its Content-Type.  WEFT_EINVAL: answered. */
-int body_decode(struct request *q, value *out, struct json_notes *notes);
-/* q's body as an object of resource r in its version: decoded, its kind and
+/* q's body (JSON, YAML or protobuf by its Content-Type) as an object of resource r in its version: decoded, its kind and
  * types checked, unknown and duplicate fields treated as fieldValidation says
  * (an error, or Warning headers).  WEFT_EINVAL: answered. */
 int body_object(struct request *q, const struct kube_resource *r, value *out);

@@ -48,6 +48,22 @@ static void read_orphan(const value *v, struct delete_options *o)
 	o->not_orphan = o->propagation == PROPAGATION_BACKGROUND;
 }
 
+/* The old and the new way to say what happens to dependents, at once. */
+static bool policies_clash(struct request *q, const value *v)
+{
+	const value *orphan = v_get(v, "orphanDependents");
+	struct str policy = v_get_str(v, "propagationPolicy");
+
+	if (!orphan || v_is_null(orphan) || !policy.n)
+		return false;
+	answer_bad_option(q, "DeleteOptions", "propagationPolicy", "FieldValueInvalid",
+			  zone_printf(q->z,
+				      "Invalid value: \"" STR_FMT "\": orphanDependents and "
+				      "deletionPropagation cannot be both set",
+				      STR_ARG(policy)));
+	return true;
+}
+
 /* The options as the body has them. */
 static int read_body(struct request *q, const value *v, struct delete_options *o)
 {
@@ -57,7 +73,7 @@ static int read_body(struct request *q, const value *v, struct delete_options *o
 	o->grace = v_get_int(v, "gracePeriodSeconds", o->grace);
 	o->dry_run |= v_len(v_get(v, "dryRun")) > 0;
 	read_orphan(v, o);
-	if (read_policy(q, v_get_str(v, "propagationPolicy"), o))
+	if (policies_clash(q, v) || read_policy(q, v_get_str(v, "propagationPolicy"), o))
 		return WEFT_EINVAL;
 	if (rv.n)
 		o->rv = strtoull(zone_text(q->z, rv).p, NULL, 10);

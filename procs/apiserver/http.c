@@ -15,6 +15,7 @@
 #define CONNECTIONS_MAX 16384
 #define CONNECTION_MEMORY (32u << 10) /* zeroed with each request */
 #define CONNECTION_IDLE_S 120
+#define BODY_DRAINED_MAX (64u << 20) /* bytes of a body too big that are still read */
 #define REQUESTS_KEPT 256	   /* free ones, with their zone */
 #define BUFFER_KEPT (256u << 10)   /* larger buffers are not kept */
 
@@ -269,11 +270,15 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *conn)
 	return request_new(cls, uri);
 }
 
+/* A body that is not worth reading to its end.  Most that are too big are read
+ * and forgotten, as many clients read no answer before they have sent all; one
+ * that asks first need not send anything. */
 static bool body_announced_too_big(const struct request *q)
 {
 	struct str length = request_header(q, "Content-Length");
+	unsigned long long n = length.n ? strtoull(length.p, NULL, 10) : 0;
 
-	return length.n > 0 && strtoull(length.p, NULL, 10) > BODY_MAX;
+	return n > BODY_DRAINED_MAX || (n > BODY_MAX && request_header(q, "Expect").n);
 }
 
 static enum outcome answer_too_big(struct request *q)
@@ -299,6 +304,7 @@ static void on_body(struct request *q, const char *data, size_t n)
 {
 	if (q->too_big || q->body.n + n > BODY_MAX) {
 		q->too_big = true;
+		q->body.n = 0;
 		return;
 	}
 	buf_add(&q->body, data, n);

@@ -63,11 +63,14 @@ bool accept_each(struct str header, bool (*take)(void *arg, const struct accept 
 	return false;
 }
 
+#define MEDIA_TYPES "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+
 /* --- Choosing ---------------------------------------------------------------------------- */
 
 struct choice {
 	struct request *q;
 	bool transforms, collection;
+	bool known_media; /* a clause names one that we have */
 	bool wrong_shape; /* metadata of one object was asked for of a list, or the reverse */
 	struct str wrong_as;
 };
@@ -121,7 +124,10 @@ static bool choose(void *arg, const struct accept *a)
 	enum media media;
 	enum shape shape;
 
-	if (!media_of(a->type, &media) || !shape_of(c, a, &shape))
+	if (!media_of(a->type, &media))
+		return false;
+	c->known_media = true;
+	if (!shape_of(c, a, &shape))
 		return false;
 	c->q->media = media;
 	c->q->shape = shape;
@@ -142,12 +148,16 @@ static bool wants_pretty(const struct request *q)
 	return false;
 }
 
-static void not_acceptable(struct request *q, struct str message)
+static void not_acceptable(struct request *q, struct str message, bool details)
 {
+	value status = kube_status(q->z, 406, "NotAcceptable", message);
+
+	if (details)
+		v_map_at(q->z, &status, "details");
 	q->media = MEDIA_JSON;
 	q->shape = SHAPE_OBJECT;
 	q->pretty = true;
-	answer_status(q, kube_status(q->z, 406, "NotAcceptable", message));
+	answer_status(q, status);
 }
 
 static const char *shape_error(struct request *q, bool collection)
@@ -164,16 +174,25 @@ int negotiate(struct request *q, bool transforms, bool collection)
 
 	q->pretty = wants_pretty(q);
 	if (!accept_each(request_header(q, "Accept"), choose, &c)) {
-		not_acceptable(q, STR("only the following media types are accepted: "
-				      "application/json, application/yaml, "
-				      "application/vnd.kubernetes.protobuf"));
+		not_acceptable(q, zone_printf(q->z, "%s" MEDIA_TYPES "%s",
+					      c.known_media ? "only the following media types are "
+							      "accepted: "
+							    : "406: Not Acceptable\n\nAvailable "
+							      "representations: ",
+					      c.known_media || !collection
+						      ? ""
+						      : ", application/json;stream=watch, "
+							"application/vnd.kubernetes.protobuf;"
+							"stream=watch"),
+			       !c.known_media);
 		return WEFT_EINVAL;
 	}
 	if (c.wrong_shape) {
 		not_acceptable(q, zone_printf(q->z,
 					      "you requested " STR_FMT
 					      ", but the requested object is %s",
-					      STR_ARG(c.wrong_as), shape_error(q, collection)));
+					      STR_ARG(c.wrong_as), shape_error(q, collection)),
+			       false);
 		return WEFT_EINVAL;
 	}
 	return WEFT_OK;

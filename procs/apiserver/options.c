@@ -2,6 +2,7 @@
  * options.c - the options of lists and watches.
  */
 #include <gnutls/gnutls.h>
+#include "procs/apiserver/malformed.h"
 #include "procs/apiserver/options.h"
 
 /* --- Continue tokens ----------------------------------------------------------------------- */
@@ -59,13 +60,18 @@ int continue_decode(zone *z, struct str token, struct continue_at *at, struct st
 	int64_t rv;
 	value v;
 
-	*message = STR("invalid continue token: continue key is not valid: invalid "
-		       "character 'i' looking for beginning of value");
-	if (!token_json(z, token, &json) || json_decode(z, json, &v, NULL, NULL))
+	*message = STR("invalid continue token: continue key is not valid: illegal base64 data at "
+		       "input byte 0");
+	if (!token_json(z, token, &json))
+		return WEFT_EINVAL;
+	*message = zone_printf(z, "invalid continue token: continue key is not valid: " STR_FMT,
+			       STR_ARG(json_complaint(z, json)));
+	if (json_decode(z, json, &v, NULL, NULL))
 		return WEFT_EINVAL;
 	if (!str_eq(v_get_str(&v, "v"), STR("meta.k8s.io/v1"))) {
-		*message = STR("invalid continue token: continue key is not valid: server does not "
-			       "recognize this encoded version");
+		*message = zone_printf(z, "invalid continue token: continue key is not valid: server "
+					  "does not recognize this encoded version " STR_FMT,
+				       STR_ARG(v_get_str(&v, "v")));
 		return WEFT_EINVAL;
 	}
 	start = v_get_str(&v, "start");

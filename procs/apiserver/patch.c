@@ -6,6 +6,8 @@
 #include "procs/apiserver/patch.h"
 #include "procs/apiserver/verbs.h"
 
+#define OPERATIONS_MAX 10000u /* of a JSON patch */
+
 /* --- The patch ------------------------------------------------------------------------------ */
 
 static const struct {
@@ -26,6 +28,15 @@ static enum outcome answer_unsupported(struct request *q)
 	return answer_status(q, status);
 }
 
+static void answer_too_many(struct request *q, uint32_t n)
+{
+	answer_status(q, kube_status(q->z, 413, "RequestEntityTooLarge",
+				     zone_printf(q->z,
+						 "Request entity too large: The allowed maximum "
+						 "operations in a JSON patch is %u, got %u",
+						 OPERATIONS_MAX, n)));
+}
+
 int patch_read(struct request *q, struct patch *p)
 {
 	struct str type = request_header(q, "Content-Type");
@@ -44,9 +55,16 @@ int patch_read(struct request *q, struct patch *p)
 		return WEFT_EINVAL;
 	}
 	if (json_decode(q->z, buf_str(&q->body), &p->body, &p->notes, &e)) {
-		answer_bad_request(q, p->form == PATCH_JSON
-					      ? zone_printf(q->z, "error decoding patch: %s", e.msg)
-					      : STR("invalid JSON patch"));
+		answer_bad_request(q, STR("invalid JSON patch"));
+		return WEFT_EINVAL;
+	}
+	if (p->form == PATCH_JSON && v_len(&p->body) > OPERATIONS_MAX) {
+		answer_too_many(q, v_len(&p->body));
+		return WEFT_EINVAL;
+	}
+	if (p->form == PATCH_JSON_MERGE && v_is_array(&p->body)) {
+		answer_bad_request(q, STR("error decoding patch: json: cannot unmarshal array into Go "
+					  "value of type map[string]interface {}"));
 		return WEFT_EINVAL;
 	}
 	if (p->form == PATCH_JSON && !v_is_array(&p->body)) {
@@ -108,9 +126,34 @@ struct patching {
 	bool warned;
 };
 
+/* A patch may not make another thing of an object.  WEFT_EINVAL: answered. */
+static int check_nature(struct request *q, const struct kube_resource *r, const value *obj,
+			struct str uid)
+{
+	struct str kind = v_get_str(obj, "kind"), version = v_get_str(obj, "apiVersion");
+	struct str got = v_as_str(v_path(obj, "metadata.uid"));
+	struct kube_errors errs = {.z = q->z};
+
+	if (!str_eq(kind, str_of(r->kind)) || !str_eq(version, str_of(r->api_version))) {
+		answer_bad_request(q, zone_printf(q->z,
+						  "a patch cannot change kind and apiVersion (%s in "
+						  "%s) to " STR_FMT " in " STR_FMT,
+						  r->kind, r->api_version, STR_ARG(kind),
+						  STR_ARG(version)));
+		return WEFT_EINVAL;
+	}
+	if (!got.n || str_eq(got, uid))
+		return WEFT_OK;
+	kube_error_add(&errs, STR("metadata.uid"), "FieldValueInvalid",
+		       "Invalid value: \"" STR_FMT "\": field is immutable", STR_ARG(got));
+	answer_status(q, kube_status_invalid(q->z, r, q->t.name, &errs));
+	return WEFT_EINVAL;
+}
+
 static int make_patched(struct request *q, void *arg, value *old, value *obj)
 {
 	struct patching *p = arg;
+	struct str uid = v_as_str(v_path(old, "metadata.uid"));
 	struct str rv = v_as_str(v_path(old, "metadata.resourceVersion"));
 	uint32_t headers = q->nheaders;
 
@@ -119,7 +162,8 @@ static int make_patched(struct request *q, void *arg, value *old, value *obj)
 	*obj = *old;
 	if (!str_eq(v_as_str(v_path(obj, "metadata.resourceVersion")), rv))
 		p->ch.once = true; /* the patch names a version */
-	if (body_check(q, p->ch.r, obj, &p->patch.notes))
+	if (body_check(q, p->ch.r, obj, &p->patch.notes) ||
+	    check_nature(q, p->ch.r, obj, uid))
 		return WEFT_EINVAL;
 	if (p->warned)
 		q->nheaders = headers; /* said at the first attempt */

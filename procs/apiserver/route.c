@@ -74,7 +74,7 @@ static void parse_resource(struct str path, struct target *t)
 		return;
 	}
 	t->s = kube_subresource(t->r, t->sub);
-	if (t->s)
+	if (t->s && (t->rest.n <= 1 || is(t->sub, "proxy")))
 		t->kind = TARGET_SUB;
 }
 
@@ -295,6 +295,8 @@ enum outcome route_handle(struct request *q)
 	route_parse(q->path, &q->t);
 	if (!auth_identify(q))
 		return answer_status(q, kube_status(q->z, 401, "Unauthorized", STR("Unauthorized")));
+	if (!auth_impersonate(q))
+		return ANSWERED;
 	if (!auth_allowed(q, &why))
 		return answer_status(q, q->t.r ? kube_status_forbidden(q->z, q->t.r, q->t.name, why)
 					       : kube_status(q->z, 403, "Forbidden", why));

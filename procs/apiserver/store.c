@@ -3,6 +3,8 @@
  */
 #include "procs/apiserver/store.h"
 
+#define MANAGER_MAX 128u /* bytes of a field manager's name */
+
 /* One request on its way. */
 struct sending {
 	struct request *q;
@@ -86,11 +88,22 @@ void store_turn(struct api *api)
 	}
 }
 
+static bool manager_too_long(struct request *q)
+{
+	if (query_get(&q->query, "fieldManager").n <= MANAGER_MAX)
+		return false;
+	answer_bad_option(q, options_kind(q), "fieldManager", "FieldValueTooLong",
+			  zone_printf(q->z, "Too long: may not be more than %u bytes", MANAGER_MAX));
+	return true;
+}
+
 int dry_run_parse(struct request *q, bool *dry_run)
 {
 	struct str text = query_get(&q->query, "dryRun");
 
 	*dry_run = str_eq(text, STR("All"));
+	if (manager_too_long(q))
+		return WEFT_EINVAL;
 	if (!text.n || *dry_run)
 		return WEFT_OK;
 	answer_bad_option(q, options_kind(q), "dryRun", "FieldValueNotSupported",

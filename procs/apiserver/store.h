@@ -14,7 +14,8 @@ typedef void (*store_cb)(struct request *q, void *arg, const struct msg_reply *r
 enum outcome store_send(struct request *q, const struct msg *m, store_cb cb, void *arg);
 /* Send what waited for room; called once per turn. */
 void store_turn(struct api *api);
-/* dryRun, which must be All if it is given; WEFT_EINVAL: answered. */
+/* dryRun, which must be All if it is given, and a look at fieldManager;
+ * WEFT_EINVAL: answered. */
 int dry_run_parse(struct request *q, bool *dry_run);
 
 #endif

@@ -138,6 +138,9 @@ enum outcome write_create(struct request *q, value *obj, bool dry_run)
 	struct str name, prefix;
 	bool bump;
 
+	if (v_as_str(v_path(obj, "metadata.resourceVersion")).n)
+		return answer_plain_error(q, STR("resourceVersion should not be set on objects to be "
+						 "created"));
 	if (settle_namespace(q, obj) || make_storable(q, r, obj, NULL, STR(""), &bump))
 		return ANSWERED;
 	name = object_name(obj);

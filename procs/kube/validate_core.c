@@ -71,7 +71,7 @@ void validate_config_map(struct validation *v, const value *obj, const value *ol
 				    SHOW(v_as_str(&kv->key)),
 				    "duplicate of key present in binaryData");
 	if (text_size(data) + bytes_size(binary) > DATA_MAX)
-		kube_error_add(v->errs, STR(""), "FieldValueTooLong",
+		kube_error_add(v->errs, STR("[]"), "FieldValueTooLong",
 			       "Too long: may not be more than %d bytes", DATA_MAX);
 	check_frozen(v, obj, old, LIST("data", "binaryData"));
 }

@@ -51,7 +51,7 @@ static void check_owner(struct validation *v, const struct at *at, const value *
 	const char *slash = version.n ? memchr(version.p, '/', version.n) : NULL;
 
 	if (!version.n)
-		bad_invalid(v, FIELD(at, "apiVersion"), SHOW(version), "version must not be empty");
+		bad_required(v, FIELD(at, "apiVersion"), "must not be empty");
 	else if (slash && memchr(slash + 1, '/', version.n - (size_t)(slash + 1 - version.p)))
 		bad_invalid(v, FIELD(at, "apiVersion"), SHOW(version),
 			    "must be <group>/<version> or <version>");
