@@ -63,6 +63,7 @@ uint32_t cache_layout_signature(void)
 		offsetof(struct entry, newest),
 		offsetof(struct entry, owner),
 		offsetof(struct entry, counts),
+		offsetof(struct entry, live),
 		offsetof(struct entry, name),
 		sizeof(struct version),
 		offsetof(struct version, part),
@@ -292,32 +293,37 @@ const struct version *cache_live(const struct cache *c, const struct entry *e)
 /* --- Finding ------------------------------------------------------------------------------ */
 
 struct live_key {
-	const struct cache *c;
 	uint16_t type;
 	struct str ns, name;
-	const uint8_t *uid;
 };
+
+/* Without a look at its newest version, which is one more wait for memory.
+ * [cache.A9] pairs with [cache.R9]: that version is there. */
+static inline bool is_live(const struct entry *e)
+{
+	return prcu_dereference(&e->live);
+}
 
 static inline bool match_live_key(const char *base, uint32_t ref, const void *key)
 {
 	const struct entry *e = ref_ptr(base, ref);
 	const struct live_key *k = key;
 
-	return e->name_len == k->name.n && memcmp(e->name, k->name.p, k->name.n) == 0 &&
-	       e->type == k->type && str_eq(blob_str(base, e->ns.u), k->ns) && cache_live(k->c, e);
+	return e->name_len == k->name.n && e->type == k->type && is_live(e) &&
+	       memcmp(e->name, k->name.p, k->name.n) == 0 &&
+	       str_eq(blob_str(base, e->ns.u), k->ns);
 }
 
 static inline bool match_live_uid(const char *base, uint32_t ref, const void *key)
 {
 	const struct entry *e = ref_ptr(base, ref);
-	const struct live_key *k = key;
 
-	return memcmp(e->uid, k->uid, sizeof(e->uid)) == 0 && cache_live(k->c, e);
+	return memcmp(e->uid, key, sizeof(e->uid)) == 0 && is_live(e);
 }
 
 const struct entry *cache_find(const struct cache *c, uint16_t type, struct str ns, struct str name)
 {
-	struct live_key key = {.c = c, .type = type, .ns = ns, .name = name};
+	struct live_key key = {type, ns, name};
 
 	return entry_or_null(c, hash_find(c->base, &c->h->by_key, cache_hash_key(type, ns, name),
 					  match_live_key, &key));
@@ -325,10 +331,8 @@ const struct entry *cache_find(const struct cache *c, uint16_t type, struct str 
 
 const struct entry *cache_find_uid(const struct cache *c, const uint8_t uid[16])
 {
-	struct live_key key = {.c = c, .uid = uid};
-
 	return entry_or_null(c, hash_find(c->base, &c->h->by_uid, cache_hash_uid(uid),
-					  match_live_uid, &key));
+					  match_live_uid, uid));
 }
 
 uint64_t cache_type_count(const struct cache *c, uint16_t type)

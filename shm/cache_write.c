@@ -195,6 +195,8 @@ static void show(struct cache_writer *w, struct entry *e, const struct version *
 		 struct version *v)
 {
 	prcu_assign(&e->newest, ref_of(w->base, v)); /* [cache.R1] */
+	if (prcu_own(&e->live) != is_live(v))
+		prcu_assign(&e->live, is_live(v)); /* [cache.R9] */
 	labelset_publish(w, e, old, v);
 	nodeslot_publish(w, e, old, v);
 	links_publish(w, e, old, v);

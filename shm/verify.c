@@ -130,6 +130,8 @@ static void count_memberships(struct verify *v, const struct entry *e)
 	const struct version *x = newest_of(v->w, e);
 	uint32_t owner = prcu_own(&e->owner);
 
+	if (prcu_own(&e->live) != is_live(x))
+		bad(v, "'%s': live is %d", e->name, prcu_own(&e->live));
 	if (!x)
 		return;
 	v->live += is_live(x);

@@ -148,10 +148,6 @@ struct entry {
 	uint32_t pending;	  /* store's own: newest prepared version */
 	uint64_t created_rv;
 	uint32_t created_s;	  /* metadata.creationTimestamp */
-	uint16_t type;		  /* see kube.h */
-	uint8_t name_len;	  /* <= 253 */
-	uint8_t flags;		  /* store's own */
-	string_ref ns;		  /* 0: cluster-scoped */
 	_Atomic uint32_t owner;	  /* moving; entry_ref of the controller, if it exists */
 	_Atomic uint32_t sib_next; /* moving; next dependent of the same owner */
 	uint32_t sib_prev;	  /* store's own */
@@ -163,6 +159,11 @@ struct entry {
 	uint32_t set_prev;
 	_Atomic uint32_t counts;  /* moving; struct counts, 0 until first needed */
 	uint32_t own_edges;	  /* store's own; edges to owners that do not control it */
+	/* What finding by key looks at, in one cache line with most names. */
+	uint16_t type;		  /* see kube.h */
+	uint8_t name_len;	  /* <= 253 */
+	_Atomic uint8_t live;	  /* moving; `newest` is there and no tombstone [cache.R9] */
+	string_ref ns;		  /* 0: cluster-scoped */
 	char name[];		  /* name_len bytes and a NUL */
 };
 
