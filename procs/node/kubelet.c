@@ -80,10 +80,17 @@ static void wake(struct kubelet_pod *p, int64_t at_ms)
 		p->wake_ms = at_ms;
 }
 
+/* `c`: NULL when it is about the pod. */
 static void tell(struct kubelet_pod *p, const struct container *c, const char *type,
 		 const char *reason, struct str message)
 {
 	struct kubelet_event *grown;
+	struct str path = {0};
+
+	if (c)
+		path = zone_printf(p->z, "spec.%s{" STR_FMT "}",
+				   c->init ? "initContainers" : "containers",
+				   STR_ARG(v_get_str(c->spec, "name")));
 
 	if (p->nevents == p->cap_events) {
 		p->cap_events = p->cap_events ? p->cap_events * 2 : 8;
@@ -96,9 +103,7 @@ static void tell(struct kubelet_pod *p, const struct container *c, const char *t
 		.type = type,
 		.reason = reason,
 		.message = message,
-		.field_path = zone_printf(p->z, "spec.%s{" STR_FMT "}",
-					  c->init ? "initContainers" : "containers",
-					  STR_ARG(v_get_str(c->spec, "name"))),
+		.field_path = path,
 	};
 }
 
@@ -213,6 +218,10 @@ static void fail_pull(struct kubelet_pod *p, struct container *c)
 				     "image \"" STR_FMT "\": not found",
 				     STR_ARG(image));
 
+	if (p->now_ms < p->pull_due_ms) {
+		wake(p, p->pull_due_ms);
+		return;
+	}
 	if (str_eq(reason, STR("ErrImagePull"))) {
 		struct str message = zone_printf(p->z, "Back-off pulling image \"" STR_FMT
 						       "\": ErrImagePull: " STR_FMT,
@@ -222,7 +231,8 @@ static void fail_pull(struct kubelet_pod *p, struct container *c)
 		tell(p, c, "Normal", "BackOff",
 		     zone_printf(p->z, "Back-off pulling image \"" STR_FMT "\"", STR_ARG(image)));
 		tell(p, c, "Warning", "Failed", STR("Error: ImagePullBackOff"));
-		wake(p, p->now_ms + backoff_s(p->pull_attempts) * 1000);
+		p->pull_next_ms = p->now_ms + backoff_s(p->pull_attempts) * 1000;
+		wake(p, p->pull_next_ms);
 		return;
 	}
 	set_waiting(p, c, "ErrImagePull", why);
@@ -233,7 +243,8 @@ static void fail_pull(struct kubelet_pod *p, struct container *c)
 			 STR_ARG(why)));
 	tell(p, c, "Warning", "Failed", STR("Error: ErrImagePull"));
 	p->pull_failed = true;
-	wake(p, p->now_ms + 1000);
+	p->pull_next_ms = p->now_ms + 1000;
+	wake(p, p->pull_next_ms);
 }
 
 /* From waiting to running, when it is time. */
@@ -463,31 +474,29 @@ static const char *phase_of(struct kubelet_pod *p, bool init_failed)
 	return running || ended ? "Running" : "Pending";
 }
 
-/* When the pod is done, its sidecars stop. */
-static void stop_sidecars(struct kubelet_pod *p)
+static const char *const container_keys[][2] = {{"initContainers", "initContainerStatuses"},
+						{"containers", "containerStatuses"}};
+
+/* End what runs of one kind of containers, or (SIZE_MAX) of both. */
+static void end_running(struct kubelet_pod *p, size_t which, int code)
 {
-	uint32_t n = v_len(v_get(p->spec, "initContainers"));
+	for (size_t k = 0; k < countof(container_keys); k++) {
+		const char *key = container_keys[k][0], *statuses = container_keys[k][1];
 
-	for (uint32_t i = 0; i < n; i++) {
-		struct container c = container_at(p, "initContainers", "initContainerStatuses", i);
+		for (uint32_t i = 0; i < v_len(v_get(p->spec, key)); i++) {
+			struct container c = container_at(p, key, statuses, i);
 
-		if (c.sidecar && state_of(&c, "running"))
-			set_terminated(p, &c, 0, "Completed");
+			if ((which == k || which == SIZE_MAX) && c.status && state_of(&c, "running"))
+				set_terminated(p, &c, code, code ? "Error" : "Completed");
+		}
 	}
 }
 
 static void exceed_deadline(struct kubelet_pod *p)
 {
-	static const char *const keys[][2] = {{"initContainers", "initContainerStatuses"},
-					      {"containers", "containerStatuses"}};
-
-	for (size_t k = 0; k < countof(keys); k++)
-		for (uint32_t i = 0; i < v_len(v_get(p->spec, keys[k][0])); i++) {
-			struct container c = container_at(p, keys[k][0], keys[k][1], i);
-
-			if (state_of(&c, "running"))
-				set_terminated(p, &c, 137, "Error");
-		}
+	tell(p, NULL, "Normal", "DeadlineExceeded",
+	     STR("Pod was active on the node longer than the specified deadline"));
+	end_running(p, SIZE_MAX, 137);
 	v_set(p->z, &p->status, "phase", v_cstr("Failed"));
 	v_set(p->z, &p->status, "reason", v_cstr("DeadlineExceeded"));
 	v_set(p->z, &p->status, "message",
@@ -661,7 +670,7 @@ bool kubelet_advance(struct kubelet_pod *p)
 	bool init_failed = false, initialized;
 	const char *now_phase;
 
-	p->wake_ms = 0;
+	p->wake_ms = p->pull_next_ms = 0;
 	if (str_eq(phase, STR("Succeeded")) || str_eq(phase, STR("Failed")))
 		return false;
 	begin(p);
@@ -674,12 +683,26 @@ bool kubelet_advance(struct kubelet_pod *p)
 		now_phase = "Failed";
 	}
 	if (strcmp(now_phase, "Succeeded") == 0 || strcmp(now_phase, "Failed") == 0) {
-		stop_sidecars(p);
+		end_running(p, 0, 0); /* its sidecars stop when it is done */
 		p->wake_ms = 0;
 	}
+	if (p->pull_next_ms)
+		p->pull_due_ms = p->pull_next_ms;
 	v_set(p->z, &p->status, "phase", v_cstr(now_phase));
 	set_conditions(p, now_phase, initialized);
 	return !v_equal(&before, &p->status);
+}
+
+void kubelet_stopped(struct kubelet_pod *p)
+{
+	const char *phase = "Succeeded";
+
+	end_running(p, SIZE_MAX, 0);
+	v_each(status, v_get(&p->status, "containerStatuses"))
+		if (v_get_int(v_path(status, "state.terminated"), "exitCode", 1))
+			phase = "Failed";
+	v_set(p->z, &p->status, "phase", v_cstr(phase));
+	set_conditions(p, phase, true);
 }
 
 int64_t kubelet_stop(struct kubelet_pod *p, int64_t grace_s)

@@ -17,11 +17,11 @@
 
 enum kubelet_hole { KUBELET_POD_IP, KUBELET_HOST_IP, KUBELET_NOW, KUBELET_HOLES };
 
-/* Something to tell about a container (an Event); strings in the zone. */
+/* Something to tell about a pod or container (an Event); strings in the zone. */
 struct kubelet_event {
 	const char *type, *reason;
 	struct str message;
-	struct str field_path; /* spec.containers{name} */
+	struct str field_path; /* spec.containers{name}; empty: about the pod */
 };
 
 struct kubelet_pod {
@@ -35,11 +35,13 @@ struct kubelet_pod {
 	int64_t now_ms;
 	uint32_t pod_ip, host_ip;
 	uint32_t pull_attempts; /* of images that cannot be pulled, so far */
+	int64_t pull_due_ms;	/* no step with those before; out: the next */
 	bool symbolic;
 	/* Out: */
 	value status; /* in too: as it was read */
 	int64_t wake_ms; /* 0: nothing will happen by itself */
 	bool pull_failed; /* an attempt was made now, and failed */
+	int64_t pull_next_ms; /* its own */
 	struct kubelet_event *events;
 	uint32_t nevents, cap_events;
 };
@@ -49,6 +51,9 @@ bool kubelet_is_new(const value *status);
 
 /* Take p->status forward; true if it changed. */
 bool kubelet_advance(struct kubelet_pod *p);
+
+/* All its containers have stopped, as it is being deleted: p->status says so. */
+void kubelet_stopped(struct kubelet_pod *p);
 
 /* How long the pod takes to stop (ms, the longest of its containers, at most
  * its grace period), and the "Killing" events for it. */

@@ -16,6 +16,7 @@ struct lively {
 	uint64_t sent_rv; /* a status for this version is on its way */
 	int64_t wake_ms;
 	uint32_t pull_attempts;
+	int64_t pull_due_ms;
 	bool stop_told;
 };
 
@@ -287,6 +288,7 @@ static void advance(struct node *self, const struct entry *e, const struct versi
 	if (!p.pod_ip && !(v->hot.flags & HOT_HOSTNET))
 		p.pod_ip = fresh_ip = address_take(&self->addresses);
 	p.pull_attempts = l->pull_attempts;
+	p.pull_due_ms = l->pull_due_ms;
 	if (kubelet_advance(&p)) {
 		if (send_status(self, e, v, &p.status, fresh_ip)) {
 			address_give(&self->addresses, fresh_ip);
@@ -295,6 +297,7 @@ static void advance(struct node *self, const struct entry *e, const struct versi
 		}
 		l->sent_rv = v->rv;
 		l->pull_attempts += p.pull_failed;
+		l->pull_due_ms = p.pull_due_ms;
 		pods_tell(self, e, p.facts.node, p.events, p.nevents);
 	}
 	if (p.wake_ms)
@@ -337,6 +340,33 @@ static void doom(struct node *self, const struct entry *e, const struct version 
 		flush_doomed(self);
 }
 
+/* Somebody holds the pod after its containers have stopped: it shows that they
+ * have. */
+static void show_stopped(struct node *self, const struct entry *e, const struct version *v)
+{
+	struct lively *l = want_lively(self, e->created_rv);
+	struct kubelet_pod p;
+
+	if (l->sent_rv == v->rv)
+		return;
+	pods_read(self, e, v, true, &p);
+	kubelet_stopped(&p);
+	if (send_status(self, e, v, &p.status, 0))
+		pods_queue(self, cache_entry_ref(self->c, e).u);
+	else
+		l->sent_rv = v->rv;
+}
+
+static void remove_stopped(struct node *self, const struct entry *e, const struct version *v)
+{
+	bool held = v->flags & VERSION_FINALIZERS;
+
+	if (held && v->hot.phase != POD_SUCCEEDED && v->hot.phase != POD_FAILED)
+		show_stopped(self, e, v);
+	else if (!held || v->grace_s)
+		doom(self, e, v);
+}
+
 /* Containers that take their time to stop: told once, removed when they have. */
 static void stop_slowly(struct node *self, const struct entry *e, const struct version *v)
 {
@@ -353,7 +383,7 @@ static void stop_slowly(struct node *self, const struct entry *e, const struct v
 	if (p.now_ms < due_ms)
 		wake_at(self, e, l, due_ms);
 	else
-		doom(self, e, v);
+		remove_stopped(self, e, v);
 }
 
 static void terminate(struct node *self, const struct entry *e, const struct version *v)
@@ -361,7 +391,7 @@ static void terminate(struct node *self, const struct entry *e, const struct ver
 	struct plan *plan;
 
 	if (v->hot.phase == POD_SUCCEEDED || v->hot.phase == POD_FAILED) {
-		doom(self, e, v);
+		remove_stopped(self, e, v);
 		return;
 	}
 	plan = plan_for(self, e, v);
@@ -370,7 +400,7 @@ static void terminate(struct node *self, const struct entry *e, const struct ver
 		return;
 	}
 	pods_tell(self, e, node_name_of(self, v), plan->stops.list, plan->stops.n);
-	doom(self, e, v);
+	remove_stopped(self, e, v);
 }
 
 static void forget(struct node *self, const struct entry *e, const struct version *v)
