@@ -47,7 +47,7 @@ echo "start"
 soon 'runs' 10 '1/1 Running' state plain
 is 'conditions' 'PodReadyToStartContainers=True Initialized=True Ready=True ContainersReady=True PodScheduled=True ' \
 	"$(get plain '{range .status.conditions[*]}{.type}={.status} {end}')"
-like 'addresses' '^10\.[0-9.]+ 127\.[0-9.]+$' "$(get plain '{.status.podIP} {.status.hostIP}')"
+like 'addresses' '^(10|127)\.[0-9.]+ 127\.[0-9.]+$' "$(get plain '{.status.podIP} {.status.hostIP}')"
 is 'on the host'"'"'s network' "$(get host '{.status.hostIP}')" "$(get host '{.status.podIP}')"
 is 'no address twice' '' "$(k get pods -o jsonpath='{range .items[?(@.status.podIP)]}{.status.podIP} {.spec.hostNetwork}{"\n"}{end}' | grep -v true | sort | uniq -d)"
 like 'identity' '^containerd://[0-9a-f]{64} nginx@sha256:[0-9a-f]{64}$' "$(get plain '{.status.containerStatuses[0].containerID} {.status.containerStatuses[0].imageID}')"

@@ -17,7 +17,9 @@ names() { k get "$1" -l app=nginx -o jsonpath='{range .items[*]}{.metadata.name}
 ready() { path deploy/$D '{.status.readyReplicas}/{.status.updatedReplicas}/{.status.replicas}'; }
 reason() { path deploy/$D '{.status.conditions[?(@.type=="Progressing")].reason}'; }
 running() { k get pods -l app=nginx --no-headers 2>/dev/null | grep -c '1/1 *Running'; }
-count_pods() { k get pods -l app=nginx --no-headers 2>/dev/null | wc -l; }
+# Pods that are on their way out are another matter (and take KWOK's nodes a while).
+staying() { k get pods -l app=nginx --no-headers -o custom-columns="D:.metadata.deletionTimestamp,X:$1" 2>/dev/null | sed -n 's/^<none> *//p'; }
+count_pods() { staying .metadata.name | wc -l; }
 count_rs() { k get rs --no-headers 2>/dev/null | wc -l; }
 sizes() { k get rs --no-headers | awk '$2 > 0 {print $2}' | sort -n | xargs; }
 rolled() { is 'rollout status' "deployment \"$D\" successfully rolled out" "$(k rollout status deploy/$D --timeout=30s | tail -n 1)"; }
@@ -100,7 +102,8 @@ is 'scale' "deployment.apps/$D scaled" "$(k scale deploy/$D --replicas=10)"
 soon 'ten are ready' 20 10/10/10 ready
 k set image deploy/$D nginx=nginx:2 >/dev/null
 k set image deploy/$D nginx=nginx:3 >/dev/null
-soon 'the last one wins' 30 '10 nginx:3' sh -c "$KUBECTL get pods -l app=nginx -o jsonpath='{range .items[*]}{.spec.containers[0].image}{\"\\n\"}{end}' | sort | uniq -c | sed 's/^ *//'"
+images() { staying '.spec.containers[0].image' | sort | uniq -c | sed 's/^ *//'; }
+soon 'the last one wins' 30 '10 nginx:3' images
 soon 'ten of it' 20 10/10/10 ready
 
 if on_weft; then
@@ -143,7 +146,7 @@ soon 'a relabelled pod is released' 10 '' k get pod "$one" -o jsonpath='{.metada
 soon 'and replaced' 10 3 running
 k label pod "$one" app=nginx --overwrite >/dev/null
 soon 'an orphan is adopted, and one too many goes' 10 3 count_pods
-is 'all are owned' 3 "$(k get pods -l app=nginx -o jsonpath='{range .items[*]}{.metadata.ownerReferences[0].kind}{"\n"}{end}' | grep -c ReplicaSet)"
+is 'all are owned' 3 "$(staying '.metadata.ownerReferences[0].kind' | grep -c ReplicaSet)"
 
 echo "Recreate" # of another Deployment: the first has so many events that they are combined
 sed 's/nginx-deployment/again/; s/app: nginx/app: again/' "$manifest" | k apply -f - >/dev/null
