@@ -35,6 +35,8 @@ static const struct key keys[] = {
 	 "$XDG_DATA_HOME/weft"},
 	{"listen", KEY_LISTEN, "127.0.0.1:6443", 0, 0, NULL,
 	 "address and port of the API (TLS); port 0 picks a free one"},
+	{"listenPlain", KEY_LISTEN, "", 0, 0, NULL,
+	 "the same without TLS or authentication, on loopback only; empty: off"},
 #define X(N, name, n, o, i, s)                                                \
 	{"processes." #name, KEY_COUNT, #n, PROC_##N <= PROC_CHECKPOINT ? 1 : 0, \
 	 PROC_##N <= PROC_CHECKPOINT ? 1 : 32, NULL, "how many " #name " processes run"},
