@@ -170,7 +170,8 @@ struct proc_counters {
 /* Written by its process only. */
 struct proc_segment {
 	struct seg_header header;
-	_Atomic int64_t heartbeat_ns;	/* proc_mono_ns(); at least every second */
+	/* proc_mono_ns(), at least every second; in the future: see proc_beat_ahead() */
+	_Atomic int64_t heartbeat_ns;
 	_Atomic uint32_t ready;		/* 1: serving ([proc.R1]/[proc.A1]) */
 	_Atomic uint32_t generation;	/* of the cache that it has attached */
 	_Atomic uint32_t listen_port;	/* apiserver */
@@ -331,6 +332,9 @@ bool proc_stopping(const struct proc *p);
 /* For a loop of one's own (the store): keep the heartbeat and the CPU counter;
  * call it at least every second, it costs one clock reading. */
 void proc_beat(struct proc *p);
+/* One heartbeat for the next `ns`: before work that cannot stop for one, such as
+ * recovery or a large transaction's sync.  The next proc_beat() ends it. */
+void proc_beat_ahead(struct proc *p, int64_t ns);
 /* Ring the supervisor's bell, see the top of this file. */
 void proc_tell_supervisor(void);
 

@@ -19,6 +19,7 @@
 #include "weft/value.h"
 
 #define ROUND_MS	 1000 /* between rounds, when little changes */
+#define ROUND_MAX_NS	(60 * INT64_C(1000000000)) /* a large transaction on a slow disk */
 #define RETRY_MS	 5000 /* after an error */
 
 struct main {
@@ -44,7 +45,9 @@ static int64_t on_turn(void *arg, int64_t now_ns)
 
 	if (now_ns < m->next_ns)
 		return m->next_ns;
+	proc_beat_ahead(m->p, ROUND_MAX_NS);
 	rc = follow_round(m->f, proc_cache(m->p), &more, &e);
+	proc_beat(m->p);
 	if (rc)
 		log_error("checkpoint: %s", e.msg);
 	/* [checkpoint.R1] The commit is done: the store may recycle the log up to here. */

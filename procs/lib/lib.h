@@ -77,6 +77,7 @@ struct proc {
 	const struct proc_handlers *handlers;
 	bool resync;	   /* due */
 	int64_t beat_ns;   /* last heartbeat */
+	bool beat_ahead;   /* it stands for a while to come */
 	int64_t cpu_ns;	   /* when cpu_ms was counted */
 	uint32_t bad_records; /* logged so far */
 

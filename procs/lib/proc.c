@@ -91,14 +91,22 @@ void proc_beat(struct proc *p)
 {
 	int64_t now = proc_mono_ns();
 
-	if (now - p->beat_ns < BEAT_NS)
+	if (now - p->beat_ns < BEAT_NS && !p->beat_ahead)
 		return;
+	p->beat_ahead = false;
 	p->beat_ns = now;
 	atomic_store_explicit(&p->own->heartbeat_ns, now, memory_order_relaxed);
 	if (now - p->cpu_ns >= CPU_NS) {
 		p->cpu_ns = now;
 		count_cpu(p);
 	}
+}
+
+void proc_beat_ahead(struct proc *p, int64_t ns)
+{
+	p->beat_ns = proc_mono_ns();
+	p->beat_ahead = true;
+	atomic_store_explicit(&p->own->heartbeat_ns, p->beat_ns + ns, memory_order_relaxed);
 }
 
 void proc_tell_supervisor(void)

@@ -6,9 +6,12 @@
  * it: processes with requests, the log's thread with a durable batch, the
  * supervisor with a change of the control segment.
  */
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "procs/store/ports.h"
@@ -20,6 +23,8 @@
 #define BLOCKED_WAIT_MS 1
 #define RECLAIM_MAX	65536u
 #define STALL_MS	5000
+#define LOCK_WAIT_NS	(10 * INT64_C(1000000000))
+#define RECOVERY_NS	(600 * INT64_C(1000000000)) /* the longest that one may take */
 
 /* What we have mapped of a process. */
 struct mapped {
@@ -52,6 +57,30 @@ struct main {
 
 /* --- Starting ----------------------------------------------------------------------- */
 
+/* One store at a time, whatever became of the supervisor that started the one
+ * before: its lock ends when the last of its threads has left the kernel, and
+ * with that its last write. */
+static int lock_log(struct main *m, const char *path, struct err *e)
+{
+	int64_t until = proc_mono_ns() + LOCK_WAIT_NS;
+	struct timespec pause = {.tv_nsec = 1000000};
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_errno(e, errno, "open '%s'", path);
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK || proc_mono_ns() > until) {
+			int why = errno;
+
+			close(fd);
+			return err_errno(e, why, "lock '%s': another store writes to it", path);
+		}
+		proc_beat(m->p);
+		nanosleep(&pause, NULL);
+	}
+	return WEFT_OK; /* held for as long as we live */
+}
+
 static int open_data(struct main *m, struct err *e)
 {
 	const value *config = proc_config(m->p);
@@ -66,6 +95,8 @@ static int open_data(struct main *m, struct err *e)
 		return rc;
 	snprintf(path, sizeof(path), "%s/" DATA_LOG, m->control->data_dir);
 	rc = file_dir_open(&m->log_dir, path, e);
+	if (!rc)
+		rc = lock_log(m, path, e);
 	if (!rc)
 		rc = log_open(&m->log, m->log_dir, m->recovery.cluster_id,
 			      segment > 0 ? (uint64_t)segment : LOG_SEGMENT_DEFAULT, e);
@@ -123,7 +154,9 @@ static int make_generation(struct main *m, struct err *e)
 	r->configure = take_durability;
 	r->arg = m;
 	seg_unlink(name, NULL); /* of a store that died while it made it */
+	proc_beat_ahead(m->p, RECOVERY_NS);
 	rc = recover(r, e);
+	proc_beat(m->p);
 	if (rc)
 		return rc;
 	log_info("generation %u at resourceVersion %llu: checkpoint to %llu, %llu records from "
@@ -221,6 +254,8 @@ static void map_slot(struct main *m, uint32_t slot, const struct slot *s, uint32
 		      s->ring_out, &inbox->out, &proc->inbox, PROC_BELL_FD(slot));
 	if (rc) {
 		log_warn("slot %u: its ring has another size", slot);
+		/* Nothing of it can be read: its successor has not to wait for that. */
+		atomic_store_explicit(&inbox->drained, incarnation, memory_order_release);
 		unmap(m, slot);
 		return;
 	}
@@ -389,7 +424,8 @@ static void wait_for_bell(struct main *m, int ms)
 {
 	struct pollfd fd = {.fd = PROC_BELL_FD(STORE_SLOT), .events = POLLIN};
 
-	if (!ports_sleep(&m->ports))
+	/* A full batch waits for the log, whoever asks for what. */
+	if (!commit_full(&m->commit) && !ports_sleep(&m->ports))
 		return;
 	if (poll(&fd, 1, m->ports.blocked ? BLOCKED_WAIT_MS : ms) > 0)
 		bell_clear(fd.fd);

@@ -195,7 +195,7 @@ void child_restart(struct supervisor *s, struct child *c)
 	drop_segments(s, c);
 	c->incarnation++;
 	c->state = CHILD_STARTING;
-	c->was_ready = c->killed = false;
+	c->was_ready = c->killed = c->late = false;
 	c->beat = 0;
 	c->started_ns = c->beat_seen_ns = s->now;
 	if (make_segments(s, c, &e) || (publish_slot(s, c), spawn(s, c, &e))) {

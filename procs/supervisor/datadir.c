@@ -3,15 +3,18 @@
 #include "procs/supervisor/supervisor.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <xxhash.h>
 
 #define DATA_VERSION "1"
+#define LEFTOVER_WAIT_MS 10000
 
 int datadir_default(char out[512], struct err *e)
 {
@@ -173,30 +176,55 @@ static uint64_t start_ticks(pid_t pid)
 	return ticks;
 }
 
-/* End the processes that "pids" names, if they are still the same ones. */
-static void kill_leftovers(struct datadir *d)
+/* End the process that started at `ticks`, and wait until nothing of it runs
+ * any more: a store in the middle of a write would write behind its successor's
+ * back, an apiserver still has its port. */
+static int kill_leftover(pid_t pid, unsigned long long ticks, struct err *e)
+{
+	/* The descriptor first: after that the pid cannot become another's. */
+	struct pollfd gone = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+	int rc = 0;
+
+	if (gone.fd < 0)
+		return 0;
+	if (start_ticks(pid) == ticks) {
+		syscall(SYS_pidfd_send_signal, gone.fd, SIGKILL, NULL, 0);
+		if (poll(&gone, 1, LEFTOVER_WAIT_MS) == 0)
+			rc = err_set(e, WEFT_EBUSY, "process %d of an earlier weft does not end",
+				     (int)pid);
+	}
+	close(gone.fd);
+	return rc;
+}
+
+/* The processes that "pids" names. */
+static int kill_leftovers(struct datadir *d, struct err *e)
 {
 	char text[16384], *save = NULL;
+	int rc = 0;
 
 	if (!read_small(d, "pids", text, sizeof(text)))
-		return;
-	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		return 0;
+	for (char *line = strtok_r(text, "\n", &save); !rc && line;
+	     line = strtok_r(NULL, "\n", &save)) {
 		unsigned long long ticks;
 		int pid;
 
-		if (sscanf(line, "%d %llu", &pid, &ticks) == 2 && pid > 1 && ticks &&
-		    start_ticks(pid) == ticks)
-			kill(pid, SIGKILL);
+		if (sscanf(line, "%d %llu", &pid, &ticks) == 2 && pid > 1 && ticks)
+			rc = kill_leftover(pid, ticks, e);
 	}
-	unlinkat(d->fd, "pids", 0);
+	if (!rc)
+		unlinkat(d->fd, "pids", 0);
+	return rc;
 }
 
 static int remove_leftovers(struct datadir *d, struct err *e)
 {
 	char prefix[SEG_NAME_MAX];
-	int n;
+	int n = kill_leftovers(d, e);
 
-	kill_leftovers(d);
+	if (n)
+		return n;
 	unlinkat(d->fd, "control.sock", 0);
 	proc_name_prefix(prefix, d->cluster);
 	n = seg_unlink_all(prefix, e);
@@ -251,9 +279,11 @@ void datadir_note_children(struct supervisor *s)
 		buf_printf(&text, "%d %llu\n", (int)s->child[i].pid,
 			   (unsigned long long)slot->start_ticks);
 	}
-	fd = openat(s->dir.fd, "pids", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	/* Whole or not at all, whenever we are killed. */
+	fd = openat(s->dir.fd, "pids.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd >= 0) {
-		if (write(fd, text.p ? text.p : "", text.n) < 0)
+		if (write(fd, text.p ? text.p : "", text.n) != (ssize_t)text.n ||
+		    renameat(s->dir.fd, "pids.new", s->dir.fd, "pids") < 0)
 			logs_say(s, LOG_WARN, "cannot note pids in '%s': %s", s->dir.path,
 				 strerror(errno));
 		close(fd);

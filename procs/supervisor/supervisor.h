@@ -66,6 +66,7 @@ struct child {
 	struct buf line; /* what came of the next log line */
 	bool was_ready;
 	bool killed;	   /* by us, for a reason that was logged */
+	bool late;	   /* not drained for long, which was logged */
 	bool leaving;	   /* scaled away: free the slot when it has ended */
 	unsigned failures; /* short lives in a row */
 	int64_t started_ns, ended_ns, next_ns, kill_ns;

@@ -130,8 +130,8 @@ static void read_process(struct view *v, struct view_row *row)
 		return; /* it ends just now */
 	own = (const struct proc_segment *)seg.base;
 	beat = atomic_load_explicit(&own->heartbeat_ns, memory_order_relaxed);
-	if (beat)
-		row->beat_ms = (proc_mono_ns() - beat) / 1000000;
+	if (beat) /* 0 for one that is ahead, see proc_beat_ahead() */
+		row->beat_ms = proc_mono_ns() > beat ? (proc_mono_ns() - beat) / 1000000 : 0;
 	row->generation = atomic_load_explicit(&own->generation, memory_order_relaxed);
 	for (uint32_t i = 0; i < countof(counters); i++)
 		row->counter[i] = atomic_load_explicit(

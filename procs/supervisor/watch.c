@@ -6,7 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 
-#define DRAIN_WAIT_NS INT64_C(1000000000)
+#define DRAIN_WARN_NS INT64_C(1000000000)
 #define START_SILENCE_NS (30 * INT64_C(1000000000)) /* before the first heartbeat */
 #define OUR_PAUSE_NS INT64_C(1500000000)
 
@@ -109,9 +109,10 @@ static void check_heartbeat(struct supervisor *s, struct child *c)
 	char why[64];
 
 	if (beat != c->beat || s->now - s->last_tick_ns > OUR_PAUSE_NS) {
-		/* It lives; or we did not look ourselves, and cannot say. */
+		/* It lives, and may have said for how long it will be silent; or we
+		 * did not look ourselves, and cannot say. */
 		c->beat = beat;
-		c->beat_seen_ns = s->now;
+		c->beat_seen_ns = beat > s->now ? beat : s->now;
 		return;
 	}
 	if (s->now - c->beat_seen_ns <= limit)
@@ -183,8 +184,10 @@ static void tick_stopping(struct supervisor *s, struct child *c)
 	child_signal(s, c, SIGKILL);
 }
 
-/* Its successor may start when the store has applied what it left.  A store
- * that is away will drop it with the old generation. */
+/* Its successor may start when the store has applied what it left, however
+ * long that takes: before, it would not see its predecessor's last writes, and
+ * do the same again.  A store that is away will drop it with the old
+ * generation, and one that hangs is ended. */
 static void tick_draining(struct supervisor *s, struct child *c)
 {
 	const struct inbox_segment *inbox = (const struct inbox_segment *)c->inbox.base;
@@ -193,12 +196,14 @@ static void tick_draining(struct supervisor *s, struct child *c)
 			       c->incarnation;
 	char name[32];
 
-	if (!drained && s->now - c->ended_ns < DRAIN_WAIT_NS)
+	if (drained) {
+		c->state = CHILD_WAITING;
 		return;
-	if (!drained)
-		logs_say(s, LOG_WARN, "the store did not read what %s left within a second",
-			 child_name(c, name));
-	c->state = CHILD_WAITING;
+	}
+	if (c->late || s->now - c->ended_ns < DRAIN_WARN_NS)
+		return;
+	c->late = true;
+	logs_say(s, LOG_WARN, "waiting for the store to write what %s left", child_name(c, name));
 }
 
 static void tick_waiting(struct supervisor *s, struct child *c)

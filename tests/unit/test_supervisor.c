@@ -3,11 +3,13 @@
  * scaling, and what a dead supervisor leaves. */
 #include <check.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,10 +44,12 @@ int store_main(void)
 {
 	static struct fake_store f;
 	struct proc *p = proc_start(PROC_STORE);
+	const char *deaf = getenv("WEFT_TEST_DEAF");
 
 	fake_store_make(&f, proc_control(p), proc_own(p));
 	proc_ready(p);
 	while (!proc_stopping(p)) {
+		f.deaf = deaf && access(deaf, F_OK) == 0;
 		fake_store_turn(&f);
 		accuse(proc_control(p), proc_own(p));
 		proc_beat(p);
@@ -74,6 +78,12 @@ static int small_main(enum proc_kind kind)
 	if (bad && strcmp(bad, proc_kind_info(kind)->name) == 0) {
 		log_error("this cannot work");
 		return getenv("WEFT_TEST_HOPELESS") ? 2 : 3;
+	}
+	if (getenv("WEFT_TEST_SILENT") && kind == PROC_DEPLOYMENT) {
+		proc_ready(self);
+		proc_beat_ahead(self, INT64_C(10000000000));
+		nap(2500);
+		proc_beat(self);
 	}
 	if (kind == PROC_APISERVER)
 		atomic_store(&proc_own(self)->listen_port, 4242);
@@ -341,6 +351,41 @@ START_TEST(a_stopped_process_is_replaced)
 }
 END_TEST
 
+START_TEST(who_said_that_it_will_be_silent_is_left_alone)
+{
+	setenv("WEFT_TEST_SILENT", "1", 1);
+	start_ready("supervisor: {stallAfter: 1s}");
+	nap(3500);
+	ck_assert_uint_eq(row(PROC_DEPLOYMENT, 0)->restarts, 0);
+	ck_assert(wait_until(everybody_runs, 3000));
+	kill(row(PROC_DEPLOYMENT, 0)->pid, SIGSTOP);
+	ck_assert(wait_until(deployment_is_back, 4000));
+}
+END_TEST
+
+/* Before, it would not see what its predecessor has written. */
+START_TEST(a_successor_waits_until_all_that_was_left_is_written)
+{
+	char deaf[96];
+	int fd;
+
+	snprintf(deaf, sizeof(deaf), "%s-deaf", dir);
+	setenv("WEFT_TEST_DEAF", deaf, 1);
+	start_ready("");
+	ck_assert(wait_until(everybody_runs, 3000));
+	fd = open(deaf, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+	nap(100);
+	kill(row(PROC_REPLICASET, 0)->pid, SIGKILL);
+	nap(2500);
+	ck_assert_uint_eq(row(PROC_REPLICASET, 0)->state, SLOT_DEAD);
+	ck_assert_uint_eq(row(PROC_REPLICASET, 0)->incarnation, 1);
+	unlink(deaf);
+	ck_assert(wait_until(replicaset_is_back, 3000));
+}
+END_TEST
+
 START_TEST(whom_the_store_accuses_is_replaced_once)
 {
 	static const char *const what[] = {"stalled", "hostile"};
@@ -406,6 +451,28 @@ START_TEST(a_killed_supervisor_leaves_nothing_behind_for_the_next)
 	ck_assert(wait_until(everybody_runs, 3000));
 	ck_assert_int_eq(end(SIGTERM), 0);
 	ck_assert_int_eq(segments_left(), 0);
+}
+END_TEST
+
+/* Whoever has the directory is alone on it: no store finishes a write there. */
+START_TEST(what_a_killed_supervisor_started_has_ended_when_the_next_begins)
+{
+	struct pollfd gone[PROC_SLOTS];
+	struct err e = {0};
+	struct datadir d;
+	uint32_t n;
+
+	start_ready("");
+	ck_assert(wait_until(everybody_runs, 3000));
+	for (n = 0; n < view.nrows; n++)
+		gone[n] = (struct pollfd){.fd = (int)syscall(SYS_pidfd_open, view.row[n].pid, 0),
+					  .events = POLLIN};
+	end(SIGKILL);
+	ck_assert_msg(datadir_take(&d, dir, &e) == 0, "%s", e.msg);
+	ck_assert_int_eq(poll(gone, n, 0), (int)n);
+	while (n)
+		close(gone[--n].fd);
+	datadir_leave(&d);
 }
 END_TEST
 
@@ -516,10 +583,13 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, a_killed_store_comes_back_with_the_next_generation);
 	tcase_add_test(tc, all_killed_at_once_come_back);
 	tcase_add_test(tc, a_stopped_process_is_replaced);
+	tcase_add_test(tc, who_said_that_it_will_be_silent_is_left_alone);
+	tcase_add_test(tc, a_successor_waits_until_all_that_was_left_is_written);
 	tcase_add_test(tc, whom_the_store_accuses_is_replaced_once);
 	tcase_add_test(tc, whoever_always_ends_is_started_more_and_more_seldom);
 	tcase_add_test(tc, what_cannot_start_at_all_ends_the_supervisor);
 	tcase_add_test(tc, a_killed_supervisor_leaves_nothing_behind_for_the_next);
+	tcase_add_test(tc, what_a_killed_supervisor_started_has_ended_when_the_next_begins);
 	tcase_add_test(tc, scaling_changes_the_map_while_running);
 	tcase_add_test(tc, output_goes_into_the_log_as_json);
 	tcase_add_test(tc, a_directory_of_another_version_is_refused);
