@@ -241,25 +241,96 @@ out:
 	return ret;
 }
 
-/* The certificate names every host in `more` already, and lasts. */
-static bool cert_serves(struct str pem, const char *more)
+static gnutls_x509_crt_t cert_read(struct str pem)
 {
 	gnutls_x509_crt_t crt = NULL;
 	gnutls_datum_t d = {(unsigned char *)pem.p, pem.n};
-	bool good = false;
-	char *copy = strdup(more ? more : ""), *save = NULL;
 
-	if (gnutls_x509_crt_init(&crt) || gnutls_x509_crt_import(crt, &d, GNUTLS_X509_FMT_PEM))
-		goto out;
-	good = gnutls_x509_crt_get_expiration_time(crt) > (time_t)clock_wall_s() + RENEW_S;
+	if (gnutls_x509_crt_init(&crt))
+		return NULL;
+	if (!gnutls_x509_crt_import(crt, &d, GNUTLS_X509_FMT_PEM))
+		return crt;
+	gnutls_x509_crt_deinit(crt);
+	return NULL;
+}
+
+static gnutls_x509_privkey_t key_read(struct str pem)
+{
+	gnutls_x509_privkey_t key = NULL;
+	gnutls_datum_t d = {(unsigned char *)pem.p, pem.n};
+
+	if (gnutls_x509_privkey_init(&key))
+		return NULL;
+	if (!gnutls_x509_privkey_import(key, &d, GNUTLS_X509_FMT_PEM))
+		return key;
+	gnutls_x509_privkey_deinit(key);
+	return NULL;
+}
+
+/* The key is the certificate's. */
+static bool belongs(gnutls_x509_crt_t crt, gnutls_x509_privkey_t key)
+{
+	unsigned char a[64], b[64];
+	size_t an = sizeof(a), bn = sizeof(b);
+
+	return !gnutls_x509_crt_get_key_id(crt, GNUTLS_KEYID_USE_SHA256, a, &an) &&
+	       !gnutls_x509_privkey_get_key_id(key, GNUTLS_KEYID_USE_SHA256, b, &bn) && an == bn &&
+	       !memcmp(a, b, an);
+}
+
+static bool signed_by(gnutls_x509_crt_t crt, struct str authority)
+{
+	gnutls_x509_crt_t ca = cert_read(authority);
+	unsigned status = 1;
+	bool good;
+
+	if (!ca)
+		return false;
+	good = !gnutls_x509_crt_verify(crt, &ca, 1, 0, &status) &&
+	       !(status & (GNUTLS_CERT_SIGNER_NOT_FOUND | GNUTLS_CERT_SIGNATURE_FAILURE));
+	gnutls_x509_crt_deinit(ca);
+	return good;
+}
+
+/* The certificate names every host in `more`. */
+static bool names_hosts(gnutls_x509_crt_t crt, const char *more)
+{
+	char *copy = strdup(more ? more : ""), *save = NULL;
+	bool good = true;
+
 	for (char *h = copy ? strtok_r(copy, ", ", &save) : NULL; h && good;
 	     h = strtok_r(NULL, ", ", &save))
 		good = gnutls_x509_crt_check_hostname(crt, h) != 0;
-out:
-	if (crt)
-		gnutls_x509_crt_deinit(crt);
 	free(copy);
 	return good;
+}
+
+/* What was read is what is wished for: a pair, of our authority, for all hosts,
+ * and it lasts (an authority is not made anew for its age). */
+static bool pair_serves(const struct pki *pki, const struct cert_wish *w)
+{
+	gnutls_x509_crt_t crt = cert_read(*w->cert);
+	gnutls_x509_privkey_t key = key_read(*w->key);
+	bool good = crt && key && belongs(crt, key);
+
+	if (good && w->purpose)
+		good = signed_by(crt, pki->ca_cert) && names_hosts(crt, w->hosts) &&
+		       gnutls_x509_crt_get_expiration_time(crt) >
+			       (time_t)clock_wall_s() + RENEW_S;
+	if (crt)
+		gnutls_x509_crt_deinit(crt);
+	if (key)
+		gnutls_x509_privkey_deinit(key);
+	return good;
+}
+
+/* What all trust is not replaced behind anybody's back. */
+static int refuse_damaged(const char *dir, const char *file, struct err *e)
+{
+	return err_set(e, WEFT_ECORRUPT,
+		       "'%s/%s' is missing, damaged or of another pair: restore it, or remove '%s' "
+		       "to make new keys (every client then needs the new kubeconfig)",
+		       dir, file, dir);
 }
 
 /* Read the pair, or make it first. */
@@ -267,14 +338,19 @@ static int need_cert(const struct pki *pki, const char *dir, const struct cert_w
 		     struct err *e)
 {
 	char cert[PATH_LEN], key[PATH_LEN];
+	bool has_cert, has_key;
 	int ret;
 
 	snprintf(cert, sizeof(cert), "%s/%s.crt", dir, w->file);
 	snprintf(key, sizeof(key), "%s/%s.key", dir, w->file);
-	if (!read_all(cert, w->cert) && !read_all(key, w->key)) {
-		if (cert_serves(*w->cert, w->hosts))
-			return WEFT_OK;
-	}
+	has_cert = !read_all(cert, w->cert);
+	has_key = !read_all(key, w->key);
+	if (has_cert && has_key && pair_serves(pki, w))
+		return WEFT_OK;
+	if (!w->purpose && (has_cert || has_key))
+		return refuse_damaged(dir, has_cert ? "ca.key" : "ca.crt", e);
+	if (has_cert && has_key)
+		log_info("'%s' is made anew: it ends soon, lacks a name, or is damaged", cert);
 	free((char *)w->cert->p);
 	free((char *)w->key->p);
 	*w->cert = *w->key = (struct str){NULL, 0};
@@ -292,8 +368,13 @@ static int need_token_key(struct pki *pki, const char *dir, struct err *e)
 	int ret;
 
 	snprintf(path, sizeof(path), "%s/sa.key", dir);
-	if (!read_all(path, &pki->sa_key))
+	if (!read_all(path, &pki->sa_key)) {
+		key = key_read(pki->sa_key);
+		if (!key)
+			return refuse_damaged(dir, "sa.key", e);
+		gnutls_x509_privkey_deinit(key);
 		return WEFT_OK;
+	}
 	ret = new_key(&key);
 	ret = ret ? tls_err(e, ret, "make a key")
 		  : export_pem(NULL, key, dir, &(struct cert_wish){.file = "sa"}, e);

@@ -91,8 +91,10 @@ static void start(struct api *api, struct err *e)
 
 	listen = zone_text(api->scratch, listen.n ? listen : STR("127.0.0.1:6443"));
 	client_address(listen.p, 0, api->address, sizeof(api->address));
-	if (pki_open(&api->pki, dir, certificate_hosts(api->scratch, api->address, api).p, e))
-		weft_fatal("apiserver: %s", e->msg);
+	if (pki_open(&api->pki, dir, certificate_hosts(api->scratch, api->address, api).p, e)) {
+		log_error("%s", e->msg);
+		exit(PROC_EXIT_HOPELESS);
+	}
 	fd = listen_open(dir, listen.p, &port, e);
 	if (fd < 0) {
 		log_error("%s", e->msg);

@@ -1,7 +1,9 @@
 /* table_load.c - a checkpoint into a new cache. */
+#include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <sys/stat.h>
 #include <xxhash.h>
 
 #include "procs/checkpoint/table_priv.h"
@@ -15,6 +17,9 @@ struct owners {
 };
 
 struct load {
+	const char *dir;
+	const uint8_t *cluster_id;
+	bool none;
 	struct table t;
 	MDB_txn *txn;
 	struct cache_writer *w;
@@ -29,12 +34,14 @@ struct load {
 	struct err *e;
 };
 
+/* An empty file is one whose making was cut short: no checkpoint. */
 static bool there(const char *dir)
 {
 	char path[600];
+	struct stat st;
 
 	snprintf(path, sizeof(path), "%s/data.mdb", dir);
-	return access(path, F_OK) == 0;
+	return stat(path, &st) ? errno != ENOENT : st.st_size > 0;
 }
 
 /* --- Opening ------------------------------------------------------------------------ */
@@ -44,10 +51,11 @@ static int open_db(struct table *t, MDB_txn *txn, const char *name, MDB_dbi *out
 	return table_err(t, mdb_dbi_open(txn, name, 0, out), name, e);
 }
 
-static int load_open(struct load *l, const char *dir)
+/* l->none: the tables were never committed, there is nothing to load. */
+static int load_open(struct load *l)
 {
 	struct table *t = &l->t;
-	int rc = table_env(t, dir, MDB_RDONLY, l->e);
+	int rc = table_env(t, l->dir, MDB_RDONLY, l->e);
 
 	if (!rc)
 		rc = table_err(t, mdb_txn_begin(t->env, NULL, MDB_RDONLY, &l->txn), "begin", l->e);
@@ -57,7 +65,8 @@ static int load_open(struct load *l, const char *dir)
 		rc = open_db(t, l->txn, "blobs", &t->blobs, l->e);
 	if (!rc)
 		rc = open_db(t, l->txn, "meta", &t->meta, l->e);
-	return rc;
+	l->none = rc == WEFT_ENOENT;
+	return l->none ? WEFT_OK : rc;
 }
 
 static void load_close(struct load *l)
@@ -68,20 +77,51 @@ static void load_close(struct load *l)
 		mdb_env_close(l->t.env);
 }
 
-/* Tables that were never committed are no checkpoint. */
+/* --- Pages that are not there --------------------------------------------------------- */
+
+static sigjmp_buf no_page;
+
+static void on_no_page(int sig)
+{
+	siglongjmp(no_page, 1);
+}
+
+/* fn(l), which reads the mapped file: a page that lies behind the end of a file
+ * cut short, or that the disk does not give, is a SIGBUS, and here an error.
+ * One thread only. */
+static int guarded(struct load *l, int (*fn)(struct load *l))
+{
+	const struct sigaction act = {.sa_handler = on_no_page};
+	struct sigaction before;
+	int rc;
+
+	sigaction(SIGBUS, &act, &before);
+	if (sigsetjmp(no_page, 1))
+		rc = err_set(l->e, WEFT_ECORRUPT,
+			     "checkpoint '%s/data.mdb': it is cut short, or cannot be read",
+			     l->t.dir);
+	else
+		rc = fn(l);
+	sigaction(SIGBUS, &before, NULL);
+	return rc;
+}
+
+static int peek(struct load *l)
+{
+	int rc = load_open(l);
+
+	return rc || l->none ? rc : table_get_state(&l->t, l->txn, l->e);
+}
+
 int table_peek_rv(const char *dir, uint64_t *rv, struct err *e)
 {
-	struct load l = {.e = e};
+	struct load l = {.dir = dir, .e = e};
 	int rc;
 
 	*rv = 0;
 	if (!there(dir))
 		return WEFT_OK;
-	rc = load_open(&l, dir);
-	if (rc == WEFT_ENOENT)
-		rc = WEFT_OK;
-	else if (!rc)
-		rc = table_get_state(&l.t, l.txn, e);
+	rc = guarded(&l, peek);
 	if (!rc)
 		*rv = l.t.rv;
 	load_close(&l);
@@ -231,11 +271,15 @@ static int load_each(struct load *l, MDB_dbi dbi,
 	return out;
 }
 
-static int load_all(struct load *l, const uint8_t cluster_id[16])
+static int load_all(struct load *l)
 {
 	MDB_stat stat;
-	int rc = table_check_meta(&l->t, l->txn, cluster_id, l->e);
+	int rc = load_open(l);
 
+	if (l->none)
+		return WEFT_OK;
+	if (!rc)
+		rc = table_check_meta(&l->t, l->txn, l->cluster_id, l->e);
 	if (!rc)
 		rc = table_err(&l->t, mdb_stat(l->txn, l->t.blobs, &stat), "stat", l->e);
 	if (rc)
@@ -262,20 +306,15 @@ static int load_all(struct load *l, const uint8_t cluster_id[16])
 int table_load(const char *dir, struct cache_writer *w, const uint8_t cluster_id[16],
 	       const uint64_t *memory_types, uint64_t *rv, struct err *e)
 {
-	struct load l = {.w = w, .memory_types = memory_types, .e = e};
+	struct load l = {.dir = dir, .cluster_id = cluster_id, .w = w,
+			 .memory_types = memory_types, .e = e};
 	int rc;
 
 	*rv = 0;
 	if (!there(dir))
 		return WEFT_OK;
-	rc = load_open(&l, dir);
-	if (rc == WEFT_ENOENT) {
-		load_close(&l);
-		return WEFT_OK;
-	}
 	l.owners.z = zone_new();
-	if (!rc)
-		rc = load_all(&l, cluster_id);
+	rc = guarded(&l, load_all);
 	if (!rc)
 		*rv = l.t.rv;
 	zone_free(l.owners.z);

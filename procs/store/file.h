@@ -78,5 +78,7 @@ void file_sim_heal(struct files *fs);
 uint64_t file_sim_syncs(const struct files *fs);
 /* Flip a bit of a stored byte; WEFT_ENOENT if there is no such byte. */
 int file_sim_damage(struct files *fs, const char *name, uint64_t off);
+/* Cut a file to its first n bytes; WEFT_ENOENT if there are not so many. */
+int file_sim_shorten(struct files *fs, const char *name, uint64_t n);
 
 #endif

@@ -337,3 +337,13 @@ int file_sim_damage(struct files *fs, const char *name, uint64_t off)
 	(*at)->held[off] ^= 0x10;
 	return WEFT_OK;
 }
+
+int file_sim_shorten(struct files *fs, const char *name, uint64_t n)
+{
+	struct sim_file **at = sim_find(sim_of(fs), name);
+
+	if (!at || n > (*at)->n)
+		return WEFT_ENOENT;
+	(*at)->n = n;
+	return WEFT_OK;
+}

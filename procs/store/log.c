@@ -15,7 +15,8 @@
 
 struct segment_head {
 	uint64_t magic;
-	uint32_t format, pad;
+	uint32_t format;
+	uint32_t units; /* the file has at least so many times LOG_HEAD bytes */
 	uint64_t number;
 	uint64_t first_seq; /* of its first batch */
 	uint64_t start_rv;  /* last resourceVersion logged before it */
@@ -190,6 +191,11 @@ static int segment_check(struct log *log, struct segment *s, const char *name, c
 			       name, h.format, LOG_FORMAT);
 	if (memcmp(h.cluster_id, log->cluster_id, 16))
 		return err_set(e, WEFT_ELAYOUT, "log file '%s' belongs to another cluster", name);
+	if (s->size < (uint64_t)h.units * LOG_HEAD)
+		return err_set(e, WEFT_ECORRUPT,
+			       "log file '%s' is damaged at offset %" PRIu64
+			       ": it is cut short, it was made with %" PRIu64 " bytes",
+			       name, s->size, (uint64_t)h.units * LOG_HEAD);
 	s->first_seq = h.first_seq;
 	s->start_rv = h.start_rv;
 	return WEFT_OK;
@@ -454,6 +460,7 @@ static int segment_begin(struct log *log, uint64_t need, struct err *e)
 	struct segment_head h = {
 		.magic = SEGMENT_MAGIC,
 		.format = LOG_FORMAT,
+		.units = (uint32_t)(size / LOG_HEAD),
 		.number = log->nseg ? log_last(log)->number + 1 : log->next_number,
 		.first_seq = log->seq,
 		.start_rv = log->last_rv,

@@ -100,6 +100,8 @@ static int open_data(struct main *m, struct err *e)
 	if (!rc)
 		rc = log_open(&m->log, m->log_dir, m->recovery.cluster_id,
 			      segment > 0 ? (uint64_t)segment : LOG_SEGMENT_DEFAULT, e);
+	if (rc)
+		advise_on_log(e, rc);
 	return rc;
 }
 

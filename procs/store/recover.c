@@ -73,9 +73,32 @@ int data_identify(struct files *fs, uint8_t cluster_id[16], struct err *e)
 	return rc ? rc : identity_parse(text, cluster_id, e);
 }
 
+/* --- What to do about damage ------------------------------------------------------------ */
+
+static void add_advice(struct err *e, int rc, const char *advice)
+{
+	size_t n = strlen(e->msg);
+
+	if (rc == WEFT_ECORRUPT)
+		snprintf(e->msg + n, sizeof(e->msg) - n, "; nothing was changed: %s", advice);
+}
+
+void advise_on_log(struct err *e, int rc)
+{
+	add_advice(e, rc, "restore the data directory from a copy, or move '" DATA_LOG "' in it away "
+			  "to go on from the checkpoint, without what was written after it");
+}
+
+static void advise_on_checkpoint(struct err *e, int rc)
+{
+	add_advice(e, rc, "restore the data directory from a copy; if the log reaches back to the "
+			  "beginning, moving '" DATA_CHECKPOINT "' in it away is enough");
+}
+
 /* --- Replay ---------------------------------------------------------------------------- */
 
 #define RECLAIM_EVERY 4096 /* records */
+#define RV_SKIP 10000000   /* beyond what a lost log can have given out */
 
 static int replay_batch(void *arg, const struct log_batch *b, struct err *e)
 {
@@ -134,8 +157,15 @@ int recover(struct recovery *r, struct err *e)
 
 	if (r->checkpoint)
 		rc = table_peek_rv(r->checkpoint, &checkpoint_rv, e);
-	if (rc)
+	if (rc) {
+		advise_on_checkpoint(e, rc);
 		return err_wrap(e, "recover"), rc;
+	}
+	if (checkpoint_rv && !log_segments(r->log)) {
+		log_warn("there is no log: going on from the checkpoint at resourceVersion %" PRIu64
+			 ", without what was written after it", checkpoint_rv);
+		checkpoint_rv += RV_SKIP;
+	}
 	rv = checkpoint_rv > rv ? checkpoint_rv : rv;
 	rc = cw_create(&r->w, r->segment_name, r->generation, r->cluster_id, rv, &r->options, e);
 	if (rc)
@@ -145,8 +175,10 @@ int recover(struct recovery *r, struct err *e)
 		r->configure(r->arg, r->s);
 	rc = load_checkpoint(r, e);
 	r->s->replay_after = r->checkpoint_rv;
-	if (!rc)
-		rc = log_replay(r->log, replay_batch, r, e);
+	if (rc)
+		advise_on_checkpoint(e, rc);
+	else if ((rc = log_replay(r->log, replay_batch, r, e)))
+		advise_on_log(e, rc);
 	r->s->rv = rv;
 	if (!rc) {
 		settle(r->w);

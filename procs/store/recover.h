@@ -40,7 +40,11 @@ struct recovery {
 	uint64_t checkpoint_rv, batches, records; /* out: for the log line */
 };
 
-/* Fill s and w.  Errors name file and offset. */
+/* Fill s and w.  Errors name file and offset, and what to do.  A checkpoint
+ * without any log is gone on from: whoever moved a damaged log away wants that. */
 int recover(struct recovery *r, struct err *e);
+
+/* If rc is WEFT_ECORRUPT, adds to *e what to do about a damaged log. */
+void advise_on_log(struct err *e, int rc);
 
 #endif

@@ -280,9 +280,13 @@ static void plan_restart(struct supervisor *s, struct child *c)
  * later, what it needs may come back. */
 static bool hopeless(struct supervisor *s, struct child *c, int status)
 {
-	if (s->serving || !WIFEXITED(status))
+	if (s->serving || c->killed)
 		return false;
-	return WEXITSTATUS(status) == PROC_EXIT_HOPELESS || (c->kind == PROC_STORE && !s->started);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == PROC_EXIT_HOPELESS)
+		return true;
+	/* A crash of the store while it reads what is on disk would come again. */
+	return c->kind == PROC_STORE && !s->started &&
+	       !(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
 static void store_ended(struct supervisor *s)

@@ -304,6 +304,10 @@ START_TEST(damage_is_found)
 		ck_assert_int_eq(pwrite(fd, &byte, 1, at), 1);
 	}
 	ck_assert_int_gt(found, 0);
+	ck_assert_int_eq(ftruncate(fd, st.st_size / 4096 / 2 * 4096), 0);
+	ck_assert_int_eq(rig_open(&rig, fs, dir, &e), WEFT_ECORRUPT);
+	ck_assert_ptr_nonnull(strstr(e.msg, "data.mdb"));
+	ck_assert_ptr_nonnull(strstr(e.msg, "restore the data directory"));
 	close(fd);
 	buf_free(&before);
 }

@@ -259,6 +259,20 @@ START_TEST(missing_and_foreign_segments)
 }
 END_TEST
 
+START_TEST(a_segment_cut_short_is_no_torn_tail)
+{
+	struct log *log = reopen(NULL);
+	struct err e = {0};
+
+	for (uint64_t rv = 1; rv <= 5; rv++)
+		ck_assert_int_eq(append(log, rv, &e), WEFT_OK);
+	log_close(log);
+	ck_assert_int_eq(file_sim_shorten(fs, "log-00000001", LOG_SEGMENT_MIN / 2), WEFT_OK);
+	ck_assert_int_eq(log_open(&log, fs, cluster, LOG_SEGMENT_MIN, &e), WEFT_ECORRUPT);
+	ck_assert_ptr_nonnull(strstr(e.msg, "cut short"));
+}
+END_TEST
+
 START_TEST(large_batches_get_a_segment_of_their_own)
 {
 	struct log *log = reopen(NULL);
@@ -342,6 +356,7 @@ int main(void)
 	tcase_add_test(t, refused_writes_leave_nothing);
 	tcase_add_test(t, damage_is_named);
 	tcase_add_test(t, missing_and_foreign_segments);
+	tcase_add_test(t, a_segment_cut_short_is_no_torn_tail);
 	tcase_add_test(t, large_batches_get_a_segment_of_their_own);
 	tcase_add_test(t, recycled_segments_show_nothing_of_their_past);
 	tcase_add_test(t, the_thread_appends_in_order);
