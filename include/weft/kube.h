@@ -137,6 +137,8 @@ void kube_default_template(zone *z, value *template);
  * other than the two built-in ones is looked up by the caller, who sets
  * spec.priority and spec.preemptionPolicy before. */
 void kube_admit_pod(zone *z, value *pod, bool holes);
+/* The part of it that an update of a pod is put through, too. */
+void kube_admit_tolerations(zone *z, value *pod);
 /* The same for a new object of any kind (pods without holes): nodes get the
  * taint not-ready, volumes and claims their finalizers. */
 void kube_admit(zone *z, const struct kube_resource *r, value *obj);
@@ -155,6 +157,8 @@ void kube_validate(zone *z, const struct kube_resource *r, const value *obj, con
  * kube_prepare, kube_validate. */
 void kube_prepare(zone *z, const struct kube_resource *r, value *obj, const value *old,
 		  struct str sub, bool *bump);
+/* Is metadata.generation 1 on create, and counted? */
+bool kube_counts_generation(uint16_t type);
 /* May a PUT of an absent object create it?  Must a PUT name a resourceVersion? */
 bool kube_creates_on_update(uint16_t type);
 bool kube_update_needs_version(uint16_t type);

@@ -177,25 +177,22 @@ static int admit_new_pod(struct request *q, value *pod)
 {
 	if (admit_priority(q, pod))
 		return WEFT_EINVAL;
-	kube_admit_pod(q->z, pod, false);
+	kube_admit(q->z, kube_by_type(TYPE_POD), pod);
 	return admit_service_account(q, pod);
 }
 
-/* --- Nodes ------------------------------------------------------------------------------------------ */
-
-/* A new node takes no pods until it has been seen to be ready. */
-static void admit_new_node(struct request *q, value *node)
+/* What no update can change stays when it is left out. */
+static int admit_old_pod(struct request *q, value *pod, const value *old)
 {
-	static const char key[] = "node.kubernetes.io/not-ready";
-	value *taints = v_array_at(q->z, v_map_at(q->z, node, "spec"), "taints"), taint = v_map();
+	static const char *const kept[] = {"priority", "preemptionPolicy"};
+	value *spec = v_map_at(q->z, pod, "spec");
+	const value *was = v_get(old, "spec");
 
-	v_each(t, taints)
-		if (str_eq(v_get_str(t, "key"), str_of(key)) &&
-		    str_eq(v_get_str(t, "effect"), STR("NoSchedule")))
-			return;
-	v_set(q->z, &taint, "key", v_cstr(key));
-	v_set(q->z, &taint, "effect", v_cstr("NoSchedule"));
-	v_append(q->z, taints, taint);
+	for (size_t i = 0; i < countof(kept); i++)
+		if (!v_get(spec, kept[i]) && v_get(was, kept[i]))
+			v_set(q->z, spec, kept[i], *v_get(was, kept[i]));
+	kube_admit_tolerations(q->z, pod);
+	return WEFT_OK;
 }
 
 /* --- All ---------------------------------------------------------------------------------------------- */
@@ -205,10 +202,10 @@ int admit(struct request *q, const struct kube_resource *r, value *obj, const va
 {
 	if (!old && admit_namespace(q, r, obj))
 		return WEFT_EINVAL;
-	if (r->type == TYPE_POD && !old)
-		return admit_new_pod(q, obj);
-	if (r->type == TYPE_NODE && !old)
-		admit_new_node(q, obj);
+	if (r->type == TYPE_POD)
+		return old ? admit_old_pod(q, obj, old) : admit_new_pod(q, obj);
+	if (!old)
+		kube_admit(q->z, r, obj);
 	if (r->type == TYPE_SERVICE && !sub.n)
 		return service_allocate(q, r, obj, old);
 	return WEFT_OK;

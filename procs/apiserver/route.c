@@ -243,6 +243,24 @@ static enum outcome answer_not_allowed(struct request *q)
 	return answer_status(q, status);
 }
 
+/* Every request about these is answered with a warning. */
+static const struct {
+	uint16_t type; /* 0: any that is not stored */
+	const char *resource, *warning;
+} deprecated[] = {
+	{TYPE_ENDPOINTS, "endpoints",
+	 "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"},
+	{0, "componentstatuses", "v1 ComponentStatus is deprecated in v1.19+"},
+};
+
+static void warn_deprecated(struct request *q)
+{
+	for (size_t i = 0; i < countof(deprecated); i++)
+		if (deprecated[i].type == q->t.r->type &&
+		    is(str_of(q->t.r->resource), deprecated[i].resource))
+			answer_warn(q, str_of(deprecated[i].warning));
+}
+
 static enum outcome handle_resource(struct request *q)
 {
 	uint32_t verb = verb_of(q);
@@ -258,6 +276,7 @@ static enum outcome handle_resource(struct request *q)
 			continue;
 		if (handlers[i].verb && handlers[i].verb != verb)
 			continue;
+		warn_deprecated(q);
 		return handlers[i].handle(q);
 	}
 	return answer_not_found(q);

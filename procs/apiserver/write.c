@@ -72,45 +72,65 @@ static enum outcome answer_dry(struct request *q, int code, const struct kube_re
 
 /* --- Create ---------------------------------------------------------------------------------------- */
 
-/* What the system gives a new object, for one that is not stored. */
-static void add_identity(zone *z, value *obj)
-{
-	value *meta = v_map_at(z, obj, "metadata");
-	struct str prefix = v_get_str(meta, "generateName");
-	char text[37], when[21], suffix[5];
-	uint8_t uid[16] = {0};
-
-	if (getrandom(uid, sizeof(uid), 0) < 0)
-		return;
-	uid[6] = (uint8_t)((uid[6] & 0x0f) | 0x40);
-	uid[8] = (uint8_t)((uid[8] & 0x3f) | 0x80);
-	uid_format(uid, text);
-	time_format(clock_wall_s(), when);
-	if (!v_get_str(meta, "name").n && prefix.n) {
-		uid_suffix5(uid, suffix);
-		v_set(z, meta, "name",
-		      v_str(zone_printf(z, STR_FMT "%.5s", STR_ARG(prefix), suffix)));
-	}
-	v_set(z, meta, "uid", v_str(zone_str(z, str_of(text))));
-	v_set(z, meta, "creationTimestamp", v_str(zone_str(z, str_of(when))));
-}
+#define GENERATE_ATTEMPTS 8
 
 struct create {
 	struct msg m;
-	value *obj;
+	value body; /* as it came */
+	value obj;  /* as it is to be stored */
+	uint8_t uid[16];
+	uint32_t attempts;
 	bool dry_run;
 };
+
+static enum outcome create_attempt(struct request *q, struct create *cr);
+
+/* A uid, and a name for an object that has only a generateName: what follows
+ * (the selector of a Job) is made from them. */
+static void add_identity(struct request *q, struct create *cr)
+{
+	value *meta = v_map_at(q->z, &cr->obj, "metadata");
+	struct str prefix = v_get_str(meta, "generateName");
+	char text[37], name[64];
+
+	weft_assert(getrandom(cr->uid, sizeof(cr->uid), 0) == sizeof(cr->uid));
+	cr->uid[6] = (uint8_t)((cr->uid[6] & 0x0f) | 0x40);
+	cr->uid[8] = (uint8_t)((cr->uid[8] & 0x3f) | 0x80);
+	uid_format(cr->uid, text);
+	v_set(q->z, meta, "uid", v_str(zone_str(q->z, str_of(text))));
+	if (v_get_str(meta, "name").n || !prefix.n)
+		return;
+	uid_suffix5(cr->uid, name);
+	v_set(q->z, meta, "name",
+	      v_str(zone_printf(q->z, "%.*s%.5s", prefix.n < 58 ? (int)prefix.n : 58, prefix.p,
+				name)));
+}
+
+static enum outcome answer_dry_create(struct request *q, struct create *cr)
+{
+	char when[21];
+
+	time_format(clock_wall_s(), when);
+	v_set(q->z, v_map_at(q->z, &cr->obj, "metadata"), "creationTimestamp",
+	      v_str(zone_str(q->z, str_of(when))));
+	return answer_dry(q, 201, q->t.r, &cr->obj);
+}
 
 static void on_created(struct request *q, void *arg, const struct msg_reply *reply)
 {
 	struct create *cr = arg;
 
-	if (reply->status)
+	if (reply->status == WEFT_EEXIST && !object_name(&cr->body).n &&
+	    cr->attempts < GENERATE_ATTEMPTS) {
+		if (create_attempt(q, cr) == WAITING)
+			return;
+	} else if (reply->status) {
 		answer_store_error(q, reply->status, cr->m.create.name, reply->message);
-	else if (cr->dry_run)
-		answer_dry(q, 201, q->t.r, cr->obj);
-	else
+	} else if (cr->dry_run) {
+		answer_dry_create(q, cr);
+	} else {
 		answer_object(q, 201, reply->entry, reply->rv);
+	}
 	request_answer(q);
 }
 
@@ -130,40 +150,42 @@ static int settle_namespace(struct request *q, value *obj)
 	return WEFT_OK;
 }
 
-enum outcome write_create(struct request *q, value *obj, bool dry_run)
+static enum outcome create_attempt(struct request *q, struct create *cr)
 {
-	const struct kube_resource *r = q->t.r;
-	struct create *cr = zone_alloc(q->z, sizeof(*cr));
 	struct kube_parts parts = {0};
-	struct str name, prefix;
 	bool bump;
 
-	if (v_as_str(v_path(obj, "metadata.resourceVersion")).n)
-		return answer_plain_error(q, STR("resourceVersion should not be set on objects to be "
-						 "created"));
-	if (settle_namespace(q, obj) || make_storable(q, r, obj, NULL, STR(""), &bump))
+	cr->obj = object_name(&cr->body).n ? cr->body : v_copy(q->z, &cr->body);
+	cr->attempts++;
+	add_identity(q, cr);
+	if (make_storable(q, q->t.r, &cr->obj, NULL, STR(""), &bump))
 		return ANSWERED;
-	name = object_name(obj);
-	prefix = v_as_str(v_path(obj, "metadata.generateName"));
-	kube_split(q->z, obj, &parts);
-	*cr = (struct create){.obj = v_new(q->z, *obj), .dry_run = dry_run};
+	kube_split(q->z, &cr->obj, &parts);
 	cr->m.kind = MSG_create;
 	cr->m.create = (struct msg_create){
-		.type = r->type,
+		.type = q->t.r->type,
 		.ns = q->t.ns,
-		.name = name.n ? name : prefix,
-		.generate = !name.n,
+		.name = object_name(&cr->obj),
+		.uid = {(const char *)cr->uid, sizeof(cr->uid)},
 		.meta = part_of(q, &parts, PART_META),
 		.labels = part_of(q, &parts, PART_LABELS),
 		.spec = part_of(q, &parts, PART_SPEC),
 		.status = part_of(q, &parts, PART_STATUS),
 		.rest = part_of(q, &parts, PART_REST),
-		.dry_run = dry_run,
+		.dry_run = cr->dry_run,
 	};
 	kube_parts_free(&parts);
-	if (dry_run)
-		add_identity(q->z, cr->obj);
 	return store_send(q, &cr->m, on_created, cr);
+}
+
+enum outcome write_create(struct request *q, value *obj, bool dry_run)
+{
+	struct create *cr = zone_alloc(q->z, sizeof(*cr));
+
+	if (settle_namespace(q, obj))
+		return ANSWERED;
+	*cr = (struct create){.body = *obj, .dry_run = dry_run};
+	return create_attempt(q, cr);
 }
 
 enum outcome object_create(struct request *q)
@@ -174,6 +196,9 @@ enum outcome object_create(struct request *q)
 	if (negotiate(q, true, false) || dry_run_parse(q, &dry_run) ||
 	    body_object(q, q->t.r, &obj))
 		return ANSWERED;
+	if (v_as_str(v_path(&obj, "metadata.resourceVersion")).n)
+		return answer_plain_error(q, STR("resourceVersion should not be set on objects to be "
+						 "created"));
 	return write_create(q, &obj, dry_run);
 }
 
@@ -354,6 +379,17 @@ static bool is_number(struct str s)
 	return true;
 }
 
+/* Kubernetes names the resource here, not the kind. */
+static void answer_needs_version(struct request *q, const struct change *ch)
+{
+	struct kube_resource r = {.group = ch->r->group, .kind = ch->r->resource};
+	struct kube_errors errs = {.z = q->z};
+
+	kube_error_add(&errs, STR("metadata.resourceVersion"), "FieldValueInvalid",
+		       "Invalid value: 0: must be specified for an update");
+	answer_status(q, kube_status_invalid(q->z, &r, ch->name, &errs));
+}
+
 /* Body and path are about one object, and body and `old` about one state. */
 int check_identity(struct request *q, const struct change *ch, const value *obj, const value *old)
 {
@@ -400,6 +436,10 @@ int check_identity(struct request *q, const struct change *ch, const value *obj,
 						  STR_ARG(rv)));
 		return WEFT_EINVAL;
 	}
+	if ((!rv.n || str_eq(rv, STR("0"))) && kube_update_needs_version(ch->r->type)) {
+		answer_needs_version(q, ch);
+		return WEFT_EINVAL;
+	}
 	if (rv.n && !str_eq(rv, STR("0")) && !str_eq(rv, v_get_str(was, "resourceVersion"))) {
 		answer_store_error(q, WEFT_ECONFLICT, ch->name, STR(""));
 		return WEFT_EINVAL;
@@ -424,18 +464,6 @@ static int make_update(struct request *q, void *arg, value *old, value *obj)
 	return WEFT_OK;
 }
 
-/* Kinds that PUT creates when they are not there. */
-static bool put_creates(uint16_t type)
-{
-	static const uint16_t types[] = {TYPE_EVENT, TYPE_LEASE, TYPE_ENDPOINTS, TYPE_LIMITRANGE,
-					 TYPE_SERVICE, TYPE_PODTEMPLATE};
-
-	for (size_t i = 0; i < countof(types); i++)
-		if (types[i] == type)
-			return true;
-	return false;
-}
-
 enum outcome object_update(struct request *q)
 {
 	struct update *u = zone_alloc(q->z, sizeof(*u));
@@ -452,6 +480,6 @@ enum outcome object_update(struct request *q)
 		return ANSWERED;
 	rv = v_as_str(v_path(&u->body, "metadata.resourceVersion"));
 	u->ch.once = rv.n && !str_eq(rv, STR("0"));
-	u->ch.or_create = !q->t.sub.n && put_creates(q->t.r->type);
+	u->ch.or_create = !q->t.sub.n && kube_creates_on_update(q->t.r->type);
 	return write_change(q, &u->ch);
 }

@@ -13,6 +13,8 @@
  *   live, with owners             deleted if no owner is left, else it loses its
  *                                 references to those that are gone
  *   an Event                      deleted events.ttl after its last write
+ *   deleting, a volume or claim   its protection finalizer goes when nothing
+ *                                 uses it
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -472,6 +474,63 @@ static void expire(struct pass *p, const struct entry *e, const struct version *
 		ctl_send(p->ctl, &m, NULL, NULL);
 }
 
+/* --- Volumes and claims ------------------------------------------------------------------------- */
+
+static bool mounts(const value *volume, struct str pod, struct str claim)
+{
+	struct str name = v_as_str(v_path(volume, "persistentVolumeClaim.claimName"));
+	struct str own = v_get_str(volume, "name");
+
+	if (name.n)
+		return str_eq(name, claim);
+	/* A claim made for the pod is called POD-VOLUME. */
+	return v_get(volume, "ephemeral") && claim.n == pod.n + 1 + own.n &&
+	       !memcmp(claim.p, pod.p, pod.n) && claim.p[pod.n] == '-' &&
+	       !memcmp(claim.p + pod.n + 1, own.p, own.n);
+}
+
+/* Does a pod that a node has seen use the claim `e`? */
+static bool claim_is_used(struct pass *p, const struct entry *e)
+{
+	struct cache_iter it;
+	const struct entry *pod;
+
+	cache_iter_init(&it, p->c, TYPE_POD, cache_ns(p->c, e), STR(""), (struct str){NULL, 0});
+	while ((pod = cache_iter_next(&it))) {
+		const struct version *v = cache_live(p->c, pod);
+		value spec;
+
+		if (!v || !(v->hot.flags & HOT_SCHEDULED))
+			continue;
+		spec = kube_part(p->z, p->c, pod, v, PART_SPEC);
+		v_each(volume, v_get(&spec, "volumes"))
+			if (mounts(volume, entry_name(pod), entry_name(e)))
+				return true;
+	}
+	return false;
+}
+
+static bool volume_is_bound(struct pass *p, const struct entry *e, const struct version *v)
+{
+	value status = kube_part(p->z, p->c, e, v, PART_STATUS);
+
+	return str_eq(v_get_str(&status, "phase"), STR("Bound"));
+}
+
+static void unprotect(struct pass *p, const struct entry *e, const struct version *v,
+		      const value *meta)
+{
+	bool claim = e->type == TYPE_PERSISTENTVOLUMECLAIM;
+	const char *name = claim ? "kubernetes.io/pvc-protection" : "kubernetes.io/pv-protection";
+
+	if (!has_finalizer(meta, name))
+		return;
+	if (claim ? claim_is_used(p, e) : volume_is_bound(p, e, v))
+		ctl_after(p->ctl, LOOK_AGAIN_MS);
+	else
+		drop_finalizer(p, e, v, name);
+}
+
 /* --- Reconcile --------------------------------------------------------------------------------- */
 
 static void reconcile(struct controller *ctl, const struct entry *e, const struct version *v)
@@ -506,6 +565,8 @@ static void reconcile(struct controller *ctl, const struct entry *e, const struc
 		orphan(p, e, v);
 	else if (has_finalizer(&meta, "foregroundDeletion"))
 		foreground(p, e, v);
+	else if (e->type == TYPE_PERSISTENTVOLUMECLAIM || e->type == TYPE_PERSISTENTVOLUME)
+		unprotect(p, e, v, &meta);
 }
 
 /* As the store's route: most objects have one owner that is well. */

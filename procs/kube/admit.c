@@ -148,6 +148,14 @@ static int64_t priority_of(struct str class)
 	return str_eq(class, STR("system-cluster-critical")) ? 2000000000 : 0;
 }
 
+void kube_admit_tolerations(zone *z, value *pod)
+{
+	value *spec = v_map_at(z, pod, "spec");
+
+	add_toleration(z, spec, "node.kubernetes.io/not-ready");
+	add_toleration(z, spec, "node.kubernetes.io/unreachable");
+}
+
 void kube_admit_pod(zone *z, value *pod, bool holes)
 {
 	value *spec = v_map_at(z, pod, "spec");
@@ -159,8 +167,7 @@ void kube_admit_pod(zone *z, value *pod, bool holes)
 	v_set(z, spec, "serviceAccount", v_str(account));
 	if (v_get_bool(spec, "automountServiceAccountToken", true))
 		add_token(z, pod, holes);
-	add_toleration(z, spec, "node.kubernetes.io/not-ready");
-	add_toleration(z, spec, "node.kubernetes.io/unreachable");
+	kube_admit_tolerations(z, pod);
 	if (v_is_null(v_get(spec, "priority")))
 		v_set(z, spec, "priority",
 		      v_int(priority_of(v_get_str(spec, "priorityClassName"))));

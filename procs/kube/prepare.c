@@ -98,6 +98,11 @@ static bool is_one_of(uint16_t type, const uint16_t *list, size_t n)
 	return false;
 }
 
+bool kube_counts_generation(uint16_t type)
+{
+	return type < TYPE_MAX && strategies[type].flags & GENERATION;
+}
+
 bool kube_creates_on_update(uint16_t type)
 {
 	return is_one_of(type, creates_on_update, countof(creates_on_update));

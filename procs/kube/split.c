@@ -67,7 +67,7 @@ static value cut_rest(zone *z, const value *obj)
 
 		while (i < countof(not_rest) && !str_eq(key, str_of(not_rest[i])))
 			i++;
-		if (i == countof(not_rest) && !v_is_null(&kv->val))
+		if (i == countof(not_rest))
 			v_setn(z, &out, key, kv->val);
 	}
 	return v_len(&out) ? out : v_null();

@@ -3,36 +3,6 @@
 
 /* --- What several requests ask ------------------------------------------------------ */
 
-/* Kinds whose metadata.generation Kubernetes keeps. */
-uint32_t first_generation(uint16_t type)
-{
-	static const char *const kinds[] = {
-		"Pod",		"ReplicationController", "ReplicaSet",
-		"Deployment",	"StatefulSet",		 "DaemonSet",
-		"Job",		"CronJob",		 "PodDisruptionBudget",
-		"Ingress",	"NetworkPolicy",	 "EndpointSlice",
-		"FlowSchema",	"PriorityLevelConfiguration",
-		"ValidatingWebhookConfiguration",	 "MutatingWebhookConfiguration",
-		"ValidatingAdmissionPolicy",		 "MutatingAdmissionPolicy",
-		"ValidatingAdmissionPolicyBinding",	 "MutatingAdmissionPolicyBinding",
-		"CustomResourceDefinition",		 "IngressClass",
-		"PriorityClass", "DeviceClass",
-		"ResourceSlice",
-	};
-	static int8_t known[1024]; /* 0: not asked yet, 1: yes, -1: no */
-	const struct kube_resource *r;
-
-	weft_assert(type < countof(known));
-	if (known[type])
-		return known[type] > 0;
-	r = kube_by_type(type);
-	known[type] = -1;
-	for (size_t i = 0; r && i < countof(kinds); i++)
-		if (!strcmp(r->kind, kinds[i]))
-			known[type] = 1;
-	return known[type] > 0;
-}
-
 int check_namespace(struct store *s, uint16_t type, struct str ns, struct msg_reply *r)
 {
 	const struct kube_resource *res = type < TYPE_MAX ? kube_by_type(type) : NULL;
@@ -119,7 +89,7 @@ static int create_once(struct store *s, const struct caller *who, const struct m
 		.ns = m->ns,
 		.name = m->name,
 		.created_s = clock_wall_s(),
-		.generation = first_generation(m->type),
+		.generation = kube_counts_generation(m->type),
 		.meta = m->meta,
 		.labels = m->labels,
 		.spec = m->spec,
@@ -133,9 +103,9 @@ static int create_once(struct store *s, const struct caller *who, const struct m
 	int rc;
 
 	store_uid(s->seed, s->uids, attempt, uid);
-	rec.uid = (struct str){(const char *)uid, sizeof(uid)};
 	if (m->generate)
 		rec.name = (struct str){name, store_name(m->name, uid, name)};
+	rec.uid = m->uid.n ? m->uid : (struct str){(const char *)uid, sizeof(uid)};
 	if (m->dry_run)
 		rc = cw_find(s->w, m->type, m->ns, rec.name) ? WEFT_EEXIST : WEFT_OK;
 	else

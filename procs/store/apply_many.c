@@ -73,7 +73,7 @@ void apply_create_many(struct store *s, const struct caller *who, const struct m
 		.count = m->count,
 		.seed = {(const char *)seed, sizeof(seed)},
 		.created_s = clock_wall_s(),
-		.generation = first_generation(m->type),
+		.generation = kube_counts_generation(m->type),
 		.meta = m->meta,
 		.labels = m->labels,
 		.spec = m->spec,

@@ -176,8 +176,6 @@ int check_namespace(struct store *s, uint16_t type, struct str ns, struct msg_re
 /* Does this state mean that the object goes (deletion time reached, nothing
  * holds it)?  `spec` is the new spec part. */
 bool state_is_over(struct store *s, uint16_t type, const struct version_in *in, struct str spec);
-/* metadata.generation of a new object of this type: 1, or 0 for types without. */
-uint32_t first_generation(uint16_t type);
 /* The entry that `ref` named at `rv`, with its live state; NULL if it is another
  * or gone by now. */
 struct entry *entry_at_rv(struct store *s, uint16_t type, uint32_t ref, uint64_t rv,
