@@ -66,7 +66,8 @@ description=$(k describe deploy $D)
 like 'strategy' '25% max unavailable, 25% max surge' "$description"
 like 'Available' 'Available +True +MinimumReplicasAvailable' "$description"
 like 'Progressing' 'Progressing +True +NewReplicaSetAvailable' "$description"
-like 'OldReplicaSets' "OldReplicaSets: +$D-$hash1 \(0/0 replicas created\)" "$description"
+# kubectl before 1.24 leaves out what has no pods.
+like 'OldReplicaSets' "OldReplicaSets: +(<none>|$D-$hash1 \(0/0 replicas created\))" "$description"
 like 'NewReplicaSet' "NewReplicaSet: +$D-$hash2 \(3/3 replicas created\)" "$description"
 like 'Replicas' '3 desired \| 3 updated \| 3 total \| 3 available \| 0 unavailable' "$description"
 
