@@ -113,6 +113,15 @@ static inline struct version *version_at(const struct cache_writer *w, uint32_t 
 	return ref_ptr(w->base, ref);
 }
 
+/* A version's or an entry's first two cache lines, to be written to. */
+static inline void cw_prefetch_lines(const struct cache_writer *w, uint32_t ref)
+{
+	const char *p = ref_ptr(w->base, ref);
+
+	__builtin_prefetch(p, 1);
+	__builtin_prefetch(p + CACHE_LINE, 1);
+}
+
 static inline size_t entry_size(const struct entry *e)
 {
 	return offsetof(struct entry, name) + e->name_len + 1u;

@@ -173,6 +173,58 @@ void cw_prefetch(struct cache_writer *w, uint32_t ref)
 	hash_prefetch(w->base, &w->h->by_uid, cache_hash_uid(e->uid));
 }
 
+/* Each stage uses what the one before has asked for. */
+void cw_ahead_key(struct cache_writer *w, struct cw_ahead *a, uint16_t type, struct str ns,
+		  struct str name, struct str bytes)
+{
+	a->hash = cache_hash_key(type, ns, name);
+	a->bytes_hash = bytes.n ? cache_hash_bytes(bytes) : 0;
+	a->ref = 0;
+	hash_prefetch(w->base, &w->h->by_key, a->hash);
+	if (a->bytes_hash)
+		chain_prefetch(&w->blobs, a->bytes_hash);
+}
+
+static void ahead_entry(struct cache_writer *w, struct cw_ahead *a)
+{
+	uint32_t blob = a->bytes_hash ? chain_first(&w->blobs, a->bytes_hash) : 0;
+
+	a->ref = hash_peek(w->base, &w->h->by_key, a->hash);
+	if (a->ref)
+		cw_prefetch_lines(w, a->ref);
+	if (blob)
+		__builtin_prefetch(ref_ptr(w->base, blob));
+}
+
+static uint32_t ahead_version(const struct cache_writer *w, const struct cw_ahead *a)
+{
+	const struct entry *e = entry_at(w, a->ref);
+
+	return e->pending ? e->pending : prcu_own(&e->newest);
+}
+
+static void ahead_parts(struct cache_writer *w, const struct version *v)
+{
+	for (int p = 0; p < PART_COUNT; p++)
+		if (v->part[p])
+			__builtin_prefetch(ref_ptr(w->base, v->part[p]), 1);
+}
+
+void cw_ahead_next(struct cache_writer *w, struct cw_ahead *a, int stage)
+{
+	uint32_t version;
+
+	if (stage == 1)
+		ahead_entry(w, a);
+	version = stage > 1 && a->ref ? ahead_version(w, a) : 0;
+	if (!version)
+		return;
+	if (stage == 2)
+		cw_prefetch_lines(w, version);
+	else
+		ahead_parts(w, version_at(w, version));
+}
+
 /* --- Publishing and aborting ------------------------------------------------------- */
 
 static void count_object(struct cache_writer *w, const struct entry *e, const struct version *old,

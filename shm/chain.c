@@ -47,6 +47,11 @@ uint32_t chain_first(const struct chain_table *t, uint64_t hash)
 	return *bucket_of(t, hash);
 }
 
+void chain_prefetch(const struct chain_table *t, uint64_t hash)
+{
+	__builtin_prefetch(bucket_of(t, hash), 1);
+}
+
 uint32_t chain_next(const struct chain_table *t, uint32_t ref)
 {
 	return *next_of(t, ref);

@@ -34,6 +34,9 @@ void chain_free(struct chain_table *t);
 uint32_t chain_first(const struct chain_table *t, uint64_t hash);
 uint32_t chain_next(const struct chain_table *t, uint32_t ref);
 
+/* Ask for the bucket of `hash` to be brought into the CPU's cache. */
+void chain_prefetch(const struct chain_table *t, uint64_t hash);
+
 void chain_insert(struct chain_table *t, uint64_t hash, uint32_t ref);
 /* `ref` must be a member. */
 void chain_remove(struct chain_table *t, uint64_t hash, uint32_t ref);

@@ -99,6 +99,22 @@ static inline void hash_prefetch(const char *base, const struct hash_table *t, u
 	__builtin_prefetch(hash_bucket_at(base, t, hash_bucket_index(hash, n)));
 }
 
+/* The first item under `hash` in its bucket, overflow aside, or 0: a guess, for
+ * prefetching. */
+static inline uint32_t hash_peek(const char *base, const struct hash_table *t, uint32_t hash)
+{
+	uint32_t n = prcu_dereference(&t->buckets);
+	const struct hash_bucket *b = hash_bucket_at(base, t, hash_bucket_index(hash, n));
+
+	for (int i = 0; i < HASH_SLOTS; i++) {
+		uint64_t s = prcu_dereference(&b->slot[i]);
+
+		if (s >> 32 == hash && (uint32_t)s)
+			return (uint32_t)s;
+	}
+	return 0;
+}
+
 /* Whether the item `ref` is the one that `key` names. */
 typedef bool hash_match_fn(const char *base, uint32_t ref, const void *key);
 

@@ -37,14 +37,6 @@ void record_cut(struct cache_writer *w, struct version *v)
 	}
 }
 
-static void prefetch_lines(const struct cache_writer *w, uint32_t ref)
-{
-	const char *p = ref_ptr(w->base, ref);
-
-	__builtin_prefetch(p, 1);
-	__builtin_prefetch(p + CACHE_LINE, 1);
-}
-
 /* An entry that will be taken out: its index slots, and its neighbours in each
  * list, whose links change. */
 static void prefetch_unlinking(const struct cache_writer *w, const struct entry *e)
@@ -60,7 +52,26 @@ static void prefetch_unlinking(const struct cache_writer *w, const struct entry 
 					   1);
 }
 
-/* What cutting record `rv` will touch, in three steps as each leads to the
+/* The parts that go with an old state: all are counted in their blobs. */
+static void prefetch_parts(const struct cache_writer *w, const struct version *v)
+{
+	for (int p = 0; p < PART_COUNT; p++)
+		if (v->part[p])
+			__builtin_prefetch(ref_ptr(w->base, v->part[p]), 1);
+}
+
+/* Those that nobody else has leave the table of blobs. */
+static void prefetch_last(const struct cache_writer *w, const struct version *v)
+{
+	for (int p = 0; p < PART_COUNT; p++) {
+		const struct blob *b = ref_ptr(w->base, v->part[p]);
+
+		if (p != PART_LABELS && v->part[p] && b->refcount == 1)
+			chain_prefetch(&w->blobs, b->hash);
+	}
+}
+
+/* What cutting record `rv` will touch, in four steps as each leads to the
  * next: the version; its old state and a deleted entry; what hangs on those. */
 static void prefetch_record(const struct cache_writer *w, uint64_t rv, uint64_t end)
 {
@@ -68,21 +79,29 @@ static void prefetch_record(const struct cache_writer *w, uint64_t rv, uint64_t 
 	uint32_t prev;
 
 	if (rv + 3 * CUT_AHEAD < end)
-		prefetch_lines(w, journal_get(w, rv + 3 * CUT_AHEAD));
+		cw_prefetch_lines(w, journal_get(w, rv + 3 * CUT_AHEAD));
 	if (rv + 2 * CUT_AHEAD < end) {
 		v = version_at(w, journal_get(w, rv + 2 * CUT_AHEAD));
 		prev = prcu_own(&v->prev);
 		if (prev)
-			prefetch_lines(w, prev);
+			cw_prefetch_lines(w, prev);
 		if (v->flags & VERSION_TOMBSTONE)
-			prefetch_lines(w, v->entry.u);
+			cw_prefetch_lines(w, v->entry.u);
 	}
 	if (rv + CUT_AHEAD < end) {
 		v = version_at(w, journal_get(w, rv + CUT_AHEAD));
+		prev = prcu_own(&v->prev);
+		if (prev)
+			prefetch_parts(w, version_at(w, prev));
 		if (v->hot.node.u)
 			__builtin_prefetch(ref_ptr(w->base, v->hot.node.u), 1);
 		if (v->flags & VERSION_TOMBSTONE)
 			prefetch_unlinking(w, entry_at(w, v->entry.u));
+	}
+	if (rv + CUT_AHEAD / 2 < end) {
+		prev = prcu_own(&version_at(w, journal_get(w, rv + CUT_AHEAD / 2))->prev);
+		if (prev)
+			prefetch_last(w, version_at(w, prev));
 	}
 }
 

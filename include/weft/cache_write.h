@@ -88,6 +88,20 @@ void cw_blob_drop(struct cache_writer *w, blob_ref b);
  * is looked at.  Any value is allowed, also one that came through a ring. */
 void cw_prefetch(struct cache_writer *w, uint32_t ref);
 
+/* The same for an object that a request names: several objects are taken from
+ * stage to stage together, before the first of them is looked at.  Stage 0 sets
+ * *a.  `bytes` is what a part will become (or empty). */
+#define CW_AHEAD_STAGES 4
+struct cw_ahead {
+	uint64_t bytes_hash; /* 0: no bytes */
+	uint32_t hash;
+	uint32_t ref; /* what may be the entry, 0: none */
+};
+void cw_ahead_key(struct cache_writer *w, struct cw_ahead *a, uint16_t type, struct str ns,
+		  struct str name, struct str bytes);
+/* Stages 1 to CW_AHEAD_STAGES - 1. */
+void cw_ahead_next(struct cache_writer *w, struct cw_ahead *a, int stage);
+
 /* Make room for `n` more objects of `type` at once, so that a burst does not
  * resize indexes step by step.  May do nothing. */
 void cw_expect(struct cache_writer *w, uint16_t type, uint64_t n);

@@ -20,9 +20,10 @@ void ports_free(struct ports *p)
 		for (uint32_t k = 0; k < PORT_WORK_TYPES; k++)
 			buf_free(&p->port[i].work[k].refs);
 	free(p->routed.key);
-	buf_free(&p->record);
-	buf_free(&p->message);
-	buf_free(&p->scratch.mem);
+	for (uint32_t i = 0; i < PORT_AHEAD; i++) {
+		buf_free(&p->ahead[i].record);
+		buf_free(&p->ahead[i].scratch.mem);
+	}
 }
 
 /* --- Opening and closing ------------------------------------------------------------- */
@@ -105,58 +106,118 @@ static uint64_t reply_room(const struct waiting *w)
 }
 
 /* One record.  The producer may still write to what was peeked: it is copied
- * before it is looked at. */
-static void take_record(struct ports *p, struct port *t, struct str bytes)
+ * before it is looked at.  False if there is nothing to do for it. */
+static bool read_record(struct ports *p, struct port *t, struct str bytes, struct port_ahead *a)
 {
-	struct caller who = {t->slot, t->incarnation, (uint16_t)t->slot, (uint16_t)t->kind};
-	struct batch *b = p->s->batch;
 	struct msg_request *q;
 	struct err e = {0};
-	struct msg m;
 
-	p->record.n = 0;
-	buf_addstr(&p->record, bytes);
-	if (msg_decode(buf_str(&p->record), &m, &p->scratch, &e)) {
+	a->record.n = 0;
+	buf_addstr(&a->record, bytes);
+	if (msg_decode(buf_str(&a->record), &a->m, &a->scratch, &e)) {
 		malformed(p, t, e.msg);
-		return;
+		return false;
 	}
-	q = msg_request(&m);
-	if (!q) {
+	q = msg_request(&a->m);
+	if (!q)
 		malformed(p, t, "not a request");
-		return;
-	}
-	if (q->generation != p->generation) /* its sender has been told that it is lost */
-		return;
+	/* That of another generation is lost, as its sender has been told. */
+	return q && q->generation == p->generation;
+}
+
+/* Begin to fetch what the request will touch. */
+static void fetch_named(struct ports *p, struct port_ahead *a)
+{
+	struct cache_writer *w = p->s->w;
+	const struct msg_create *c = &a->m.create;
+	const struct msg_update *u = &a->m.update;
+	const struct msg_remove *r = &a->m.remove;
+
+	a->named = true;
+	if (a->m.kind == MSG_create)
+		cw_ahead_key(w, &a->fetch, c->type, c->ns, c->name, c->rest);
+	else if (a->m.kind == MSG_update)
+		cw_ahead_key(w, &a->fetch, u->type, u->ns, u->name,
+			     u->rest.n ? u->rest : u->status);
+	else if (a->m.kind == MSG_remove)
+		cw_ahead_key(w, &a->fetch, r->type, r->ns, r->name, (struct str){0});
+	else
+		a->named = false;
+}
+
+static void do_request(struct ports *p, struct port *t, struct port_ahead *a)
+{
+	struct caller who = {t->slot, t->incarnation, (uint16_t)t->slot, (uint16_t)t->kind};
+	const struct msg_request *q = msg_request(&a->m);
+	struct batch *b = p->s->batch;
+
 	if (q->epoch && q->epoch != p->epoch[t->kind])
 		store_refuse(p->s, &who, q->seq, WEFT_EFENCED, weft_strerror(WEFT_EFENCED));
 	else
-		store_apply(p->s, &who, &m);
+		store_apply(p->s, &who, &a->m);
 	t->owed += reply_room(&b->replies[b->nreplies - 1]);
 }
 
-/* Is there room for one more reply? */
-static bool has_room(const struct port *t)
+/* A reply to a request that names one object is no longer than this, as a rule. */
+#define REPLY_USUAL 1024
+
+/* Is there room for one more reply, after those to `ahead` requests? */
+static bool has_room(const struct port *t, uint32_t ahead)
 {
-	return ring_used(&t->out) + t->owed < (uint64_t)t->out.size / 8 * 7;
+	uint64_t owed = t->owed + (uint64_t)ahead * REPLY_USUAL;
+
+	return ring_used(&t->out) + owed < (uint64_t)t->out.size / 8 * 7;
+}
+
+/* Read some requests: those for one object, or one for many.  Returns how many;
+ * *rc as ring_peek(), *bytes grows by what was read. */
+static uint32_t read_some(struct ports *p, struct port *t, uint64_t *bytes, int *rc)
+{
+	uint64_t end = *bytes + PORT_AHEAD_BYTES;
+	uint32_t n = 0;
+	struct str rec;
+
+	while (n < PORT_AHEAD && *bytes < end) {
+		struct port_ahead *a = &p->ahead[n];
+
+		if (!t->dead && !has_room(t, n)) {
+			p->blocked |= n == 0;
+			break;
+		}
+		*rc = ring_peek(&t->in, &rec);
+		if (*rc <= 0)
+			break;
+		*bytes += rec.n;
+		if (read_record(p, t, rec, a)) {
+			n++;
+			fetch_named(p, a);
+		}
+		ring_next(&t->in);
+		if (n && !p->ahead[n - 1].named)
+			break;
+	}
+	return n;
+}
+
+static void do_some(struct ports *p, struct port *t, uint32_t n)
+{
+	for (int stage = 1; stage < CW_AHEAD_STAGES && n > 1; stage++)
+		for (uint32_t i = 0; i < n; i++)
+			if (p->ahead[i].named)
+				cw_ahead_next(p->s->w, &p->ahead[i].fetch, stage);
+	for (uint32_t i = 0; i < n; i++)
+		do_request(p, t, &p->ahead[i]);
 }
 
 static bool port_drain(struct ports *p, struct port *t)
 {
 	uint64_t bytes = 0;
-	struct str rec;
-	int rc = 0;
+	uint32_t n = 1;
+	int rc = 1;
 
-	while (bytes < PORT_TURN_BYTES && !commit_full(p->c)) {
-		if (!t->dead && !has_room(t)) {
-			p->blocked = true;
-			break;
-		}
-		rc = ring_peek(&t->in, &rec);
-		if (rc <= 0)
-			break;
-		take_record(p, t, rec);
-		bytes += rec.n;
-		ring_next(&t->in);
+	while (n && rc > 0 && bytes < PORT_TURN_BYTES && !commit_full(p->c)) {
+		n = read_some(p, t, &bytes, &rc);
+		do_some(p, t, n);
 	}
 	if (rc < 0)
 		malformed(p, t, "its ring is damaged");
@@ -186,7 +247,7 @@ bool ports_sleep(struct ports *p)
 {
 	for (uint32_t i = 0; i < PROC_SLOTS; i++)
 		if (p->port[i].open && !ring_sleep(&p->port[i].in)) {
-			if (!has_room(&p->port[i]))
+			if (!has_room(&p->port[i], 0))
 				continue;
 			ports_awake(p);
 			return false;

@@ -50,6 +50,18 @@ struct routed {
 	uint32_t n, cap;
 };
 
+/* Requests that were read and not yet done: what they will touch is fetched
+ * for all of them before the first is. */
+#define PORT_AHEAD	 16
+#define PORT_AHEAD_BYTES (64u << 10)
+struct port_ahead {
+	struct msg m;
+	struct buf record; /* m's strings lie here */
+	struct msg_scratch scratch;
+	struct cw_ahead fetch;
+	bool named; /* one object, by its name */
+};
+
 struct ports {
 	struct store *s;
 	struct committer *c;
@@ -61,9 +73,7 @@ struct ports {
 	uint32_t epoch[PROC_KIND_COUNT];		  /* that requests have to carry */
 	struct routed routed;
 	uint32_t old_owner; /* of the version being published */
-	struct buf record;
-	struct msg_scratch scratch;
-	struct buf message;
+	struct port_ahead ahead[PORT_AHEAD];
 	uint64_t malformed;	/* records refused */
 	uint64_t hostile;	/* PROC_WHO goes on sending rubbish; 0: nobody */
 	bool blocked;		/* some port waits for room in its inbox */
