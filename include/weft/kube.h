@@ -283,6 +283,8 @@ bool kube_templates_equal(zone *z, const value *a, const value *b);
  * it is only too young. */
 bool kube_pod_available(const struct version *v, uint32_t min_ready_s, uint32_t now_s,
 			uint32_t *wait_s);
+/* Does a toleration match a taint?  An empty effect or key matches any. */
+bool kube_tolerates(const value *toleration, const value *taint);
 /* Find / set a condition in a list of {type, status, reason, message,
  * lastTransitionTime, lastUpdateTime?}.  Set keeps lastTransitionTime when
  * status does not change; returns true if anything changed.  With update_time

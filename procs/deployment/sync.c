@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "procs/lib/mains.h"
+#include "procs/lib/write.h"
 
 struct deployment_controller {
 	struct claims claims;
@@ -177,73 +178,14 @@ static void create_replicaset(struct deployment *d, struct replicaset *rs)
 	buf_free(&status);
 }
 
-static void update_replicaset(struct deployment *d, struct replicaset *rs)
-{
-	struct buf meta = {0}, spec = {0};
-	struct msg m = {.kind = MSG_update};
-
-	v_encode(&meta, &rs->meta);
-	v_encode(&spec, &rs->spec);
-	m.update = (struct msg_update){
-		.type = TYPE_REPLICASET,
-		.ns = cache_ns(d->c, rs->e),
-		.name = entry_name(rs->e),
-		.uid = {(const char *)rs->e->uid, 16},
-		.rv = rs->v->rv,
-		.mask = 1u << PART_META | 1u << PART_SPEC,
-		.meta = buf_str(&meta),
-		.spec = buf_str(&spec),
-		.bump = true,
-	};
-	ctl_send(d->ctl, &m, NULL, NULL);
-	buf_free(&meta);
-	buf_free(&spec);
-}
-
-static void delete_replicaset(struct deployment *d, struct replicaset *rs)
-{
-	struct msg m = {.kind = MSG_remove};
-
-	m.remove = (struct msg_remove){
-		.type = TYPE_REPLICASET,
-		.ns = cache_ns(d->c, rs->e),
-		.name = entry_name(rs->e),
-		.uid = {(const char *)rs->e->uid, 16},
-		.rv = rs->v->rv,
-		.grace = -1,
-		.propagation = PROPAGATION_BACKGROUND,
-	};
-	ctl_send(d->ctl, &m, NULL, NULL);
-}
-
 static void update_deployment(struct deployment *d)
 {
-	bool status = !v_equal(&d->status, &d->new_status);
-	struct buf meta_bytes = {0}, status_bytes = {0};
-	struct msg m = {.kind = MSG_update};
-
-	if (!status && !d->meta_changed)
-		return;
-	m.update = (struct msg_update){
-		.type = TYPE_DEPLOYMENT,
-		.ns = cache_ns(d->c, d->e),
-		.name = entry_name(d->e),
-		.uid = {(const char *)d->e->uid, 16},
-		.rv = d->v->rv,
+	struct parts parts = {
+		.meta = d->meta_changed ? &d->meta : NULL,
+		.status = v_equal(&d->status, &d->new_status) ? NULL : &d->new_status,
 	};
-	if (status) {
-		v_encode(&status_bytes, &d->new_status);
-		m.update.mask |= 1u << PART_STATUS;
-		m.update.status = buf_str(&status_bytes);
-	}
-	if (d->meta_changed) {
-		v_encode(&meta_bytes, &d->meta);
-		m.update.mask |= 1u << PART_META;
-		m.update.meta = buf_str(&meta_bytes);
-	}
-	ctl_send(d->ctl, &m, NULL, NULL);
-	buf_free(&meta_bytes);
-	buf_free(&status_bytes);
+
+	ctl_write(d->ctl, d->e, d->v, &parts);
 }
 
 static void write_back(struct deployment *d)
@@ -252,10 +194,12 @@ static void write_back(struct deployment *d)
 		create_replicaset(d, d->fresh);
 	each_rs(rs, d)
 	{
+		struct parts parts = {.meta = &rs->meta, .spec = &rs->spec, .bump = true};
+
 		if (rs->deleted)
-			delete_replicaset(d, rs);
+			ctl_remove(d->ctl, rs->e, rs->v, PROPAGATION_BACKGROUND, -1);
 		else if (rs->changed)
-			update_replicaset(d, rs);
+			ctl_write(d->ctl, rs->e, rs->v, &parts);
 	}
 	update_deployment(d);
 }

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 
 #include "procs/lib/mains.h"
+#include "procs/lib/write.h"
 #include "weft/kube.h"
 #include "weft/proc.h"
 
@@ -175,25 +176,12 @@ static void delete(struct pass *p, const struct entry *e, const struct version *
 	p->rvs[p->n++] = v->rv;
 }
 
+/* Nobody may have changed the object meanwhile. */
 static int write_meta(struct pass *p, const struct entry *e, const struct version *v,
 		      const value *meta)
 {
-	struct buf bytes = {0};
-	struct msg m = {.kind = MSG_update};
-	int ret;
+	int ret = ctl_write(p->ctl, e, v, &(struct parts){.meta = meta});
 
-	v_encode(&bytes, meta);
-	m.update = (struct msg_update){
-		.type = e->type,
-		.ns = cache_ns(p->c, e),
-		.name = entry_name(e),
-		.uid = {(const char *)e->uid, 16},
-		.rv = v->rv,
-		.mask = 1u << PART_META,
-		.meta = buf_str(&bytes),
-	};
-	ret = ctl_send(p->ctl, &m, NULL, NULL);
-	buf_free(&bytes);
 	if (ret)
 		p->full = true;
 	return ret;

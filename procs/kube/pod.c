@@ -81,3 +81,16 @@ bool kube_pod_available(const struct version *v, uint32_t min_ready_s, uint32_t 
 		*wait_s = (uint32_t)(from - now_s);
 	return from <= now_s;
 }
+
+bool kube_tolerates(const value *toleration, const value *taint)
+{
+	struct str effect = v_get_str(toleration, "effect"), key = v_get_str(toleration, "key");
+
+	if (effect.n && !str_eq(effect, v_get_str(taint, "effect")))
+		return false;
+	if (key.n && !str_eq(key, v_get_str(taint, "key")))
+		return false;
+	if (str_eq(v_get_str(toleration, "operator"), STR("Exists")))
+		return true;
+	return key.n && str_eq(v_get_str(toleration, "value"), v_get_str(taint, "value"));
+}

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "procs/lib/write.h"
+
 /* --- Candidates --------------------------------------------------------------- */
 
 static struct claim_list *list_at(const struct claims *claims, const uint8_t owner[16])
@@ -113,29 +115,6 @@ void claim_map(struct controller *ctl, struct claims *claims, uint16_t owner_typ
 
 /* --- Requests ------------------------------------------------------------------- */
 
-/* Write back an object's ownerReferences; nobody may have changed the object. */
-static int send_owners(struct controller *ctl, const struct entry *e, const struct version *v,
-		       const value *meta)
-{
-	struct buf bytes = {0};
-	struct msg m = {.kind = MSG_update};
-	int ret;
-
-	v_encode(&bytes, meta);
-	m.update = (struct msg_update){
-		.type = e->type,
-		.ns = cache_ns(ctl_cache(ctl), e),
-		.name = entry_name(e),
-		.uid = {(const char *)e->uid, 16},
-		.rv = v->rv,
-		.mask = 1u << PART_META,
-		.meta = buf_str(&bytes),
-	};
-	ret = ctl_send(ctl, &m, NULL, NULL);
-	buf_free(&bytes);
-	return ret;
-}
-
 static int adopt(struct controller *ctl, const struct entry *owner, const struct entry *e,
 		 const struct version *v)
 {
@@ -146,7 +125,7 @@ static int adopt(struct controller *ctl, const struct entry *owner, const struct
 		meta = v_map();
 	v_append(z, v_array_at(z, &meta, "ownerReferences"),
 		 kube_owner_ref(z, ctl_cache(ctl), owner, true));
-	return send_owners(ctl, e, v, &meta);
+	return ctl_write(ctl, e, v, &(struct parts){.meta = &meta});
 }
 
 static int release(struct controller *ctl, const struct entry *owner, const struct entry *e,
@@ -166,7 +145,7 @@ static int release(struct controller *ctl, const struct entry *owner, const stru
 	}
 	if (!v_len(refs))
 		v_del(&meta, "ownerReferences");
-	return send_owners(ctl, e, v, &meta);
+	return ctl_write(ctl, e, v, &(struct parts){.meta = &meta});
 }
 
 /* No controller, not even one that does not exist (any more). */

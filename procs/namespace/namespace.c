@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "procs/lib/mains.h"
+#include "procs/lib/write.h"
 #include "weft/kube.h"
 #include "weft/proc.h"
 
@@ -315,28 +316,6 @@ static void finish(zone *z, value *spec)
 		v_del(spec, "finalizers");
 }
 
-static void update(struct controller *ctl, const struct entry *e, const struct version *v,
-		   const value *spec, const value *status)
-{
-	struct buf spec_bytes = {0}, status_bytes = {0};
-	struct msg m = {.kind = MSG_update};
-
-	v_encode(&spec_bytes, spec);
-	v_encode(&status_bytes, status);
-	m.update = (struct msg_update){
-		.type = TYPE_NAMESPACE,
-		.name = entry_name(e),
-		.uid = {(const char *)e->uid, 16},
-		.rv = v->rv,
-		.mask = 1u << PART_SPEC | 1u << PART_STATUS,
-		.spec = buf_str(&spec_bytes),
-		.status = buf_str(&status_bytes),
-	};
-	ctl_send(ctl, &m, NULL, NULL);
-	buf_free(&spec_bytes);
-	buf_free(&status_bytes);
-}
-
 static void remove_content(struct controller *ctl, const struct entry *e, const struct version *v)
 {
 	zone *z = ctl_zone(ctl);
@@ -355,7 +334,7 @@ static void remove_content(struct controller *ctl, const struct entry *e, const 
 	else
 		ctl_after(ctl, LOOK_AGAIN_MS + em.left / LOOK_SHARE);
 	if (!em.left || !v_equal(&status, &before))
-		update(ctl, e, v, &spec, &status);
+		ctl_write(ctl, e, v, &(struct parts){.spec = &spec, .status = &status});
 }
 
 /* --- Reconcile ------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "procs/lib/write.h"
 #include "procs/nodelifecycle/nodelifecycle.h"
 
 #define QUARANTINE_NS INT64_C(40000000000) /* before pods of a node that is not there go */
@@ -48,19 +49,6 @@ bool eviction_suspended(struct controller *ctl)
 
 /* --- Tolerations ------------------------------------------------------------------------ */
 
-static bool tolerates(const value *t, const value *taint)
-{
-	struct str effect = v_get_str(t, "effect"), key = v_get_str(t, "key");
-
-	if (effect.n && !str_eq(effect, v_get_str(taint, "effect")))
-		return false;
-	if (key.n && !str_eq(key, v_get_str(taint, "key")))
-		return false;
-	if (str_eq(v_get_str(t, "operator"), STR("Exists")))
-		return true;
-	return key.n && str_eq(v_get_str(t, "value"), v_get_str(taint, "value"));
-}
-
 /* Seconds that a pod tolerates a taint: -1 for ever, 0 not at all; of several
  * tolerations the shortest. */
 static int64_t tolerated_s(const value *spec, const value *taint)
@@ -72,7 +60,7 @@ static int64_t tolerated_s(const value *spec, const value *taint)
 	{
 		int64_t s;
 
-		if (!tolerates(t, taint))
+		if (!kube_tolerates(t, taint))
 			continue;
 		any = true;
 		s = v_get_int(t, "tolerationSeconds", -1);
@@ -126,40 +114,6 @@ static void set_disruption(struct controller *ctl, value *status, const struct v
 	      v_uint(v->generation));
 }
 
-static int write_status(struct controller *ctl, const struct entry *e, const value *status)
-{
-	struct buf bytes = {0};
-	struct msg m = {.kind = MSG_update};
-	int ret;
-
-	v_encode(&bytes, status);
-	m.update = (struct msg_update){
-		.type = TYPE_POD,
-		.ns = cache_ns(ctl_cache(ctl), e),
-		.name = entry_name(e),
-		.uid = {(const char *)e->uid, 16},
-		.mask = 1u << PART_STATUS,
-		.status = buf_str(&bytes),
-	};
-	ret = ctl_send(ctl, &m, NULL, NULL);
-	buf_free(&bytes);
-	return ret;
-}
-
-static int remove_pod(struct controller *ctl, const struct entry *e, int32_t grace)
-{
-	struct msg m = {.kind = MSG_remove};
-
-	m.remove = (struct msg_remove){
-		.type = TYPE_POD,
-		.ns = cache_ns(ctl_cache(ctl), e),
-		.name = entry_name(e),
-		.uid = {(const char *)e->uid, 16},
-		.grace = grace,
-	};
-	return ctl_send(ctl, &m, NULL, NULL);
-}
-
 /* --- Eviction from tainted nodes ----------------------------------------------------------- */
 
 static void evict(struct look *l, const struct entry *pod, const struct version *v)
@@ -172,8 +126,8 @@ static void evict(struct look *l, const struct entry *pod, const struct version 
 	proc_event(ctl_proc(l->ctl), pod, &source, "Normal", "TaintManagerEviction",
 		   zone_printf(l->z, "Marking for deletion Pod " STR_FMT "/%s",
 			       STR_ARG(cache_ns(l->c, pod)), pod->name));
-	if (write_status(l->ctl, pod, &status) == 0)
-		remove_pod(l->ctl, pod, -1);
+	if (ctl_write(l->ctl, pod, NULL, &(struct parts){.status = &status}) == 0)
+		ctl_remove(l->ctl, pod, NULL, PROPAGATION_DEFAULT, -1);
 }
 
 static bool has_no_execute(const value *taints)
@@ -259,10 +213,10 @@ static void collect(struct controller *ctl, const struct entry *e, const struct 
 	if (v->hot.phase != POD_SUCCEEDED && v->hot.phase != POD_FAILED) {
 		set_disruption(ctl, &status, v, "DeletionByPodGC", "PodGC: node no longer exists");
 		v_set(ctl_zone(ctl), &status, "phase", v_cstr("Failed"));
-		if (write_status(ctl, e, &status))
+		if (ctl_write(ctl, e, NULL, &(struct parts){.status = &status}))
 			return;
 	}
-	remove_pod(ctl, e, 0);
+	ctl_remove(ctl, e, NULL, PROPAGATION_DEFAULT, 0);
 }
 
 int64_t eviction_turn(struct controller *ctl, int64_t now_ns)

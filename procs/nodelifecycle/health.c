@@ -1,4 +1,5 @@
 /* health.c - is a node alive? */
+#include "procs/lib/write.h"
 #include "procs/nodelifecycle/nodelifecycle.h"
 
 #define LEASE_NS STR("kube-node-lease")
@@ -60,8 +61,6 @@ static void mark_pod(struct look *l, const struct entry *pod, const struct versi
 	value status = kube_part(l->z, l->c, pod, v, PART_STATUS);
 	value *conditions = v_get(&status, "conditions");
 	value *ready = kube_condition(conditions, "Ready");
-	struct buf bytes = {0};
-	struct msg m = {.kind = MSG_update};
 	char now[21];
 
 	if (!ready || !str_eq(v_get_str(ready, "status"), STR("True")))
@@ -69,19 +68,8 @@ static void mark_pod(struct look *l, const struct entry *pod, const struct versi
 	time_format(ctl_now_s(l->ctl), now);
 	v_set(l->z, ready, "status", v_cstr("False"));
 	v_set(l->z, ready, "lastTransitionTime", v_str(zone_str(l->z, str_of(now))));
-	v_encode(&bytes, &status);
-	m.update = (struct msg_update){
-		.type = TYPE_POD,
-		.ns = cache_ns(l->c, pod),
-		.name = entry_name(pod),
-		.uid = {(const char *)pod->uid, 16},
-		.rv = v->rv,
-		.mask = 1u << PART_STATUS,
-		.status = buf_str(&bytes),
-	};
-	if (ctl_send(l->ctl, &m, NULL, NULL) == 0)
+	if (ctl_write(l->ctl, pod, v, &(struct parts){.status = &status}) == 0)
 		ctl_event(l->ctl, pod, "Warning", "NodeNotReady", "Node is not ready");
-	buf_free(&bytes);
 }
 
 static void mark_pods(struct look *l)

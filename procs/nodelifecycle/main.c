@@ -1,35 +1,18 @@
 /* main.c - the node lifecycle controller's process. */
 #include "procs/lib/mains.h"
+#include "procs/lib/write.h"
 #include "procs/nodelifecycle/nodelifecycle.h"
 
 #define MONITOR_MS 5000
 
 static void write_back(struct look *l)
 {
-	struct buf spec = {0}, status = {0};
-	struct msg m = {.kind = MSG_update};
-
-	if (!l->spec_changed && !l->status_changed)
-		return;
-	m.update = (struct msg_update){
-		.type = TYPE_NODE,
-		.name = entry_name(l->e),
-		.uid = {(const char *)l->e->uid, 16},
-		.rv = l->v->rv,
+	struct parts parts = {
+		.spec = l->spec_changed ? &l->spec : NULL,
+		.status = l->status_changed ? &l->status : NULL,
 	};
-	if (l->spec_changed) {
-		v_encode(&spec, &l->spec);
-		m.update.mask |= 1u << PART_SPEC;
-		m.update.spec = buf_str(&spec);
-	}
-	if (l->status_changed) {
-		v_encode(&status, &l->status);
-		m.update.mask |= 1u << PART_STATUS;
-		m.update.status = buf_str(&status);
-	}
-	ctl_send(l->ctl, &m, NULL, NULL);
-	buf_free(&spec);
-	buf_free(&status);
+
+	ctl_write(l->ctl, l->e, l->v, &parts);
 }
 
 /* How often a node is looked at: well within its grace period. */

@@ -15,6 +15,7 @@
 
 #include "procs/lib/claim.h"
 #include "procs/lib/mains.h"
+#include "procs/lib/write.h"
 #include "procs/replicaset/rank.h"
 
 #define BATCH_MAX 65536u	/* pods asked for in one request */
@@ -299,9 +300,6 @@ static void set_failure(struct rs *rs, value *status)
 static int update_status(struct rs *rs)
 {
 	value status = v_copy(rs->z, &rs->status);
-	struct buf bytes = {0};
-	struct msg m = {.kind = MSG_update};
-	int ret;
 
 	if (!v_is_map(&status))
 		status = v_map();
@@ -314,18 +312,7 @@ static int update_status(struct rs *rs)
 	set_failure(rs, &status);
 	if (v_equal(&status, &rs->status))
 		return 0;
-	v_encode(&bytes, &status);
-	m.update = (struct msg_update){
-		.type = TYPE_REPLICASET,
-		.ns = cache_ns(rs->c, rs->e),
-		.name = entry_name(rs->e),
-		.uid = {(const char *)rs->e->uid, 16},
-		.mask = 1u << PART_STATUS,
-		.status = buf_str(&bytes),
-	};
-	ret = ctl_send(rs->ctl, &m, NULL, NULL);
-	buf_free(&bytes);
-	return ret;
+	return ctl_write(rs->ctl, rs->e, NULL, &(struct parts){.status = &status});
 }
 
 /* --- Reconcile ---------------------------------------------------------------------- */

@@ -17,24 +17,10 @@ static bool refuse(struct reasons *why, const char *text, bool hopeless, uint32_
 
 /* --- Taints ---------------------------------------------------------------------- */
 
-static bool tolerates(const value *toleration, const value *taint)
-{
-	struct str effect = v_get_str(toleration, "effect"), key = v_get_str(toleration, "key");
-	struct str op = v_get_str(toleration, "operator");
-
-	if (effect.n && !str_eq(effect, v_get_str(taint, "effect")))
-		return false;
-	if (key.n && !str_eq(key, v_get_str(taint, "key")))
-		return false;
-	if (str_eq(op, STR("Exists")))
-		return true;
-	return key.n && str_eq(v_get_str(toleration, "value"), v_get_str(taint, "value"));
-}
-
 bool kind_tolerates(const struct kind *kind, const value *taint)
 {
 	v_each(toleration, v_get(&kind->spec, "tolerations"))
-		if (tolerates(toleration, taint))
+		if (kube_tolerates(toleration, taint))
 			return true;
 	return false;
 }

@@ -187,6 +187,34 @@ START_TEST(availability)
 }
 END_TEST
 
+START_TEST(tolerations)
+{
+	static const struct {
+		const char *toleration, *taint;
+		bool matches;
+	} cases[] = {
+		{"{}", "{\"key\":\"a\",\"effect\":\"NoSchedule\"}", false},
+		{"{\"operator\":\"Exists\"}", "{\"key\":\"a\",\"effect\":\"NoSchedule\"}", true},
+		{"{\"key\":\"a\"}", "{\"key\":\"a\",\"effect\":\"NoSchedule\"}", true},
+		{"{\"key\":\"a\"}", "{\"key\":\"a\",\"value\":\"1\",\"effect\":\"NoSchedule\"}", false},
+		{"{\"key\":\"a\",\"value\":\"1\"}", "{\"key\":\"a\",\"value\":\"1\"}", true},
+		{"{\"key\":\"b\",\"operator\":\"Exists\"}", "{\"key\":\"a\"}", false},
+		{"{\"operator\":\"Exists\",\"effect\":\"NoExecute\"}",
+		 "{\"key\":\"a\",\"effect\":\"NoSchedule\"}", false},
+	};
+	zone *z = zone_new();
+
+	for (size_t i = 0; i < countof(cases); i++) {
+		value toleration = facts_json(z, cases[i].toleration);
+		value taint = facts_json(z, cases[i].taint);
+
+		ck_assert_msg(kube_tolerates(&toleration, &taint) == cases[i].matches, "%s and %s",
+			      cases[i].toleration, cases[i].taint);
+	}
+	zone_free(z);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("kube_pod");
@@ -199,6 +227,7 @@ int main(void)
 	tcase_add_test(tc, pods_from_templates);
 	tcase_add_test(tc, owners_that_do_not_control);
 	tcase_add_test(tc, availability);
+	tcase_add_test(tc, tolerations);
 	suite_add_tcase(s, tc);
 	return facts_main(s);
 }
