@@ -304,7 +304,7 @@ static void forget_all(struct scheduler *self)
 	}
 	for (uint32_t i = 0; i < KIND_BUCKETS; i++)
 		for (struct kind *k = self->kinds[i]; k; k = k->next) {
-			k->n = k->at = 0;
+			k->n = k->at = k->tell_at = 0;
 			k->running = 0;
 			k->terms_seen = k->feasible_seen = 0;
 			k->own_counted = false;

@@ -204,7 +204,7 @@ static void bind_pod(struct scheduler *self, struct kind *kind, const struct ent
 	b->entries[b->n] = cache_entry_ref(self->c, e).u;
 	b->rvs[b->n] = v->rv;
 	b->node_of[b->n++] = use_node(self, b, node);
-	refset_add(&self->assumed, cache_entry_ref(self->c, e).u);
+	refset_add(&self->assumed, cache_entry_ref(self->c, e).u, node);
 	nodes_account(self, &self->nodes[node], kind, 1);
 	terms_note(self, kind, &self->nodes[node], 1, 1);
 }

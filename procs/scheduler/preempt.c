@@ -186,7 +186,7 @@ static bool evict(struct scheduler *self, const struct entry *pod, const struct 
 	if (proc_send(self->proc, &m, NULL, NULL))
 		return false;
 	for (uint32_t i = 0; i < o->n; i++)
-		refset_add(&self->victims, entries[i]);
+		refset_add(&self->victims, entries[i], 0);
 	return true;
 }
 

@@ -8,14 +8,14 @@ static uint32_t place_of(const struct refset *s, uint32_t ref)
 {
 	uint32_t mask = s->cap - 1, i = ref * 2654435761u & mask;
 
-	while (s->at[i] && s->at[i] != ref)
+	while (s->at[i].entry && s->at[i].entry != ref)
 		i = (i + 1) & mask;
 	return i;
 }
 
 bool refset_has(const struct refset *s, uint32_t ref)
 {
-	return s->n && s->at[place_of(s, ref)] == ref;
+	return s->n && s->at[place_of(s, ref)].entry == ref;
 }
 
 static void grow(struct refset *s)
@@ -26,20 +26,20 @@ static void grow(struct refset *s)
 	s->at = calloc(s->cap, sizeof(*s->at));
 	weft_assert(s->at);
 	for (uint32_t i = 0; i < old.cap; i++)
-		if (old.at[i])
-			s->at[place_of(s, old.at[i])] = old.at[i];
+		if (old.at[i].entry)
+			s->at[place_of(s, old.at[i].entry)] = old.at[i];
 	free(old.at);
 }
 
-void refset_add(struct refset *s, uint32_t ref)
+void refset_add(struct refset *s, uint32_t ref, uint32_t node)
 {
 	uint32_t i;
 
 	if (s->n * 2 >= s->cap)
 		grow(s);
 	i = place_of(s, ref);
-	s->n += !s->at[i];
-	s->at[i] = ref;
+	s->n += !s->at[i].entry;
+	s->at[i] = (struct ref){ref, node};
 }
 
 /* Those behind it move up, so that they are still found. */
@@ -50,13 +50,13 @@ bool refset_del(struct refset *s, uint32_t ref)
 	if (!refset_has(s, ref))
 		return false;
 	i = place_of(s, ref);
-	s->at[i] = 0;
+	s->at[i].entry = 0;
 	s->n--;
-	for (i = (i + 1) & mask; s->at[i]; i = (i + 1) & mask) {
-		uint32_t moved = s->at[i];
+	for (i = (i + 1) & mask; s->at[i].entry; i = (i + 1) & mask) {
+		struct ref moved = s->at[i];
 
-		s->at[i] = 0;
-		s->at[place_of(s, moved)] = moved;
+		s->at[i].entry = 0;
+		s->at[place_of(s, moved.entry)] = moved;
 	}
 	return true;
 }

@@ -57,9 +57,12 @@ enum move {
 };
 #define MOVES(m) (1u << (m))
 
-/* Entry references, by open addressing. */
+/* Entry references, each with a number (of a node), by open addressing. */
 struct refset {
-	uint32_t *at;
+	struct ref {
+		uint32_t entry; /* 0: free */
+		uint32_t node;
+	} *at;
 	uint32_t n, cap;
 };
 
@@ -239,7 +242,7 @@ struct node *nodes_of_slot(struct scheduler *self, nodeslot_ref slot);
 void nodes_account(struct scheduler *self, struct node *node, struct kind *kind, int sign);
 bool pod_on_node(const struct version *v);
 bool refset_has(const struct refset *s, uint32_t ref);
-void refset_add(struct refset *s, uint32_t ref);
+void refset_add(struct refset *s, uint32_t ref, uint32_t node);
 bool refset_del(struct refset *s, uint32_t ref); /* false: it was not there */
 void refset_clear(struct refset *s);
 

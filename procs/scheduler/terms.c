@@ -132,8 +132,10 @@ static void count_domain(struct domains *d, uint64_t hash, int64_t more)
 		d->n++;
 		d->at_least = 0;
 	}
-	if (more < 0 || (more > 0 && at->count == d->least && !--d->at_least))
+	if (more < 0)
 		d->at_least = 0; /* to be found again */
+	else if (more > 0 && d->at_least && at->count == d->least)
+		d->at_least--;
 	at->count += more;
 }
 
@@ -279,13 +281,14 @@ static void count_pod(struct kind *kind, struct term *t, const struct node *node
 	t->total += sign;
 }
 
-/* Spread does not count pods that are on their way out, affinity does. */
+/* As far as the journal was followed: what comes later is noted then.  Spread does
+ * not count pods that are on their way out, affinity does. */
 static void count_set(struct scheduler *self, struct kind *kind, struct term *t,
 		      const struct labelset *set)
 {
 	for (const struct entry *e = cache_first_in_set(self->c, set); e;
 	     e = cache_next_in_set(self->c, e)) {
-		const struct version *v = cache_live(self->c, e);
+		const struct version *v = cache_at(self->c, e, self->journal_rv);
 
 		if (pod_on_node(v) && !(t->type == TERM_SPREAD && v->deletion_s))
 			count_pod(kind, t, nodes_of_slot(self, v->hot.node), 1);
@@ -320,19 +323,6 @@ static void count_term(struct scheduler *self, struct kind *kind, struct term *t
 			count_namespace(self, kind, t, entry_name(e));
 }
 
-/* Pods whose bind is on its way are not on their node in the cache yet: while
- * there are any, the counts that were kept up by terms_note() are the truth. */
-void terms_count(struct scheduler *self, struct kind *kind)
-{
-	uint64_t seen = self->external + self->nodes_changed + 1;
-
-	if (kind->terms_seen == seen || (kind->terms_seen && self->assumed.n))
-		return;
-	for (uint32_t i = 0; i < kind->nterms; i++)
-		count_term(self, kind, &kind->terms[i]);
-	kind->terms_seen = seen;
-}
-
 static bool concerns(struct scheduler *self, const struct kind *k, const struct term *t,
 		     const struct kind *placed)
 {
@@ -340,6 +330,39 @@ static bool concerns(struct scheduler *self, const struct kind *k, const struct 
 					      : terms_namespace(self, t, k, placed->ns);
 
 	return t->selector && same_ns && kube_selector_match_value(t->selector, &placed->labels);
+}
+
+/* Pods whose bind is on its way are not on their node in the cache yet. */
+static void count_assumed(struct scheduler *self, struct kind *kind, struct term *t)
+{
+	for (uint32_t i = 0; self->assumed.n && i < self->assumed.cap; i++) {
+		const struct ref *ref = &self->assumed.at[i];
+		const struct version *v = NULL;
+		const struct entry *e;
+		const struct kind *placed;
+
+		if (ref->entry && cache_entry_checked(self->c, ref->entry, &e) == 0 &&
+		    e->type == TYPE_POD)
+			v = cache_live(self->c, e);
+		if (!v || pod_on_node(cache_at(self->c, e, self->journal_rv)))
+			continue;
+		placed = kind_of(self, e, v);
+		if (concerns(self, kind, t, placed))
+			count_pod(kind, t, &self->nodes[ref->node], 1);
+	}
+}
+
+void terms_count(struct scheduler *self, struct kind *kind)
+{
+	uint64_t seen = self->external + self->nodes_changed + 1;
+
+	if (kind->terms_seen == seen)
+		return;
+	for (uint32_t i = 0; i < kind->nterms; i++) {
+		count_term(self, kind, &kind->terms[i]);
+		count_assumed(self, kind, &kind->terms[i]);
+	}
+	kind->terms_seen = seen;
 }
 
 void terms_note(struct scheduler *self, const struct kind *placed, const struct node *node,
