@@ -198,10 +198,12 @@ static bool parse(struct str s, struct quantity *q)
 	return true;
 }
 
-/* A number is read as the text that JSON would show. */
-static bool parse_value(const value *v, struct quantity *q)
+#define NUMBER_TEXT 40
+
+/* A number is read as the text that JSON would show, which is put into `text`:
+ * q->text may point into it. */
+static bool parse_value(const value *v, char text[NUMBER_TEXT], struct quantity *q)
 {
-	char text[40];
 	int n;
 
 	if (v_is_str(v))
@@ -209,11 +211,11 @@ static bool parse_value(const value *v, struct quantity *q)
 	if (!v)
 		return false;
 	if (v->type == MSGPACK_OBJECT_POSITIVE_INTEGER)
-		n = snprintf(text, sizeof text, "%llu", (unsigned long long)v->via.u64);
+		n = snprintf(text, NUMBER_TEXT, "%llu", (unsigned long long)v->via.u64);
 	else if (v->type == MSGPACK_OBJECT_NEGATIVE_INTEGER)
-		n = snprintf(text, sizeof text, "%lld", (long long)v->via.i64);
+		n = snprintf(text, NUMBER_TEXT, "%lld", (long long)v->via.i64);
 	else if (v->type == MSGPACK_OBJECT_FLOAT64 || v->type == MSGPACK_OBJECT_FLOAT32)
-		n = snprintf(text, sizeof text, "%.15g", v->via.f64);
+		n = snprintf(text, NUMBER_TEXT, "%.15g", v->via.f64);
 	else
 		return false;
 	return parse((struct str){text, (uint32_t)n}, q);
@@ -221,9 +223,10 @@ static bool parse_value(const value *v, struct quantity *q)
 
 bool kube_quantity_milli(const value *v, int64_t *milli)
 {
+	char text[NUMBER_TEXT];
 	struct quantity q;
 
-	if (!parse_value(v, &q))
+	if (!parse_value(v, text, &q))
 		return false;
 	for (; q.exp > MILLI && q.v && q.v <= INT64_MAX; q.exp--)
 		q.v *= 10;
@@ -285,9 +288,10 @@ static struct str print_binary(zone *z, const struct quantity *q)
 
 bool kube_quantity_canonical(zone *z, const value *v, struct str *out)
 {
+	char text[NUMBER_TEXT];
 	struct quantity q;
 
-	if (!parse_value(v, &q))
+	if (!parse_value(v, text, &q))
 		return false;
 	if (q.text.n) {
 		*out = zone_str(z, q.text);

@@ -26,6 +26,12 @@ NS = "/api/v1/namespaces/default"
 APPS = "/apis/apps/v1/namespaces/default"
 TYPES = {"pods": NS + "/pods", "configmaps": NS + "/configmaps",
          "deployments": APPS + "/deployments", "replicasets": APPS + "/replicasets"}
+# Everything small, so that memory and files are used again and again.
+CONFIG = """
+cache: {journalMin: 1024, journalMax: 2048, first: 1Mi}
+log: {segment: 1Mi}
+supervisor: {stallAfter: 2s}
+"""
 SURGE = 2
 SETTLE = 60  # seconds after the harm
 
@@ -42,11 +48,14 @@ class Cluster:
     def __init__(self, weft, folder):
         self.weft, self.data, self.port, self.process = weft, folder + "/data", 0, None
         self.stderr = open(folder + "/stderr", "ab")
+        self.config = folder + "/config.yaml"
+        with open(self.config, "w") as f:
+            f.write(CONFIG)
 
     def up(self):
         self.process = subprocess.Popen(
-            [self.weft, "up", "--data", self.data, "--nodes", "4", "--listen",
-             f"127.0.0.1:{self.port}"], stdout=subprocess.PIPE, stderr=self.stderr)
+            [self.weft, "up", "-c", self.config, "--data", self.data, "--nodes", "4",
+             "--listen", f"127.0.0.1:{self.port}"], stdout=subprocess.PIPE, stderr=self.stderr)
         line = self.process.stdout.readline().decode()
         found = re.match(r"ready https://[^:]+:(\d+) ", line)
         if not found:
@@ -455,9 +464,10 @@ class Harm:
             return None
         name = self.random.choice(sorted(names))
         self.send(names[name], signal.SIGSTOP)
-        time.sleep(self.random.random() * 1.5)
+        seconds = self.random.choice([0.3, 1, 3])  # after two it is replaced
+        time.sleep(seconds)
         self.send(names[name], signal.SIGCONT)
-        return f"stop {name} for a while"
+        return f"stop {name} for {seconds} s"
 
     def supervisor(self):
         self.cluster.process.kill()
