@@ -8,22 +8,29 @@ LIB_OBJ     += $(B)/gen/kube_tables.o $(B)/gen/kube_protobuf.o
 
 $(KUBEGEN): $(wildcard procs/kube/gen/*.c procs/kube/gen/*.h) include/weft/schema.h
 	@mkdir -p $(@D)
-	$(CC) $(CSTD) $(WARN) -O1 -g -Iinclude -I. -D_GNU_SOURCE -o $@ $(filter %.c,$^)
+	$(call say,LD)
+	$(Q)$(CC) $(CSTD) $(WARN) -O1 -g -Iinclude -I. -D_GNU_SOURCE -o $@ $(filter %.c,$^)
 
 $(B)/gen/kube_types.h: $(KUBEGEN) $(KUBE_SCHEMA)
-	$(KUBEGEN) types $(KUBE_SCHEMA) >$@.tmp && mv $@.tmp $@
+	$(call say,GEN)
+	$(Q)$(KUBEGEN) types $(KUBE_SCHEMA) >$@.tmp && mv $@.tmp $@
 
 $(B)/gen/kube_schema_ids.h: $(KUBEGEN) $(KUBE_SCHEMA)
-	$(KUBEGEN) ids $(KUBE_SCHEMA) >$@.tmp && mv $@.tmp $@
+	$(call say,GEN)
+	$(Q)$(KUBEGEN) ids $(KUBE_SCHEMA) >$@.tmp && mv $@.tmp $@
 
 $(B)/gen/kube_tables.c: $(KUBEGEN) $(KUBE_SCHEMA)
-	$(KUBEGEN) tables $(KUBE_SCHEMA) >$@.tmp && mv $@.tmp $@
+	$(call say,GEN)
+	$(Q)$(KUBEGEN) tables $(KUBE_SCHEMA) >$@.tmp && mv $@.tmp $@
 
 $(B)/gen/kube_tables.o: $(B)/gen/kube_tables.c $(B)/gen/kube_types.h
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(B)/gen/kube_protobuf.c: $(KUBEGEN) procs/kube/schema/protobuf.txt
-	$(KUBEGEN) protobuf procs/kube/schema/protobuf.txt >$@.tmp && mv $@.tmp $@
+	$(call say,GEN)
+	$(Q)$(KUBEGEN) protobuf procs/kube/schema/protobuf.txt >$@.tmp && mv $@.tmp $@
 
 $(B)/gen/kube_protobuf.o: $(B)/gen/kube_protobuf.c procs/kube/protobuf.h
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
