@@ -24,12 +24,22 @@ static const struct command commands[] = {
 	 "  --nodes N           simulated nodes (default 3)\n"
 	 "  --listen ADDR:PORT  of the API (default 127.0.0.1:6443); port 0 picks a free one\n"},
 	{"status", command_status, "[--data DIR] [--json]", "show the processes of a cluster",
-	 "Exit status 0 if all run, 1 if one is starting, or no cluster runs.\n"},
-	{"top", command_top, "[--data DIR] [-n COUNT]", "the same, live, with rates and memory",
-	 "Only maps the segments, so it works while a process hangs.  -n COUNT ends it after so\n"
-	 "many pages.\n"},
+	 "QUEUE is what waits for a process and WAITS for how long; OUT and IN say how full its\n"
+	 "rings to and from the store are.  Exit status 0 if all processes run, 1 if one does not\n"
+	 "or no cluster runs.\n\n"
+	 "  --data DIR  the cluster's directory; default as for `weft up`\n"
+	 "  --json      every counter, and the cache's memory\n"},
+	{"top", command_top, "[--data DIR] [-n COUNT]",
+	 "show them live, with rates and memory",
+	 "Once a second, until Ctrl-C or until the cluster stops.  It only reads shared memory, so\n"
+	 "it works while a process hangs.\n\n"
+	 "  --data DIR       the cluster's directory; default as for `weft up`\n"
+	 "  -n, --count N    end after N pages\n"},
 	{"scale", command_scale, "[--data DIR] PROCESS=N", "change how many processes of a kind run",
-	 "While the cluster runs: `weft scale replicaset=4`.  Returns when the new number is in force.\n"},
+	 "While the cluster runs: `weft scale replicaset=4`.  Returns when the new number is in\n"
+	 "force.  `weft status` shows the names; the store and the checkpoint are always one.  The\n"
+	 "next `weft up` starts what its configuration says.\n\n"
+	 "  --data DIR  the cluster's directory; default as for `weft up`\n"},
 	{"version", command_version, "", "print the version", ""},
 	{"help", command_help, "[COMMAND | config]", "explain a command, or the configuration", ""},
 };
@@ -44,6 +54,23 @@ int command_usage(const char *command, const char *fmt, ...)
 	va_end(ap);
 	fprintf(stderr, " (see `weft help%s%s`)\n", command ? " " : "", command ? command : "");
 	return 2;
+}
+
+int command_option(int argc, char **argv, const char *letters, const struct option *options)
+{
+	int opt;
+
+	opterr = 0;
+	opt = getopt_long(argc, argv, letters, options, NULL);
+	if (opt != ':' && opt != '?')
+		return opt;
+	if (opt == ':')
+		command_usage(argv[0], "'%s' needs a value", argv[optind - 1]);
+	else if (optopt)
+		command_usage(argv[0], "there is no option '-%c'", optopt);
+	else
+		command_usage(argv[0], "there is no option '%s'", argv[optind - 1]);
+	return '?';
 }
 
 int command_failed(const struct err *e)
@@ -71,7 +98,7 @@ static int command_version(int argc, char **argv)
 static void list_commands(FILE *out)
 {
 	fprintf(out, "usage: weft COMMAND [ARGUMENTS]\n\n"
-		     "Kubernetes' workload controllers on one machine; kubectl is the client.\n\n");
+		     "A Kubernetes cluster on one machine, its nodes simulated; kubectl is the client.\n\n");
 	for (size_t i = 0; i < countof(commands); i++)
 		fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].brief);
 	fprintf(out, "\n`weft help COMMAND` says more; `weft help config` prints every configuration key.\n");
@@ -99,6 +126,14 @@ static int command_help(int argc, char **argv)
 	printf("usage: weft %s %s\n\n%c%s.\n%s%s", c->name, c->usage, c->brief[0] - 'a' + 'A',
 	       c->brief + 1, *c->help ? "\n" : "", c->help);
 	return 0;
+}
+
+static bool asks_for_help(int argc, char **argv)
+{
+	for (int i = 2; i < argc; i++)
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+			return true;
+	return false;
 }
 
 /* "weft: replicaset/1": run that process. */
@@ -134,5 +169,7 @@ int main(int argc, char **argv)
 		c = find_command("version");
 	if (!c)
 		return command_usage(NULL, "there is no command '%s'", argv[1]);
+	if (asks_for_help(argc, argv))
+		return command_help(2, (char *[]){"help", (char *)c->name});
 	return c->run(argc - 1, argv + 1);
 }

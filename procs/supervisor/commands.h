@@ -6,6 +6,8 @@
 #ifndef PROCS_SUPERVISOR_COMMANDS_H
 #define PROCS_SUPERVISOR_COMMANDS_H
 
+#include <getopt.h>
+
 #include "procs/supervisor/supervisor.h"
 
 struct command {
@@ -23,6 +25,8 @@ int command_scale(int argc, char **argv);
 
 /* "weft: <what>" and a pointer to `weft help NAME`, on stderr; returns 2. */
 int command_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* getopt_long(), but a wrong option is told as command_usage() tells it; then '?'. */
+int command_option(int argc, char **argv, const char *letters, const struct option *options);
 /* "weft: <what>" on stderr; returns 1. */
 int command_failed(const struct err *e);
 

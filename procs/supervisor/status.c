@@ -1,7 +1,6 @@
 /* status.c - `weft status` and `weft scale`. */
 #include "procs/supervisor/commands.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -134,13 +133,13 @@ int command_status(int argc, char **argv)
 	struct err e = {0};
 	int opt, status;
 
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while ((opt = command_option(argc, argv, ":", options)) != -1) {
 		if (opt == 'd')
 			data = optarg;
 		else if (opt == 'j')
 			json = true;
 		else
-			return command_usage("status", "wrong option");
+			return 2;
 	}
 	if (optind < argc)
 		return command_usage("status", "'%s' is not expected", argv[optind]);
@@ -169,9 +168,9 @@ int command_scale(int argc, char **argv)
 	unsigned long count;
 	int opt, rc;
 
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while ((opt = command_option(argc, argv, ":", options)) != -1) {
 		if (opt != 'd')
-			return command_usage("scale", "wrong option");
+			return 2;
 		data = optarg;
 	}
 	if (optind + 1 != argc)

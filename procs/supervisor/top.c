@@ -1,7 +1,6 @@
 /* top.c - `weft top`: rates and memory, live, from the segments alone. */
 #include "procs/supervisor/commands.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -140,13 +139,13 @@ int command_top(int argc, char **argv)
 	long left = -1;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "n:", options, NULL)) != -1) {
+	while ((opt = command_option(argc, argv, ":n:", options)) != -1) {
 		if (opt == 'd')
 			data = optarg;
-		else if (opt == 'n' && atol(optarg) > 0)
-			left = atol(optarg);
-		else
-			return command_usage("top", "wrong option");
+		else if (opt == '?')
+			return 2;
+		else if ((left = atol(optarg)) <= 0)
+			return command_usage("top", "'%s' is not a number of pages", optarg);
 	}
 	if (optind < argc)
 		return command_usage("top", "'%s' is not expected", argv[optind]);

@@ -1,7 +1,6 @@
 /* up.c - `weft up`. */
 #include "procs/supervisor/commands.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -30,7 +29,7 @@ int command_up(int argc, char **argv)
 	char path[512];
 	int opt, rc;
 
-	while ((opt = getopt_long(argc, argv, "c:", options, NULL)) != -1) {
+	while ((opt = command_option(argc, argv, ":c:", options)) != -1) {
 		if (opt == 'c')
 			file = optarg;
 		else if (opt == 'd')
@@ -40,7 +39,7 @@ int command_up(int argc, char **argv)
 		else if (opt == 'l')
 			listen = optarg;
 		else
-			return command_usage("up", "wrong option");
+			return 2;
 	}
 	if (optind < argc)
 		return command_usage("up", "'%s' is not expected", argv[optind]);

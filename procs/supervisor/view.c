@@ -44,6 +44,7 @@ const char *view_state(const struct view_row *row)
 
 int command_cluster(struct datadir *d, const char *data, struct err *e)
 {
+	const char *named = data;
 	char path[512];
 	int rc;
 
@@ -56,13 +57,12 @@ int command_cluster(struct datadir *d, const char *data, struct err *e)
 	}
 	rc = datadir_find(d, data, e);
 	if (!rc && !datadir_in_use(d))
-		rc = err_set(e, WEFT_ENOENT, "no cluster runs on '%s'", d->path);
-	if (rc)
-		err_set(e, rc, "%s: start one with `weft up --data %s`, or name the right directory "
-			"with --data",
-			rc == WEFT_ENOENT && d->fd < 0 ? "there is no such data directory"
-						       : "no cluster runs there",
-			data);
+		rc = WEFT_ENOENT;
+	if (rc == WEFT_ENOENT)
+		err_set(e, rc,
+			"no cluster runs on '%s': start one with `weft up%s%s`, or name another's "
+			"directory with --data",
+			data, named ? " --data " : "", named ? named : "");
 	return rc;
 }
 

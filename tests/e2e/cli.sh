@@ -33,7 +33,11 @@ expect 0 '^  replicaset: 1' help config
 expect 0 '^weft [0-9.]+ \(build [0-9a-f]{16}\)' version
 expect 0 '^weft [0-9.]+' --version
 expect 2 "'now' is not expected" version now
-expect 2 'see .weft help up.' up --wrong
+expect 2 "^weft: there is no option '--wrong' \(see .weft help up.\)" up --wrong
+expect 2 "^weft: there is no option '-x'" status -x
+expect 2 "^weft: '--nodes' needs a value" up --nodes
+expect 2 "'many' is not a number of pages" top -n many
+expect 0 'usage: weft scale' scale --help
 expect 2 "'here' is not expected" up here
 expect 2 "\-\-nodes: 'x' is not a whole number" up --nodes x
 expect 2 "\-\-listen: 'here' is not an address and port" up --listen here
@@ -85,5 +89,5 @@ expect 1 'at most 32' scale --data "$dir/data" replicaset=33
 kill "$supervisor"
 wait "$supervisor" || { echo "FAILED: status $? after SIGTERM"; exit 1; }
 supervisor=
-expect 1 'no cluster runs there' status --data "$dir/data"
+expect 1 "no cluster runs on '$dir/data': start one with" status --data "$dir/data"
 echo "the command line says what it should"
