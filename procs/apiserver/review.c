@@ -56,7 +56,7 @@ enum outcome review_self(struct request *q)
 enum outcome review_token(struct request *q)
 {
 	struct user u = {0};
-	struct str token, why = STR("");
+	struct str token, why = STR(""), audience = STR("https://kubernetes.default.svc");
 	value v, status = v_map();
 
 	if (read_review(q, &v))
@@ -65,8 +65,7 @@ enum outcome review_token(struct request *q)
 	if (token_check(q->api, q->z, token, &u, &why)) {
 		v_set(q->z, &status, "authenticated", v_bool(true));
 		v_set(q->z, &status, "user", user_value(q->z, &u));
-		v_set(q->z, &status, "audiences",
-		      strings_of(q->z, &(struct str)STR("https://kubernetes.default.svc"), 1));
+		v_set(q->z, &status, "audiences", strings_of(q->z, &audience, 1));
 	} else {
 		v_set(q->z, &status, "user", v_map());
 		v_set(q->z, &status, "error",
