@@ -150,7 +150,9 @@ static void adopt_fresh(struct deployment *d, int64_t revision)
 {
 	struct replicaset *rs = d->fresh;
 
-	if (set_annotations(d, rs, revision) | set_min_ready(d, rs))
+	if (set_annotations(d, rs, revision))
+		rs->changed = true;
+	if (set_min_ready(d, rs))
 		rs->changed = true;
 	set_own_revision(d, revision_of(&rs->meta));
 	if (d->state->created && status_has_deadline(d))
