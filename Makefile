@@ -6,7 +6,7 @@
 B       ?= build
 PREFIX  ?= /usr/local
 CC      ?= cc
-PKGS    := msgpack yaml-0.1 lmdb libmicrohttpd gnutls libxxhash libzstd yajl liburcu libprotobuf-c
+PKGS    := msgpack yaml-0.1 lmdb libmicrohttpd gnutls libxxhash yajl liburcu
 CSTD    := -std=gnu11
 WARN    := -Wall -Wextra -Wno-unused-parameter
 OPT     ?= -O2 -g
