@@ -195,6 +195,24 @@ static int admit_old_pod(struct request *q, value *pod, const value *old)
 	return WEFT_OK;
 }
 
+/* --- Signing requests ------------------------------------------------------------------------------- */
+
+/* Who asks is never taken from the body. */
+static void admit_signing_request(struct request *q, value *obj)
+{
+	value *spec = v_map_at(q->z, obj, "spec"), groups = v_array();
+
+	v_set(q->z, spec, "username", v_str(q->user->name));
+	for (uint32_t i = 0; i < q->user->ngroups; i++)
+		v_append(q->z, &groups, v_str(q->user->groups[i]));
+	v_set(q->z, spec, "groups", groups);
+	if (q->user->uid.n)
+		v_set(q->z, spec, "uid", v_str(q->user->uid));
+	else
+		v_del(spec, "uid");
+	v_del(spec, "extra");
+}
+
 /* --- All ---------------------------------------------------------------------------------------------- */
 
 int admit(struct request *q, const struct kube_resource *r, value *obj, const value *old,
@@ -206,6 +224,8 @@ int admit(struct request *q, const struct kube_resource *r, value *obj, const va
 		return old ? admit_old_pod(q, obj, old) : admit_new_pod(q, obj);
 	if (!old)
 		kube_admit(q->z, r, obj);
+	if (r->type == TYPE_CERTIFICATESIGNINGREQUEST && !old)
+		admit_signing_request(q, obj);
 	if (r->type == TYPE_SERVICE && !sub.n)
 		return service_allocate(q, r, obj, old);
 	return WEFT_OK;

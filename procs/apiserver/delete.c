@@ -156,6 +156,63 @@ struct deletion {
 	uint8_t uid[16];
 };
 
+/* The finalizers that a deletion of this kind puts in by itself. */
+static const char *own_finalizer(const struct request *q, const struct delete_options *o)
+{
+	bool orphans = q->t.r->type == TYPE_REPLICATIONCONTROLLER || q->t.r->type == TYPE_JOB;
+
+	if (o->propagation == PROPAGATION_ORPHAN ||
+	    (o->propagation == PROPAGATION_DEFAULT && orphans))
+		return "orphan";
+	return o->propagation == PROPAGATION_FOREGROUND ? "foregroundDeletion" : NULL;
+}
+
+/* An object as its deletion would have made it, had it begun. */
+static void mark_deleted(struct request *q, const struct delete_options *o, value *obj)
+{
+	value *meta = v_map_at(q->z, obj, "metadata"), *spec = v_get(obj, "spec");
+	const char *finalizer = own_finalizer(q, o);
+	int64_t grace = 0;
+	char when[21];
+
+	if (v_get_str(meta, "deletionTimestamp").n)
+		return;
+	if (q->t.r->type == TYPE_POD && v_get_str(spec, "nodeName").n)
+		grace = o->grace >= 0 ? o->grace
+				      : v_get_int(spec, "terminationGracePeriodSeconds", 0);
+	time_format((uint32_t)(clock_wall_s() + grace), when);
+	v_set(q->z, meta, "deletionTimestamp", v_str(zone_str(q->z, str_of(when))));
+	if (q->t.r->type == TYPE_NAMESPACE)
+		v_set(q->z, v_map_at(q->z, obj, "status"), "phase", v_cstr("Terminating"));
+	else
+		v_set(q->z, meta, "deletionGracePeriodSeconds", v_int(grace));
+	if (v_get(meta, "generation"))
+		v_set(q->z, meta, "generation", v_int(v_get_int(meta, "generation", 0) + 1));
+	if (finalizer)
+		v_append(q->z, v_array_at(q->z, meta, "finalizers"), v_cstr(finalizer));
+}
+
+static enum outcome answer_dry_delete(struct request *q, const struct deletion *d, bool gone)
+{
+	struct cache *c = api_cache(q->api);
+	const struct entry *e;
+	const struct version *v;
+	value obj = v_null();
+
+	if (gone && q->t.r->type != TYPE_POD)
+		return answer_object(q, 200, d->entry, d->rv);
+	cache_lock(c);
+	e = cache_find(c, q->t.r->type, q->t.ns, q->t.name);
+	v = e ? cache_live(c, e) : NULL;
+	if (v)
+		obj = kube_object(q->z, c, q->t.r, e, v, true);
+	cache_unlock(c);
+	if (!v)
+		return answer_status(q, kube_status_not_found(q->z, q->t.r, q->t.name));
+	mark_deleted(q, &d->o, &obj);
+	return answer_made(q, 200, &obj);
+}
+
 static void on_deleted(struct request *q, void *arg, const struct msg_reply *reply)
 {
 	struct deletion *d = arg;
@@ -165,9 +222,11 @@ static void on_deleted(struct request *q, void *arg, const struct msg_reply *rep
 		answer_store_error(q, reply->status, q->t.name, reply->message);
 	else if (reply->gone && !returns_object(q->t.r->type))
 		answer_deleted(q, d->uid);
+	else if (d->o.dry_run)
+		answer_dry_delete(q, d, reply->gone);
 	else
 		answer_object(q, code, reply->entry ? reply->entry : d->entry,
-			      d->o.dry_run || !reply->rv ? d->rv : reply->rv);
+			      reply->rv ? reply->rv : d->rv);
 	request_answer(q);
 }
 
@@ -238,12 +297,22 @@ enum outcome delete_object(struct request *q, const struct delete_options *o)
 	return store_send(q, &d->m, o->cb ? o->cb : on_deleted, o->cb ? o->arg : d);
 }
 
+/* What surprises people who delete a Job with anything but kubectl. */
+static void warn_of_orphans(struct request *q, const struct delete_options *o)
+{
+	if (q->t.r->type == TYPE_JOB && o->propagation == PROPAGATION_DEFAULT)
+		answer_warn(q, STR("child pods are preserved by default when jobs are deleted; set "
+				   "propagationPolicy=Background to remove them or set "
+				   "propagationPolicy=Orphan to suppress this warning"));
+}
+
 enum outcome object_delete(struct request *q)
 {
 	struct delete_options o;
 
 	if (negotiate(q, true, false) || delete_options_read(q, &o))
 		return ANSWERED;
+	warn_of_orphans(q, &o);
 	return delete_object(q, &o);
 }
 

@@ -152,6 +152,7 @@ static int settle_namespace(struct request *q, value *obj)
 
 static enum outcome create_attempt(struct request *q, struct create *cr)
 {
+	struct str rv = v_as_str(v_path(&cr->body, "metadata.resourceVersion"));
 	struct kube_parts parts = {0};
 	bool bump;
 
@@ -160,6 +161,9 @@ static enum outcome create_attempt(struct request *q, struct create *cr)
 	add_identity(q, cr);
 	if (make_storable(q, q->t.r, &cr->obj, NULL, STR(""), &bump))
 		return ANSWERED;
+	if (rv.n && q->method == METHOD_POST && !cr->dry_run)
+		return answer_plain_error(q, STR("resourceVersion should not be set on objects to be "
+						 "created"));
 	kube_split(q->z, &cr->obj, &parts);
 	cr->m.kind = MSG_create;
 	cr->m.create = (struct msg_create){
@@ -196,9 +200,6 @@ enum outcome object_create(struct request *q)
 	if (negotiate(q, true, false) || dry_run_parse(q, &dry_run) ||
 	    body_object(q, q->t.r, &obj))
 		return ANSWERED;
-	if (v_as_str(v_path(&obj, "metadata.resourceVersion")).n)
-		return answer_plain_error(q, STR("resourceVersion should not be set on objects to be "
-						 "created"));
 	return write_create(q, &obj, dry_run);
 }
 
@@ -329,7 +330,7 @@ static enum outcome send_change(struct request *q, struct changing *cg, bool bum
 		.spec = part_of(q, &parts, PART_SPEC),
 		.status = part_of(q, &parts, PART_STATUS),
 		.rest = part_of(q, &parts, PART_REST),
-		.bump = bump,
+		.bump = bump ? mask & ~(1u << PART_STATUS) : 0,
 		.dry_run = ch->dry_run,
 	};
 	kube_parts_free(&parts);

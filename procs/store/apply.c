@@ -226,7 +226,7 @@ void apply_update(struct store *s, const struct caller *who, const struct msg_up
 		.holes = m->holes,
 		.node = m->node,
 	};
-	rec.generation += m->bump && mask & (1u << PART_SPEC | 1u << PART_REST);
+	rec.generation += (m->bump & mask) != 0;
 	r->status = update_in(s, e, v, &rec, &in);
 	if (r->status)
 		return;

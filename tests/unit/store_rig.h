@@ -437,7 +437,7 @@ static inline void random_one(struct rig *rig)
 	case 1:
 		m = (struct msg){.kind = MSG_update,
 				 .update = {.type = type, .ns = str_of(ns), .name = str_of(name),
-					    .mask = rnd(32), .bump = rnd(2)}};
+					    .mask = rnd(32), .bump = rnd(2) ? 1u << PART_SPEC : 0}};
 		m.update.meta = random_meta(rig);
 		m.update.spec = random_spec();
 		m.update.status = random_status();

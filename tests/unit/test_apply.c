@@ -150,7 +150,7 @@ START_TEST(updates_check_their_preconditions)
 	m.update.uid = STR("0123456789abcdef");
 	ck_assert_int_eq(rig_do(&rig, &m)->status, WEFT_EUID);
 	m.update.uid = (struct str){(const char *)e->uid, 16};
-	m.update.bump = true;
+	m.update.bump = 1u << PART_SPEC;
 	ck_assert_int_eq(rig_do(&rig, &m)->status, WEFT_OK);
 	ck_assert_uint_eq(get(TYPE_REPLICASET, "rs")->generation, 2);
 	/* The same again changes nothing. */
