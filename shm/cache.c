@@ -356,9 +356,28 @@ void cache_iter_init(struct cache_iter *it, const struct cache *c, uint16_t type
 		     after_name.p || it->one_ns ? &from : NULL);
 }
 
+/* The rest of an entry to come, and its newest version: ordered_next() has had
+ * its first line fetched by now. */
+static void iter_ahead(const struct cache_iter *it)
+{
+	uint32_t at = it->pos.next + ORDERED_AHEAD / 2u;
+	const struct entry *e;
+	const char *v;
+
+	if (at >= it->pos.n || !it->pos.ref[at])
+		return;
+	e = ref_ptr(it->c->base, it->pos.ref[at]);
+	v = ref_ptr(it->c->base, prcu_own(&e->newest));
+	__builtin_prefetch((const char *)e + CACHE_LINE);
+	__builtin_prefetch(v);
+	__builtin_prefetch(v + CACHE_LINE);
+}
+
 const struct entry *cache_iter_next(struct cache_iter *it)
 {
 	const struct entry *e = entry_or_null(it->c, ordered_next(&it->pos, it->c->base));
+
+	iter_ahead(it);
 
 	if (!e || (it->one_ns && !str_eq(cache_ns(it->c, e), it->ns)))
 		return NULL;

@@ -90,7 +90,9 @@ int ordered_key_cmp(const struct ordered_key *a, const struct ordered_key *b);
 void ordered_seek(struct ordered_pos *pos, const char *base, const struct ordered_root *root,
 		  const struct ordered_key *after);
 
-/* The next entry's reference, 0 at the end.  Good until the section ends. */
+/* The next entry's reference, 0 at the end.  Good until the section ends.  The
+ * first cache line of the entry ORDERED_AHEAD further on is fetched meanwhile. */
+#define ORDERED_AHEAD 8
 uint32_t ordered_next(struct ordered_pos *pos, const char *base);
 
 static inline uint64_t ordered_items(const struct ordered_root *root)

@@ -292,7 +292,7 @@ uint32_t ordered_next(struct ordered_pos *pos, const char *base)
 			pos->n = pos->next = 0;
 			return 0;
 		}
-	if (pos->next + 4 < pos->n)
-		__builtin_prefetch(ref_ptr(base, pos->ref[pos->next + 4]));
+	if (pos->next + ORDERED_AHEAD < pos->n)
+		__builtin_prefetch(ref_ptr(base, pos->ref[pos->next + ORDERED_AHEAD]));
 	return pos->ref[pos->next++];
 }

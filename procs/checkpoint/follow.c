@@ -288,7 +288,7 @@ static int rescan(struct follower *f, struct cache *c, struct err *e)
 	return rc;
 }
 
-int follow_round(struct follower *f, struct cache *c, bool *more, struct err *e)
+int follow_round(struct follower *f, struct cache *c, struct err *e)
 {
 	int rc = WEFT_EAGAIN;
 
@@ -302,6 +302,5 @@ int follow_round(struct follower *f, struct cache *c, bool *more, struct err *e)
 	if (rc == WEFT_EGONE)
 		return err_set(e, rc,
 			       "objects change faster than they can be written; trying again");
-	*more = !rc && cache_rv(c) - table_rv(f->t) > ROUND_CHANGES / 16;
 	return rc;
 }

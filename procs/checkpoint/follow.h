@@ -15,9 +15,8 @@ int follow_open(struct follower **out, const char *dir, const uint8_t cluster_id
 void follow_close(struct follower *f);
 
 /* Bring the tables up to a resourceVersion that the cache had during this call.
- * *more: the cache is further by now by much, so that another round should
- * follow at once.  Read sections are short.  On error the tables are as before. */
-int follow_round(struct follower *f, struct cache *c, bool *more, struct err *e);
+ * Read sections are short.  On error the tables are as before. */
+int follow_round(struct follower *f, struct cache *c, struct err *e);
 /* resourceVersion that is safe in the tables. */
 uint64_t follow_rv(const struct follower *f);
 /* Make the map this small (if the tables fit): tests of a full one. */

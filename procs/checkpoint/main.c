@@ -7,6 +7,10 @@
  * changed often is written once, in its last state, and rows go in key order:
  * a round's changes are collected first, sorted, and then written.
  *
+ * While a burst of writes goes on, a round waits for its end, within bounds: the
+ * log has it all, the burst needs the CPU, and most of what it writes first is
+ * soon replaced.
+ *
  * When the journal's window has passed us by, or the store has made a new
  * generation, all objects are compared with the tables, at one resourceVersion,
  * and the differences written in one transaction.
@@ -18,14 +22,26 @@
 #include "weft/proc.h"
 #include "weft/value.h"
 
-#define ROUND_MS	 1000 /* between rounds, when little changes */
-#define ROUND_MAX_NS	(60 * INT64_C(1000000000)) /* a large transaction on a slow disk */
-#define RETRY_MS	 5000 /* after an error */
+#define ROUND_MS     1000  /* between rounds, when little changes */
+#define RETRY_MS     5000  /* after an error */
+#define BUSY_MS	     100   /* between looks at a burst */
+#define BUSY_RATE    20000 /* writes a second that make one */
+#define CALM_MS	     400   /* without as many: it is over */
+#define FAR_BEHIND   16384 /* writes: the next round follows at once */
+/* How long a burst may put a round off, and how many writes, which a start would
+ * have to replay. */
+#define WAIT_MS	     5000
+#define WAIT_RECORDS (UINT64_C(2) << 20)
+#define ROUND_MAX_NS (60 * INT64_C(1000000000)) /* a large transaction on a slow disk */
 
 struct main {
 	struct proc *p;
 	struct follower *f;
 	int64_t next_ns;
+	int64_t round_ns; /* end of the last round */
+	uint64_t seen_rv; /* at the last look */
+	int64_t seen_ns;
+	int64_t busy_ns; /* the last look at which a burst was going on */
 };
 
 static const char *checkpoint_dir(const struct main *m)
@@ -36,24 +52,56 @@ static const char *checkpoint_dir(const struct main *m)
 	return path;
 }
 
-static int64_t on_turn(void *arg, int64_t now_ns)
+static bool passed(int64_t from_ns, int64_t now_ns, int64_t ms)
 {
-	struct main *m = arg;
+	return now_ns - from_ns >= ms * 1000000;
+}
+
+/* Is a burst going on, or not long over? */
+static bool is_busy(struct main *m, uint64_t rv, int64_t now_ns)
+{
+	uint64_t writes = rv - m->seen_rv, ms = (uint64_t)(now_ns - m->seen_ns) / 1000000 + 1;
+
+	m->seen_rv = rv;
+	m->seen_ns = now_ns;
+	if (writes / ms > BUSY_RATE / 1000)
+		m->busy_ns = now_ns;
+	return !passed(m->busy_ns, now_ns, CALM_MS);
+}
+
+static int round_now(struct main *m)
+{
 	struct err e = {0};
-	bool more = false;
 	int rc;
 
-	if (now_ns < m->next_ns)
-		return m->next_ns;
 	proc_beat_ahead(m->p, ROUND_MAX_NS);
-	rc = follow_round(m->f, proc_cache(m->p), &more, &e);
+	rc = follow_round(m->f, proc_cache(m->p), &e);
 	proc_beat(m->p);
 	if (rc)
 		log_error("checkpoint: %s", e.msg);
 	/* [checkpoint.R1] The commit is done: the store may recycle the log up to here. */
 	atomic_store_explicit(&proc_counters(m->p)->checkpoint_rv, follow_rv(m->f),
 			      memory_order_release);
-	m->next_ns = now_ns + (rc ? RETRY_MS : more ? 0 : ROUND_MS) * INT64_C(1000000);
+	m->round_ns = clock_mono_ns();
+	return rc;
+}
+
+static int64_t on_turn(void *arg, int64_t now_ns)
+{
+	struct main *m = arg;
+	uint64_t rv = cache_rv(proc_cache(m->p));
+	int64_t wait_ms = ROUND_MS;
+
+	if (now_ns < m->next_ns)
+		return m->next_ns;
+	if (is_busy(m, rv, now_ns) && rv - follow_rv(m->f) < WAIT_RECORDS &&
+	    !passed(m->round_ns, now_ns, WAIT_MS))
+		wait_ms = BUSY_MS;
+	else if (round_now(m))
+		wait_ms = RETRY_MS;
+	else if (cache_rv(proc_cache(m->p)) - follow_rv(m->f) > FAR_BEHIND)
+		wait_ms = 0;
+	m->next_ns = clock_mono_ns() + wait_ms * 1000000;
 	return m->next_ns;
 }
 
@@ -78,7 +126,7 @@ int checkpoint_main(void)
 		return 1;
 	}
 	status = proc_run(m.p, &h);
-	if (follow_round(m.f, proc_cache(m.p), &(bool){false}, &e))
+	if (follow_round(m.f, proc_cache(m.p), &e))
 		log_warn("checkpoint: %s", e.msg);
 	follow_close(m.f);
 	return status;

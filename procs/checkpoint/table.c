@@ -252,7 +252,19 @@ int table_begin(struct table *t, struct err *e)
 	rc = mdb_txn_begin(t->env, NULL, 0, &t->txn);
 	if (rc)
 		t->txn = NULL;
+	else
+		rc = mdb_cursor_open(t->txn, t->objects, &t->at);
 	return txn_err(t, rc, "begin", e);
+}
+
+/* Before the transaction ends. */
+static void close_cursors(struct table *t)
+{
+	if (t->at)
+		mdb_cursor_close(t->at);
+	if (t->scan)
+		mdb_cursor_close(t->scan);
+	t->at = t->scan = NULL;
 }
 
 void table_abort(struct table *t)
@@ -260,9 +272,7 @@ void table_abort(struct table *t)
 	MDB_envinfo info;
 	int rc;
 
-	if (t->scan)
-		mdb_cursor_close(t->scan);
-	t->scan = NULL;
+	close_cursors(t);
 	if (t->txn)
 		mdb_txn_abort(t->txn);
 	t->txn = NULL;
@@ -436,11 +446,12 @@ int table_put(struct table *t, const struct cache *c, const struct entry *o,
 	struct row_part part[PART_COUNT];
 	char name[TABLE_KEY_MAX];
 	MDB_val key = {make_key(o->type, cache_ns(c, o), entry_name(o), name), name}, val;
-	int rc = mdb_get(t->txn, t->objects, &key, &val);
+	int rc = mdb_cursor_get(t->at, &key, &val, MDB_SET);
+	bool found = rc == MDB_SUCCESS;
 
 	if (rc && rc != MDB_NOTFOUND)
 		return txn_err(t, rc, "read a row", e);
-	if (rc)
+	if (!found)
 		t->txn_count++;
 	else if ((rc = give_back(t, &key, &val, e)))
 		return rc;
@@ -453,7 +464,8 @@ int table_put(struct table *t, const struct cache *c, const struct entry *o,
 	t->row.n = 0;
 	row_encode(&t->row, val_str(&key), c, o, v, part);
 	val = (MDB_val){t->row.n, t->row.p};
-	return txn_err(t, mdb_put(t->txn, t->objects, &key, &val, 0), "write a row", e);
+	rc = mdb_cursor_put(t->at, &key, &val, found ? MDB_CURRENT : 0);
+	return txn_err(t, rc, "write a row", e);
 }
 
 /* --- A whole state -----------------------------------------------------------------------------
@@ -531,7 +543,7 @@ int table_scan_put(struct table *t, const struct cache *c, const struct entry *o
 static int remove_key(struct table *t, MDB_val *key, struct err *e)
 {
 	MDB_val val;
-	int rc = mdb_get(t->txn, t->objects, key, &val);
+	int rc = mdb_cursor_get(t->at, key, &val, MDB_SET);
 
 	if (rc == MDB_NOTFOUND)
 		return WEFT_OK;
@@ -541,7 +553,7 @@ static int remove_key(struct table *t, MDB_val *key, struct err *e)
 	if (rc)
 		return rc;
 	t->txn_count--;
-	return txn_err(t, mdb_del(t->txn, t->objects, key, NULL), "remove a row", e);
+	return txn_err(t, mdb_cursor_del(t->at, 0), "remove a row", e);
 }
 
 int table_remove(struct table *t, uint16_t type, struct str ns, struct str name, struct err *e)
@@ -550,13 +562,6 @@ int table_remove(struct table *t, uint16_t type, struct str ns, struct str name,
 	MDB_val key = {make_key(type, ns, name, text), text};
 
 	return remove_key(t, &key, e);
-}
-
-static void scan_close(struct table *t)
-{
-	if (t->scan)
-		mdb_cursor_close(t->scan);
-	t->scan = NULL;
 }
 
 int table_scan_end(struct table *t, struct err *e)
@@ -572,7 +577,8 @@ int table_scan_end(struct table *t, struct err *e)
 			rc = scan_move(t, MDB_NEXT, e);
 		}
 	}
-	scan_close(t);
+	mdb_cursor_close(t->scan);
+	t->scan = NULL;
 	for (size_t at = 0; !rc && at < t->stale.n; at += sizeof(n) + n) {
 		memcpy(&n, t->stale.p + at, sizeof(n));
 		key = (MDB_val){n, t->stale.p + at + sizeof(n)};
@@ -597,6 +603,7 @@ int table_commit(struct table *t, uint64_t rv, struct err *e)
 		t->grow |= rc == WEFT_EAGAIN;
 		return rc;
 	}
+	close_cursors(t);
 	rc = mdb_txn_commit(t->txn);
 	t->txn = NULL;
 	if (rc)

@@ -52,8 +52,7 @@ static struct cache *attach(struct rig *rig)
 static void follow(struct follower *f, struct cache *c)
 {
 	struct err e = {0};
-	bool more;
-	int rc = follow_round(f, c, &more, &e);
+	int rc = follow_round(f, c, &e);
 
 	ck_assert_msg(!rc, "%s", e.msg);
 	ck_assert_uint_eq(follow_rv(f), cache_rv(c));
