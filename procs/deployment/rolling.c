@@ -17,6 +17,20 @@ static int64_t least(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
+static int64_t available_of(const struct replicaset *rs)
+{
+	return least(rs->available, rs->replicas);
+}
+
+/* As far as it is sure: a ReplicaSet that has not yet seen its new size may have
+ * lost pods since it said how many are available. */
+static int64_t surely_available(const struct replicaset *rs)
+{
+	bool current = v_get_int(&rs->status, "observedGeneration", 0) >= rs->v->generation;
+
+	return current ? available_of(rs) : 0;
+}
+
 /* Replicas of old ReplicaSets that are not available serve nobody: they go
  * first, up to `max`. */
 static int64_t remove_unhealthy(struct deployment *d, int64_t max)
@@ -29,9 +43,9 @@ static int64_t remove_unhealthy(struct deployment *d, int64_t max)
 
 		if (removed >= max)
 			break;
-		if (!rs->replicas || rs->replicas <= rs->available)
+		if (rs->replicas <= available_of(rs))
 			continue;
-		n = least(max - removed, rs->replicas - rs->available);
+		n = least(max - removed, rs->replicas - available_of(rs));
 		scale_to(d, rs, rs->replicas - n);
 		removed += n;
 	}
@@ -44,7 +58,7 @@ static int64_t scale_down_old(struct deployment *d, int64_t min_available)
 	int64_t available = 0, may_go, removed = 0;
 
 	each_rs(rs, d)
-		available += rs->available;
+		available += surely_available(rs);
 	may_go = available - min_available;
 	if (may_go <= 0)
 		return 0;
@@ -66,7 +80,7 @@ static int64_t scale_down_old(struct deployment *d, int64_t min_available)
 static bool reconcile_old(struct deployment *d)
 {
 	int64_t min_available = d->replicas - d->max_unavailable;
-	int64_t fresh_unavailable = d->fresh->replicas - d->fresh->available;
+	int64_t fresh_unavailable = d->fresh->replicas - surely_available(d->fresh);
 	int64_t may_go;
 
 	if (!scale_sum(d, true))

@@ -182,12 +182,9 @@ void scale_proportionally(struct deployment *d)
 		only = active[0];
 	else if (n == 0)
 		only = d->fresh ? d->fresh : d->n ? &d->list[d->n - 1] : NULL;
-	if (only) {
-		if (only->replicas != d->replicas)
-			scale_to(d, only, d->replicas);
-		return;
-	}
-	if (!n)
+	if (only) /* also one of the right size: it may not be noted yet */
+		scale_to(d, only, d->replicas);
+	if (only || !n)
 		return;
 	if (is_saturated(d)) {
 		each_old(rs, d)
