@@ -236,7 +236,7 @@ value kube_object(zone *z, const struct cache *c, const struct kube_resource *r,
  * apiVersion and kind (items of a typed list carry none). */
 void kube_object_json(struct buf *out, const struct cache *c, const struct kube_resource *r,
 		      const struct entry *e, const struct version *v, bool with_type);
-/* One part as a tree (holes filled). */
+/* One part as a tree (holes filled); null if the object has nothing in it. */
 value kube_part(zone *z, const struct cache *c, const struct entry *e, const struct version *v,
 		enum part part);
 

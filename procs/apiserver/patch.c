@@ -19,10 +19,19 @@ static const struct {
 	{"application/strategic-merge-patch+json", PATCH_STRATEGIC},
 };
 
-static enum outcome answer_unsupported(struct request *q)
+static bool is_apply(struct str type)
 {
-	value status = kube_status(q->z, 415, "UnsupportedMediaType",
-				   STR("415: Unsupported Media Type"));
+	struct str apply = STR("application/apply-patch+");
+
+	return type.n > apply.n && !strncasecmp(type.p, apply.p, apply.n);
+}
+
+static enum outcome answer_unsupported(struct request *q, struct str type)
+{
+	struct str why = is_apply(type) ? STR("415: Unsupported Media Type: weft has no server-side "
+					      "apply; use a merge or a strategic merge patch")
+					: STR("415: Unsupported Media Type");
+	value status = kube_status(q->z, 415, "UnsupportedMediaType", why);
 
 	v_map_at(q->z, &status, "details");
 	return answer_status(q, status);
@@ -51,7 +60,7 @@ int patch_read(struct request *q, struct patch *p)
 		    !strncasecmp(type.p, forms[i].type, type.n))
 			p->form = forms[i].form;
 	if (p->form == PATCH_NO_FORM) {
-		answer_unsupported(q);
+		answer_unsupported(q, type);
 		return WEFT_EINVAL;
 	}
 	if (json_decode(q->z, buf_str(&q->body), &p->body, &p->notes, &e)) {
