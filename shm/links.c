@@ -264,6 +264,8 @@ void links_unlink(struct cache_writer *w, struct entry *e)
 		retire_entry(w, e);
 		return;
 	}
+	/* Its dependents lead to it for a while yet, its last version goes now. */
+	prcu_assign(&e->newest, 0); /* [cache.R1] */
 	e->sib_prev = w->dissolving;
 	w->dissolving = ref_of(w->base, e);
 }

@@ -357,6 +357,40 @@ START_TEST(dependents_of_a_reclaimed_owner_have_none)
 }
 END_TEST
 
+/* Its dependents still lead to an owner that is taken apart slowly: what its
+ * newest version was must not be found there when the memory has another use. */
+START_TEST(an_owner_that_is_taken_apart_shows_no_version)
+{
+	struct entry *owner = create(T_SET, "ns", "rs", 9), *last, *other;
+	struct version_in in = {.nowners = 1, .has_controller = true}, same = {0};
+	uint8_t owners[1][16];
+	int seen = 0;
+
+	other = create(T_MAP, "churn", "churn", 250);
+	memcpy(owners, uid(9), 16);
+	in.owner_uids = owners;
+	for (uint8_t i = 10; i < 60; i++) {
+		char n[8];
+
+		snprintf(n, sizeof(n), "p%u", i);
+		publish(prepare(T_POD, "ns", n, i, &in));
+	}
+	last = cw_find(w, T_POD, STR("ns"), STR("p10"));
+	delete(owner);
+	for (int i = 0; i < 1000 && last->owner; i++) {
+		const struct version *v = cache_newest(c, owner);
+
+		ck_assert(!v || (cache_entry(c, v->entry) == owner && v->flags & VERSION_TOMBSTONE));
+		seen += !v;
+		update(other, &same);
+		cw_reclaim(w, 1);
+		verify();
+	}
+	ck_assert_uint_eq(last->owner, 0);
+	ck_assert_int_gt(seen, 10);
+}
+END_TEST
+
 START_TEST(restored_objects_are_linked_at_the_end)
 {
 	uint8_t owners[2][16];
@@ -550,6 +584,7 @@ int main(void)
 	tcase_add_test(t, a_reference_from_outside_is_checked);
 	tcase_add_test(t, attaching_shows_the_same_cache);
 	tcase_add_test(t, counts_left_half_changed_are_those_before);
+	tcase_add_test(t, an_owner_that_is_taken_apart_shows_no_version);
 	tcase_add_test(t, who_leaves_for_another_list_is_counted);
 	tcase_add_test(t, replayed_writes_leave_no_history);
 	tcase_add_test(t, options_without_sense_are_refused);
