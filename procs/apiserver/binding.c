@@ -25,8 +25,10 @@ struct binding {
 
 static enum outcome answer_assigned(struct request *q, struct str pod, struct str node)
 {
+	static const struct kube_resource r = {.group = "", .resource = "pods/binding"};
+
 	return answer_status(
-		q, kube_status_conflict(q->z, kube_by_type(TYPE_POD), pod,
+		q, kube_status_conflict(q->z, &r, pod,
 					zone_printf(q->z,
 						    "pod " STR_FMT
 						    " is already assigned to node \"" STR_FMT "\"",
@@ -98,21 +100,34 @@ static enum outcome bind_pod(struct request *q, struct str name, const value *bo
 	return store_send(q, &b->m, on_bound, b);
 }
 
+/* What is wrong with the target, in Go's words; empty if nothing is. */
+static struct str bad_target(struct request *q, const value *target)
+{
+	struct str kind = v_get_str(target, "kind"), wrong = {"", 0};
+
+	if (kind.n && !str_eq(kind, STR("Node")))
+		wrong = zone_printf(q->z,
+				    "target.kind: Unsupported value: \"" STR_FMT
+				    "\": supported values: \"Node\", \"<empty>\"",
+				    STR_ARG(kind));
+	if (v_get_str(target, "name").n)
+		return wrong;
+	return wrong.n ? zone_printf(q->z, "[" STR_FMT ", target.name: Required value]",
+				     STR_ARG(wrong))
+		       : STR("target.name: Required value");
+}
+
 enum outcome binding_create(struct request *q)
 {
-	struct kube_errors errs = {.z = q->z};
-	struct str name = q->t.name;
+	struct str name = q->t.name, wrong;
 	value body;
 
 	if (negotiate(q, false, false) || body_typed(q, "v1", "Binding", &body))
 		return ANSWERED;
 	if (!name.n)
 		name = v_as_str(v_path(&body, "metadata.name"));
-	if (!v_as_str(v_path(&body, "target.name")).n) {
-		kube_error_add(&errs, STR("target.name"), "FieldValueRequired", "Required value");
-		return answer_status(q, kube_status_invalid(q->z, kube_by_kind(STR(""), STR("v1"),
-								       STR("Binding")),
-							    name, &errs));
-	}
+	wrong = bad_target(q, v_get(&body, "target"));
+	if (wrong.n)
+		return answer_plain_error(q, wrong);
 	return bind_pod(q, name, &body);
 }

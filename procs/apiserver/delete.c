@@ -64,6 +64,25 @@ static bool policies_clash(struct request *q, const value *v)
 	return true;
 }
 
+static int read_dry_run(struct request *q, const value *list, struct delete_options *o)
+{
+	struct buf all = {0};
+
+	o->dry_run = v_len(list) > 0;
+	v_each(el, list) {
+		if (str_eq(v_as_str(el), STR("All")))
+			continue;
+		json_encode(&all, list, NULL);
+		answer_bad_option(q, "DeleteOptions", "dryRun", "FieldValueNotSupported",
+				  zone_printf(q->z, "Unsupported value: " STR_FMT
+						    ": supported values: \"All\"",
+					      STR_ARG(buf_str(&all))));
+		buf_free(&all);
+		return WEFT_EINVAL;
+	}
+	return WEFT_OK;
+}
+
 /* The options as the body has them. */
 static int read_body(struct request *q, const value *v, struct delete_options *o)
 {
@@ -71,7 +90,8 @@ static int read_body(struct request *q, const value *v, struct delete_options *o
 	struct str uid = v_get_str(pre, "uid"), rv = v_get_str(pre, "resourceVersion");
 
 	o->grace = v_get_int(v, "gracePeriodSeconds", o->grace);
-	o->dry_run |= v_len(v_get(v, "dryRun")) > 0;
+	if (read_dry_run(q, v_get(v, "dryRun"), o))
+		return WEFT_EINVAL;
 	read_orphan(v, o);
 	if (policies_clash(q, v) || read_policy(q, v_get_str(v, "propagationPolicy"), o))
 		return WEFT_EINVAL;
@@ -93,10 +113,10 @@ int delete_options_read(struct request *q, struct delete_options *o)
 	value v;
 
 	*o = (struct delete_options){.grace = -1};
-	if (q->body.n) {
-		if (body_typed(q, "v1", "DeleteOptions", &v) || read_body(q, &v, o))
-			return WEFT_EINVAL;
-	}
+	if (q->body.n) /* then the query says nothing */
+		return body_typed(q, "v1", "DeleteOptions", &v) || read_body(q, &v, o)
+			       ? WEFT_EINVAL
+			       : WEFT_OK;
 	if (query_int(q->z, &q->query, "gracePeriodSeconds", o->grace, &grace, &why)) {
 		answer_bad_request(q, why);
 		return WEFT_EINVAL;

@@ -156,6 +156,8 @@ enum outcome eviction_create(struct request *q)
 	if (negotiate(q, false, false) || body_typed(q, "policy/v1", "Eviction", &body) ||
 	    read_options(q, &body, ev))
 		return ANSWERED;
+	if (!str_eq(v_as_str(v_path(&body, "metadata.name")), q->t.name))
+		return answer_bad_request(q, STR("name in URL does not match name in Eviction object"));
 	if (!read_pod(q, &pod))
 		return answer_status(q, kube_status_not_found(q->z, q->t.r, q->t.name));
 	if (runs(&pod))

@@ -161,7 +161,7 @@ static uint32_t verb_of(const struct request *q)
 
 	if (q->t.kind == TARGET_COLLECTION && q->method == METHOD_GET && wants_watch(q))
 		return VERB_WATCH;
-	if (q->t.kind == TARGET_OBJECT && q->method == METHOD_GET && wants_watch(q))
+	if (q->t.kind == TARGET_OBJECT && q->method == METHOD_GET && q->t.watch)
 		return VERB_WATCH;
 	if (q->t.kind == TARGET_COLLECTION)
 		return on_collection[q->method];

@@ -82,6 +82,24 @@ static void add_event(struct watch *w, struct buf *out, const char *type, const 
 	w->columns_done = true;
 }
 
+/* A table's bookmark is the row of an object that has nothing but a version. */
+static void add_bookmark_row(struct watch *w, struct buf *out, const char *note)
+{
+	zone *z = w->q->api->scratch;
+	value obj = v_map(), cells = kube_table_cells(z, w->form.r, &obj, clock_wall_s());
+
+	buf_printf(out,
+		   "\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{"
+		   "\"resourceVersion\":\"%llu\"},\"columnDefinitions\":null,\"rows\":[{\"cells\":",
+		   (unsigned long long)w->rv);
+	json_encode(out, &cells, NULL);
+	buf_printf(out,
+		   ",\"object\":{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":"
+		   "\"meta.k8s.io/v1\",\"metadata\":{\"resourceVersion\":\"%llu\"%s}}}]}}\n",
+		   (unsigned long long)w->rv, note);
+	zone_reset(z);
+}
+
 static void add_bookmark(struct watch *w, struct buf *out, bool initial_end)
 {
 	const struct kube_resource *r = w->form.r;
@@ -98,10 +116,7 @@ static void add_bookmark(struct watch *w, struct buf *out, bool initial_end)
 			      "\"apiVersion\":\"meta.k8s.io/v1\"");
 		break;
 	case SHAPE_TABLE:
-		buf_printf(out,
-			   "\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{"
-			   "\"resourceVersion\":\"%llu\"},\"columnDefinitions\":null,\"rows\":[]}}\n",
-			   (unsigned long long)w->rv);
+		add_bookmark_row(w, out, note);
 		return;
 	}
 	buf_printf(out, ",\"metadata\":{\"resourceVersion\":\"%llu\"%s}}}\n",

@@ -194,7 +194,7 @@ static void write_back(struct deployment *d)
 		create_replicaset(d, d->fresh);
 	each_rs(rs, d)
 	{
-		struct parts parts = {.meta = &rs->meta, .spec = &rs->spec, .bump = 1u << PART_SPEC};
+		struct parts parts = {.meta = &rs->meta, .spec = &rs->spec, .bump = true};
 
 		if (rs->deleted)
 			ctl_remove(d->ctl, rs->e, rs->v, PROPAGATION_BACKGROUND, -1);

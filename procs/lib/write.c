@@ -24,7 +24,7 @@ int ctl_write(struct controller *ctl, const struct entry *e, const struct versio
 		.name = entry_name(e),
 		.uid = {(const char *)e->uid, 16},
 		.rv = v ? v->rv : 0,
-		.bump = parts->bump,
+		.bump = parts->bump ? 1u << PART_SPEC : 0,
 	};
 	put_part(&m.update, PART_META, parts->meta, &meta, &m.update.meta);
 	put_part(&m.update, PART_SPEC, parts->spec, &spec, &m.update.spec);
