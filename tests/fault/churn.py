@@ -15,7 +15,8 @@ When the harm has ended:
 
   every acknowledged write is there, what was refused is not;
   every Deployment has exactly its replicas, ready, of its newest template;
-  nothing is left of what was deleted; lists show what the watches saw.
+  nothing is left of what was deleted; lists show what the watches saw;
+  no process has ended but by our hand.
 
 The seed is printed; --seed repeats the choices, though not the moments.
 """
@@ -590,6 +591,19 @@ def too_many(shared):
             shared.broken(f"pods/{name} made at {at}: {pods} pods, its ReplicaSet wants {most}")
 
 
+def deaths(shared):
+    """Nobody ends but by our hand."""
+    for name in ("log.1", "log"):
+        try:
+            lines = open(f"{shared.cluster.data}/{name}", errors="replace")
+        except FileNotFoundError:
+            continue
+        for line in lines:
+            if re.search(r"was killed by signal (?!9\b)|ended with status|assertion failed|"
+                         r"Sanitizer|runtime error", line):
+                shared.broken(line.strip())
+
+
 def run(shared, seconds):
     watchers = [Watcher(shared, what) for what in TYPES]
     writers = [Writer(shared, i) for i in range(3)]
@@ -608,6 +622,7 @@ def run(shared, seconds):
         compare(shared, watchers)
     if not shared.failures:
         too_many(shared)
+    deaths(shared)
     shared.watching = False
     for w in watchers:
         w.join(15)
