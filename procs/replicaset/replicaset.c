@@ -15,11 +15,14 @@
 
 #include "procs/lib/claim.h"
 #include "procs/lib/mains.h"
+#include "procs/lib/pod_admit.h"
 #include "procs/lib/write.h"
 #include "procs/replicaset/rank.h"
 
 #define BATCH_MAX 65536u	/* pods asked for in one request */
 #define DELETE_BATCH 8192u	/* pods named in one request */
+#define REFUSED_MS 20u		/* until admission is asked again, doubling, */
+#define REFUSED_TWICE 6u	/* so many times */
 #define EVENTS_MAX 25u		/* per request: Kubernetes' recorder drops the rest */
 
 /* Kept for each ReplicaSet between reconciles. */
@@ -27,6 +30,7 @@ struct rs_state {
 	struct claim_state claims;
 	uint32_t batch;	   /* pods of the next create request; 0: start at 1 */
 	bool failed;	   /* the last create or delete was refused */
+	uint8_t refusals;  /* by admission, in a row */
 	bool odd_labels;   /* a dependent may lack labels of the template */
 	char reason[16];   /* of the failure: FailedCreate, FailedDelete */
 	char message[512];
@@ -87,15 +91,17 @@ struct asked {
 	bool is_delete;
 };
 
-static void fail(struct asked *a, const char *reason, const char *doing, struct str message)
+static void fail(struct controller *ctl, struct rs_state *state, const struct entry *e,
+		 bool is_delete, struct str message)
 {
-	const struct entry *e = cache_entry(ctl_cache(a->ctl), a->rs);
+	const char *reason = is_delete ? "FailedDelete" : "FailedCreate";
 
-	a->state->failed = true;
-	a->state->batch = 0;
-	snprintf(a->state->reason, sizeof(a->state->reason), "%s", reason);
-	snprintf(a->state->message, sizeof(a->state->message), STR_FMT, STR_ARG(message));
-	ctl_event(a->ctl, e, "Warning", reason, "Error %s: " STR_FMT, doing, STR_ARG(message));
+	state->failed = true;
+	state->batch = 0;
+	snprintf(state->reason, sizeof(state->reason), "%s", reason);
+	snprintf(state->message, sizeof(state->message), STR_FMT, STR_ARG(message));
+	ctl_event(ctl, e, "Warning", reason, "Error %s: " STR_FMT,
+		  is_delete ? "deleting" : "creating", STR_ARG(message));
 }
 
 /* The reply to a create or delete request.  The library keeps the object's
@@ -117,8 +123,7 @@ static void on_answer(void *arg, const struct msg_reply *reply)
 	case WEFT_ENOENT: /* we or our namespace are on the way out */
 		break;
 	default:
-		fail(a, a->is_delete ? "FailedDelete" : "FailedCreate",
-		     a->is_delete ? "deleting" : "creating",
+		fail(a->ctl, a->state, cache_entry(c, a->rs), a->is_delete,
 		     reply->message.n ? reply->message : str_of(weft_strerror(reply->status)));
 	}
 	cache_unlock(c);
@@ -150,8 +155,23 @@ static struct str pod_prefix(struct rs *rs)
 	return zone_printf(rs->z, STR_FMT "-", STR_ARG(name));
 }
 
+/* What is missing may come: nobody tells us, so it is looked for again. */
+static void refused(struct rs *rs, struct str message)
+{
+	uint8_t n = rs->state->refusals;
+
+	if (n < REFUSED_TWICE)
+		rs->state->refusals++;
+	ctl_after(rs->ctl, REFUSED_MS << n);
+	/* The account of a new namespace is on its way. */
+	if (n > 2 || clock_wall_s() > rs->e->created_s + 1)
+		fail(rs->ctl, rs->state, rs->e, false, message);
+}
+
 static int create_pods(struct rs *rs, uint32_t missing)
 {
+	value template = v_copy(rs->z, v_get(&rs->spec, "template"));
+	struct str message;
 	uint32_t batch = rs->state->batch ? rs->state->batch : 1;
 	value owner = kube_owner_ref(rs->z, rs->c, rs->e, true);
 	struct kube_parts parts;
@@ -159,9 +179,14 @@ static int create_pods(struct rs *rs, uint32_t missing)
 	value pod;
 	int ret;
 
+	if (pod_admit(rs->z, rs->c, cache_ns(rs->c, rs->e), pod_prefix(rs), &template, &message)) {
+		refused(rs, message);
+		return 0;
+	}
+	rs->state->refusals = 0;
 	if (batch > missing)
 		batch = missing;
-	kube_pod_from_template(rs->z, v_get(&rs->spec, "template"), &owner, &pod);
+	kube_pod_from_template(rs->z, &template, &owner, &pod);
 	kube_split(rs->z, &pod, &parts);
 	m.create_many = (struct msg_create_many){
 		.type = TYPE_POD,

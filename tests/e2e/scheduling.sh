@@ -8,7 +8,6 @@ nodes: {count: 3, cpu: 64, memory: 512Gi, pods: 1000}
 Y
 start_cluster "$work/config.yaml"
 k create namespace sched >/dev/null
-k config set-context --current --namespace=sched >/dev/null 2>&1 || true
 s() { k -n sched "$@"; }
 soon_like 'every namespace has its account' 10 default s get serviceaccount -o name
 
