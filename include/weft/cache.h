@@ -252,6 +252,16 @@ int cache_entry_checked(const struct cache *c, uint32_t ref, const struct entry 
  * version will need: stage 0 early, stage 1 some time after it.  Only a hint;
  * `ref` may be anything. */
 void cache_prefetch(const struct cache *c, uint32_t ref, int stage);
+/* The same in a loop over references: called for each i, before refs[i] is looked at. */
+#define CACHE_AHEAD 8 /* about as many as memory answers at a time */
+static inline void cache_prefetch_ahead(const struct cache *c, const uint32_t *refs, uint32_t n,
+					uint32_t i)
+{
+	if (i + 2 * CACHE_AHEAD < n)
+		cache_prefetch(c, refs[i + 2 * CACHE_AHEAD], 0);
+	if (i + CACHE_AHEAD < n)
+		cache_prefetch(c, refs[i + CACHE_AHEAD], 1);
+}
 
 struct str cache_blob(const struct cache *c, blob_ref r);   /* empty for 0 */
 struct str cache_string(const struct cache *c, string_ref r);

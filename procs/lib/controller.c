@@ -116,6 +116,7 @@ static void on_work(void *arg, uint16_t type, struct u32s entries)
 
 	cache_lock(c);
 	for (uint32_t i = 0; i < entries.n; i++) {
+		cache_prefetch_ahead(c, entries.p, entries.n, i);
 		/* An entry that is no more was reused before we came to it: what
 		 * it stood for has to be found by looking. */
 		if (cache_entry_checked(c, entries.p[i], &e) || e->type != type)

@@ -473,8 +473,10 @@ int64_t pods_turn(struct node *self)
 	while (self->queue_at < self->queue_n && done < TURN_MAX &&
 	       proc_can_send(self->proc, SEND_ROOM)) {
 		cache_lock(c);
-		for (uint32_t i = 0; i < SECTION_MAX && self->queue_at < self->queue_n; i++, done++)
+		for (uint32_t i = 0; i < SECTION_MAX && self->queue_at < self->queue_n; i++, done++) {
+			cache_prefetch_ahead(c, self->queue, self->queue_n, self->queue_at);
 			look(self, self->queue[self->queue_at++]);
+		}
 		cache_unlock(c);
 		zone_reset(self->z);
 	}

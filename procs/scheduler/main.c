@@ -95,9 +95,11 @@ static void on_work(void *arg, uint16_t type, struct u32s entries)
 	(void)type;
 	self->c = proc_cache(self->proc);
 	cache_lock(self->c);
-	for (uint32_t i = 0; i < entries.n; i++)
+	for (uint32_t i = 0; i < entries.n; i++) {
+		cache_prefetch_ahead(self->c, entries.p, entries.n, i);
 		if (cache_entry_checked(self->c, entries.p[i], &e) == 0)
 			look(self, e);
+	}
 	cache_unlock(self->c);
 	zone_reset(self->z);
 }

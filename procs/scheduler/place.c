@@ -211,6 +211,15 @@ static void bind_pod(struct scheduler *self, struct kind *kind, const struct ent
 
 /* --- The queue of a kind --------------------------------------------------------------- */
 
+/* The next pods: what looking at them needs is fetched meanwhile. */
+static void fetch_ahead(struct scheduler *self, const struct kind *k)
+{
+	if (k->at + 2 * CACHE_AHEAD < k->n)
+		cache_prefetch(self->c, k->queue[k->at + 2 * CACHE_AHEAD].entry, 0);
+	if (k->at + CACHE_AHEAD < k->n)
+		cache_prefetch(self->c, k->queue[k->at + CACHE_AHEAD].entry, 1);
+}
+
 const struct entry *place_waiting(struct scheduler *self, const struct pending *p,
 				  const struct version **v)
 {
@@ -304,6 +313,7 @@ static bool place_group(struct scheduler *self, struct kind *k, uint32_t *placed
 		const struct version *v;
 		const struct entry *e = place_waiting(self, &k->queue[k->at], &v);
 
+		fetch_ahead(self, k);
 		k->at++;
 		if (!e)
 			continue;

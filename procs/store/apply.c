@@ -42,16 +42,6 @@ struct entry *entry_at_rv(struct store *s, uint16_t type, uint32_t ref, uint64_t
 	return *live ? (struct entry *)e : NULL;
 }
 
-/* Bulk requests name objects all over the cache: those to come are fetched while
- * one is worked on. */
-void fetch_ahead(struct store *s, const struct u32s *refs, uint32_t i)
-{
-	if (i + 2 * FETCH_AHEAD < refs->n)
-		cache_prefetch(s->c, refs->p[i + 2 * FETCH_AHEAD], 0);
-	if (i + FETCH_AHEAD < refs->n)
-		cache_prefetch(s->c, refs->p[i + FETCH_AHEAD], 1);
-}
-
 static bool namespace_finalized(struct store *s, struct str spec)
 {
 	value v;

@@ -155,7 +155,7 @@ void apply_bind_many(struct store *s, const struct caller *who, const struct msg
 		struct entry *e = entry_at_rv(s, TYPE_POD, m->entries.p[i], m->rvs.p[i], &v);
 		uint32_t node = m->node_of.p[i];
 
-		fetch_ahead(s, &m->entries, i);
+		cache_prefetch_ahead(s->c, m->entries.p, m->entries.n, i);
 		if (!e || v->hot.node.u || v->deletion_s || node >= nnodes || r->status ||
 		    (r->status = bulk_status_one(s, &b, e, m->holes.p, nodes[node], s->rv + 1))) {
 			buf_add(&s->skip_list, &i, sizeof(i));
@@ -206,7 +206,7 @@ void apply_status_many(struct store *s, const struct caller *who, const struct m
 		const struct version *v;
 		struct entry *e = entry_at_rv(s, m->type, m->entries.p[i], m->rvs.p[i], &v);
 
-		fetch_ahead(s, &m->entries, i);
+		cache_prefetch_ahead(s->c, m->entries.p, m->entries.n, i);
 		if (!e || v->rv != m->rvs.p[i] || r->status ||
 		    (r->status = bulk_status_one(s, &b, e, own, (struct str){0}, s->rv + 1))) {
 			buf_add(&s->skip_list, &i, sizeof(i));

@@ -53,11 +53,11 @@ static void batch_done(struct committer *c, struct batch *b)
 /* Versions were prepared a batch ago: bring back what publishing touches. */
 static void fetch_version(const struct committer *c, const struct batch *b, uint32_t i)
 {
-	if (i + 2 * FETCH_AHEAD < b->nversions)
-		__builtin_prefetch(&b->versions[i + 2 * FETCH_AHEAD]->entry, 1);
-	if (i + FETCH_AHEAD < b->nversions) {
+	if (i + 2 * CACHE_AHEAD < b->nversions)
+		__builtin_prefetch(&b->versions[i + 2 * CACHE_AHEAD]->entry, 1);
+	if (i + CACHE_AHEAD < b->nversions) {
 		const char *at =
-			(const char *)cache_entry(c->s->c, b->versions[i + FETCH_AHEAD]->entry);
+			(const char *)cache_entry(c->s->c, b->versions[i + CACHE_AHEAD]->entry);
 
 		__builtin_prefetch(at, 1);
 		__builtin_prefetch(at + CACHE_LINE, 1);

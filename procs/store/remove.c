@@ -421,7 +421,7 @@ void apply_delete_many(struct store *s, const struct caller *who, const struct m
 		struct entry *e = entry_at_rv(s, m->type, m->entries.p[i], m->rvs.p[i], &v);
 		int rc = WEFT_OK;
 
-		fetch_ahead(s, &m->entries, i);
+		cache_prefetch_ahead(s->c, m->entries.p, m->entries.n, i);
 		if (e && !(m->exact && v->rv != m->rvs.p[i]) && !r->status)
 			rc = delete_one(s, who, m->cause, &o, &run, e, v);
 		else

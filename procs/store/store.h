@@ -180,8 +180,5 @@ bool state_is_over(struct store *s, uint16_t type, const struct version_in *in, 
  * or gone by now. */
 struct entry *entry_at_rv(struct store *s, uint16_t type, uint32_t ref, uint64_t rv,
 			  const struct version **live);
-/* While refs[i] is worked on: let the memory of later ones be fetched. */
-#define FETCH_AHEAD 8
-void fetch_ahead(struct store *s, const struct u32s *refs, uint32_t i);
 
 #endif
