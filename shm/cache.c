@@ -285,9 +285,16 @@ const struct version *cache_at(const struct cache *c, const struct entry *e, uin
 	return unless_gone(v);
 }
 
+/* Without a look at its newest version, which is one more wait for memory.
+ * [cache.A9] pairs with [cache.R9]: that version is there. */
+static inline bool is_live(const struct entry *e)
+{
+	return prcu_dereference(&e->live);
+}
+
 const struct version *cache_live(const struct cache *c, const struct entry *e)
 {
-	return unless_gone(cache_newest(c, e));
+	return is_live(e) ? unless_gone(cache_newest(c, e)) : NULL;
 }
 
 /* --- Finding ------------------------------------------------------------------------------ */
@@ -296,13 +303,6 @@ struct live_key {
 	uint16_t type;
 	struct str ns, name;
 };
-
-/* Without a look at its newest version, which is one more wait for memory.
- * [cache.A9] pairs with [cache.R9]: that version is there. */
-static inline bool is_live(const struct entry *e)
-{
-	return prcu_dereference(&e->live);
-}
 
 static inline bool match_live_key(const char *base, uint32_t ref, const void *key)
 {

@@ -336,10 +336,15 @@ static void look_at_dependents(struct pass *p, const struct entry *owner)
 			look_at_owners(p, edge_dependent(p, edge), v);
 	}
 	flush(p);
+}
+
+/* Those that are left when the ring was full are looked at for themselves: the
+ * object that is gone is forgotten before there is room again. */
+static void look_at_heirs(struct pass *p, const struct entry *owner)
+{
+	look_at_dependents(p, owner);
 	if (!p->full)
 		return;
-	/* The object may be forgotten before the ring has room again: those that
-	 * are left are looked at for themselves. */
 	for (const struct entry *e = cache_first_dependent(p->c, owner); e;
 	     e = cache_next_dependent(p->c, e)) {
 		const struct version *v = cache_live(p->c, e);
@@ -534,7 +539,7 @@ static void reconcile(struct controller *ctl, const struct entry *e, const struc
 	p->full = false;
 	p->last_meta = 0;
 	if (v->flags & VERSION_TOMBSTONE) {
-		look_at_dependents(p, e);
+		look_at_heirs(p, e);
 		return;
 	}
 	if (e->type == TYPE_EVENT && !(v->flags & VERSION_OWNED)) {
