@@ -5,7 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "procs/kube/label_syntax.h"
+#include "procs/kube/names.h"
 #include "weft/json.h"
+#include "weft/kube.h"
 
 enum key_type {
 	KEY_COUNT,  /* a whole number, min..max */
@@ -15,6 +18,10 @@ enum key_type {
 	KEY_LISTEN, /* address:port, or empty */
 	KEY_CIDR,   /* 10.128.0.0/9 */
 	KEY_CHOICE, /* one of `choices`, separated by | */
+	KEY_QUANTITY, /* Kubernetes', more than 0 */
+	KEY_PREFIX, /* of nodes' names */
+	KEY_LABEL,  /* a label's value; "*" is its key */
+	KEY_DURABLE, /* a choice; "*" is a resource */
 };
 
 struct key {
@@ -43,19 +50,19 @@ static const struct key keys[] = {
 	PROC_KINDS(X)
 #undef X
 	{"nodes.count", KEY_COUNT, "3", 0, MANY, NULL, "simulated nodes"},
-	{"nodes.prefix", KEY_TEXT, "node-", 0, 0, NULL, "their names: this and a number from 0"},
-	{"nodes.cpu", KEY_TEXT, "32", 0, 0, NULL, "capacity of each, as Kubernetes quantities"},
-	{"nodes.memory", KEY_TEXT, "256Gi", 0, 0, NULL, "memory of each"},
-	{"nodes.ephemeralStorage", KEY_TEXT, "1Ti", 0, 0, NULL, "ephemeral-storage of each"},
+	{"nodes.prefix", KEY_PREFIX, "node-", 0, 0, NULL, "their names: this and a number from 0"},
+	{"nodes.cpu", KEY_QUANTITY, "32", 0, 0, NULL, "capacity of each, as Kubernetes quantities"},
+	{"nodes.memory", KEY_QUANTITY, "256Gi", 0, 0, NULL, "memory of each"},
+	{"nodes.ephemeralStorage", KEY_QUANTITY, "1Ti", 0, 0, NULL, "ephemeral-storage of each"},
 	{"nodes.pods", KEY_COUNT, "110", 1, MANY, NULL, "pods that fit on each"},
 	{"nodes.lease", KEY_TIME, "10s", 100, 3600000, NULL, "how often each renews its Lease"},
 	{"nodes.grace", KEY_TIME, "50s", 200, 3600000, NULL,
 	 "a node whose Lease is not renewed for this long counts as lost"},
-	{"nodes.labels.*", KEY_TEXT, NULL, 0, 0, NULL, "labels that all of them have"},
+	{"nodes.labels.*", KEY_LABEL, NULL, 0, 0, NULL, "labels that all of them have"},
 	{"nodes.rules[].image", KEY_TEXT, NULL, 0, 0, NULL,
 	 "for containers whose image matches this pattern (* and ?)"},
 	{"nodes.rules[].namespace", KEY_TEXT, NULL, 0, 0, NULL, "and pods of this namespace"},
-	{"nodes.rules[].labels.*", KEY_TEXT, NULL, 0, 0, NULL, "and with these labels:"},
+	{"nodes.rules[].labels.*", KEY_LABEL, NULL, 0, 0, NULL, "and with these labels:"},
 	{"nodes.rules[].start", KEY_TIME, NULL, 0, 86400000, NULL,
 	 "how long the container takes to start"},
 	{"nodes.rules[].ready", KEY_TIME, NULL, 0, 86400000, NULL, "then to become ready"},
@@ -80,7 +87,7 @@ static const struct key keys[] = {
 	 "whether a write is on disk before it is acknowledged, by resource"},
 	{"durability.leases.coordination.k8s.io", KEY_CHOICE, "memory", 0, 0, "sync|memory",
 	 "(all others: sync)"},
-	{"durability.*", KEY_CHOICE, NULL, 0, 0, "sync|memory", "any other resource, as plural.group"},
+	{"durability.*", KEY_DURABLE, NULL, 0, 0, "sync|memory", "any other resource, as plural.group"},
 	{"events.perSecond", KEY_COUNT, "2000", 1, MANY, NULL,
 	 "Events that one process may record, on average"},
 	{"events.burst", KEY_COUNT, "5000", 1, MANY, NULL, "and at once"},
@@ -230,6 +237,34 @@ static int check_range(const struct key *k, int64_t n, const char *unit, struct 
 		       (long long)k->min, (long long)k->max);
 }
 
+static int check_quantity(struct str text, struct err *e)
+{
+	value v = v_str(text);
+	int64_t milli;
+
+	if (kube_quantity_milli(&v, &milli) && milli > 0)
+		return 0;
+	return err_set(e, WEFT_EINVAL, "'" STR_FMT "' is not a quantity, such as 4 or 256Gi",
+		       STR_ARG(text));
+}
+
+static int check_prefix(zone *z, struct str text, struct err *e)
+{
+	struct texts wrong = {.n = 0};
+
+	names_subdomain(&wrong, zone_printf(z, STR_FMT "0", STR_ARG(text)));
+	return wrong.n ? err_set(e, WEFT_EINVAL, "'" STR_FMT "0' is no node's name: %s",
+				 STR_ARG(text), wrong.text[0])
+		       : 0;
+}
+
+static int check_label(zone *z, struct str text, struct err *e)
+{
+	struct str wrong = label_value_problem(z, text);
+
+	return wrong.n ? err_set(e, WEFT_EINVAL, STR_FMT, STR_ARG(wrong)) : 0;
+}
+
 /* A scalar as the text that stood in the file. */
 static bool scalar_text(zone *z, const value *v, struct str *text)
 {
@@ -295,7 +330,20 @@ static int convert(zone *z, const struct key *k, value *v, struct err *e)
 				       "127.128.0.0/9",
 				       STR_ARG(text));
 		break;
+	case KEY_QUANTITY:
+		if (check_quantity(text, e))
+			return WEFT_EINVAL;
+		break;
+	case KEY_PREFIX:
+		if (check_prefix(z, text, e))
+			return WEFT_EINVAL;
+		break;
+	case KEY_LABEL:
+		if (check_label(z, text, e))
+			return WEFT_EINVAL;
+		break;
 	case KEY_CHOICE:
+	case KEY_DURABLE:
 		if (!is_choice(k->choices, text))
 			return err_set(e, WEFT_EINVAL, "'" STR_FMT "' is none of %s", STR_ARG(text),
 				       k->choices);
@@ -435,6 +483,49 @@ static int unknown_key(struct reading *r, struct str path)
 		       meant ? meant : "", meant ? "'?" : "");
 }
 
+/* Is it a resource, as plural.group? */
+static bool is_resource(struct str name)
+{
+	uint32_t n;
+	const struct kube_resource *r = kube_resources(&n);
+	char full[256];
+
+	for (uint32_t i = 0; i < n; i++) {
+		snprintf(full, sizeof(full), "%s%s%s", r[i].resource, r[i].group[0] ? "." : "",
+			 r[i].group);
+		if (r[i].type && str_eq(name, str_of(full)))
+			return true;
+	}
+	return false;
+}
+
+/* What the last "*" of a key stands for in `path`. */
+static struct str any_name(const struct key *k, struct str path)
+{
+	const char *star = strrchr(k->path, '*'), *section = star - 1, *at;
+
+	while (section > k->path && section[-1] != '.')
+		section--;
+	at = memmem(path.p, path.n, section, (size_t)(star - section));
+	at += star - section;
+	return (struct str){at, (uint32_t)(path.p + path.n - at)};
+}
+
+/* The part of a key that its "*" leaves open. */
+static int check_any_name(struct reading *r, const struct key *k, struct str path)
+{
+	struct str wrong = STR("");
+
+	if (k->type == KEY_LABEL)
+		wrong = label_key_problem(r->c->z, any_name(k, path));
+	else if (k->type == KEY_DURABLE && !is_resource(any_name(k, path)))
+		wrong = STR("there is no such resource (plural.group, such as pods or "
+			    "deployments.apps)");
+	return wrong.n ? err_set(r->e, WEFT_EINVAL, "%s:%u: " STR_FMT ": " STR_FMT, r->name,
+				 line_of(r, path), STR_ARG(path), STR_ARG(wrong))
+		       : 0;
+}
+
 static int check_tree(struct reading *r, struct str path, value *v);
 
 static int check_member(struct reading *r, struct str path, value *v)
@@ -447,6 +538,8 @@ static int check_member(struct reading *r, struct str path, value *v)
 		return unknown_key(r, path);
 	if (m == MATCH_SECTION)
 		return check_tree(r, path, v);
+	if (check_any_name(r, k, path))
+		return WEFT_EINVAL;
 	if (!convert(r->c->z, k, v, &why))
 		return 0;
 	return err_set(r->e, WEFT_EINVAL, "%s:%u: " STR_FMT ": %s", r->name, line_of(r, path),

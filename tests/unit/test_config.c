@@ -105,6 +105,13 @@ START_TEST(wrong_values_are_refused_with_their_line)
 		"weft.yaml:2: nodes.count: 'many' is not a whole number");
 	refused("nodes:\n  count: -1\n",
 		"weft.yaml:2: nodes.count: -1 is out of range (0 to 1000000)");
+	refused("nodes:\n  cpu: banana\n",
+		"weft.yaml:2: nodes.cpu: 'banana' is not a quantity, such as 4 or 256Gi");
+	refused("nodes: {memory: 0}\n",
+		"weft.yaml:1: nodes.memory: '0' is not a quantity, such as 4 or 256Gi");
+	refused("durability:\n  podz: memory\n",
+		"weft.yaml:2: durability.podz: there is no such resource (plural.group, such as pods "
+		"or deployments.apps)");
 	refused("\n\nlisten: somewhere\n",
 		"weft.yaml:3: listen: 'somewhere' is not an address and port, such as 127.0.0.1:6443");
 	refused("listen: 127.0.0.1:70000\n",
