@@ -164,7 +164,7 @@ enum outcome eviction_create(struct request *q)
 		budgets = find_budgets(q, v_path(&pod, "metadata.labels"), &budget);
 	if (budgets > 1)
 		return answer_status(
-			q, kube_status(q->z, 500, "InternalError",
+			q, kube_status(q->z, 500, "",
 				       STR("This pod has more than one PodDisruptionBudget, which the "
 					   "eviction subresource does not support.")));
 	if (!budgets)

@@ -75,9 +75,19 @@ int continue_decode(zone *z, struct str token, struct continue_at *at, struct st
 		return WEFT_EINVAL;
 	}
 	start = v_get_str(&v, "start");
-	slash = start.n ? memchr(start.p, '/', start.n) : NULL;
 	rv = v_get_int(&v, "rv", 0);
-	if (!slash || (rv <= 0 && rv != -1))
+	*message = STR("invalid continue token: continue key is not valid: incorrect encoded start "
+		       "resourceVersion (version meta.k8s.io/v1)");
+	if (!rv)
+		return WEFT_EINVAL;
+	*message = STR("invalid continue token: continue key is not valid: encoded start key empty "
+		       "(version meta.k8s.io/v1)");
+	if (!start.n)
+		return WEFT_EINVAL;
+	*message = zone_printf(z, "invalid continue token: continue key is not valid: " STR_FMT,
+			       STR_ARG(start));
+	slash = memchr(start.p, '/', start.n);
+	if (!slash || rv < -1 || (start.n > 2 && !memcmp(start.p, "../", 3)))
 		return WEFT_EINVAL;
 	at->rv = rv > 0 ? (uint64_t)rv : 0;
 	at->ns = (struct str){start.p, (uint32_t)(slash - start.p)};

@@ -416,8 +416,6 @@ int check_identity(struct request *q, const struct change *ch, const value *obj,
 					  "namespace sent on the request"));
 		return WEFT_EINVAL;
 	}
-	if (!was)
-		return WEFT_OK;
 	if (uid.n && !str_eq(uid, v_get_str(was, "uid"))) {
 		answer_store_error(q, WEFT_EUID, ch->name,
 				   zone_printf(q->z,
@@ -431,6 +429,8 @@ int check_identity(struct request *q, const struct change *ch, const value *obj,
 					       STR_ARG(v_get_str(was, "uid"))));
 		return WEFT_EINVAL;
 	}
+	if (!was)
+		return WEFT_OK;
 	if (!is_number(rv)) {
 		answer_plain_error(q, zone_printf(q->z, "strconv.ParseUint: parsing \"" STR_FMT
 						  "\": invalid syntax",
