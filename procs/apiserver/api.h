@@ -44,6 +44,7 @@ static inline struct str zone_text(zone *z, struct str s)
 /* --- Who asks (auth.c) ------------------------------------------------------------ */
 
 #define GROUPS_MAX 16
+#define KNOWN_TOKENS 256 /* that are remembered as well signed */
 
 struct user {
 	struct str name, uid;
@@ -282,6 +283,7 @@ struct api {
 	struct pki pki;
 	gnutls_privkey_t token_key; /* token.c; made from pki.sa_key when first used */
 	gnutls_pubkey_t token_pub;
+	struct str known_tokens[KNOWN_TOKENS]; /* whose signature was good; on the heap */
 	char address[300]; /* "127.0.0.1:6443" */
 	struct request *free;	 /* requests to use again */
 	uint32_t nfree;

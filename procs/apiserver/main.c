@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include "procs/apiserver/bootstrap.h"
 #include "procs/apiserver/store.h"
+#include "procs/apiserver/token.h"
 #include "procs/apiserver/verbs.h"
 #include "procs/apiserver/watch.h"
 
@@ -125,5 +126,6 @@ int apiserver_main(void)
 	start(&api, &e);
 	ret = proc_run(api.p, &handlers);
 	http_stop(&api);
+	tokens_forget(&api);
 	return ret;
 }

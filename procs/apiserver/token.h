@@ -9,6 +9,8 @@
 /* True if `token` is one of ours, in time, and its ServiceAccount (and the pod
  * it is bound to) still exist: then *u is its user; strings are in the zone. */
 bool token_user(struct api *api, zone *z, struct str token, struct user *u);
+/* Frees what is remembered of tokens. */
+void tokens_forget(struct api *api);
 /* Does the work of token_user; *why says what is wrong. */
 bool token_check(struct api *api, zone *z, struct str token, struct user *u, struct str *why);
 
