@@ -384,6 +384,11 @@ const struct entry *cache_iter_next(struct cache_iter *it)
 	return e;
 }
 
+bool cache_same_key(const struct cache *c, const struct entry *a, const struct entry *b)
+{
+	return str_eq(entry_name(a), entry_name(b)) && str_eq(cache_ns(c, a), cache_ns(c, b));
+}
+
 /* --- Lists ------------------------------------------------------------------------------------ */
 
 static const struct entry *follow(const struct cache *c, const _Atomic uint32_t *link)

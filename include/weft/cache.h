@@ -311,6 +311,9 @@ struct cache_iter {
 void cache_iter_init(struct cache_iter *it, const struct cache *c, uint16_t type, struct str ns,
 		     struct str after_ns, struct str after_name);
 const struct entry *cache_iter_next(struct cache_iter *it); /* NULL at the end */
+/* Two objects of one key, as after a deletion and a creation: a walk that will
+ * go on behind the last key must not stop between them. */
+bool cache_same_key(const struct cache *c, const struct entry *a, const struct entry *b);
 
 /* --- Lists ------------------------------------------------------------------- */
 

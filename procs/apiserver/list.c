@@ -100,7 +100,7 @@ static void find_page(struct request *q, struct list *l, int64_t limit, int64_t 
 	struct place at = l->at, end = {0};
 	struct continue_at next = {.rv = l->rv, .left = -1};
 	struct cache_iter it;
-	const struct entry *e;
+	const struct entry *e, *last;
 	int64_t n = 0;
 	bool more = false;
 
@@ -109,7 +109,9 @@ static void find_page(struct request *q, struct list *l, int64_t limit, int64_t 
 
 		cache_lock(c);
 		iter_from(&it, c, l, &at);
-		while ((e = cache_iter_next(&it)) && visits++ < VISITS_MAX) {
+		for (last = NULL; (e = cache_iter_next(&it)); last = e) {
+			if (visits++ >= VISITS_MAX && !cache_same_key(c, e, last))
+				break;
 			place_set(&at, cache_ns(c, e), entry_name(e));
 			if (!shown(l, c, e))
 				continue;
@@ -181,7 +183,7 @@ static enum stream_state list_fill(struct request *q, void *arg, struct buf *out
 	struct cache *c = api_cache(q->api);
 	size_t start = out->n;
 	struct cache_iter it;
-	const struct entry *e = NULL;
+	const struct entry *e = NULL, *last = NULL;
 	int visits = 0;
 	bool there;
 
@@ -194,10 +196,12 @@ static enum stream_state list_fill(struct request *q, void *arg, struct buf *out
 		print_named(q, l, out);
 	} else {
 		iter_from(&it, c, l, &l->at);
-		while (l->left && out->n - start < CHUNK_SIZE && visits++ < VISITS_MAX &&
-		       (e = cache_iter_next(&it))) {
+		for (; l->left && (e = cache_iter_next(&it)); last = e) {
 			const struct version *v = shown(l, c, e);
 
+			if ((out->n - start >= CHUNK_SIZE || visits++ >= VISITS_MAX) && last &&
+			    !cache_same_key(c, e, last))
+				break;
 			place_set(&l->at, cache_ns(c, e), entry_name(e));
 			if (!v)
 				continue;

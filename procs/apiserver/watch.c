@@ -170,15 +170,18 @@ static bool add_initial(struct watch *w, struct cache *c, struct buf *out)
 {
 	struct str ns = w->filter.one_ns ? w->filter.ns : (struct str){NULL, 0};
 	struct cache_iter it;
-	const struct entry *e = NULL;
+	const struct entry *e = NULL, *last = NULL;
 	int visits = 0;
 
 	cache_iter_init(&it, c, w->filter.type, ns, (struct str){w->at, w->at_ns},
 			(struct str){w->at_name ? w->at + w->at_ns : NULL, w->at_name});
-	while (out->n < CHUNK_SIZE && visits++ < VISITS_MAX && (e = cache_iter_next(&it))) {
+	for (; (e = cache_iter_next(&it)); last = e) {
 		const struct version *v = cache_at(c, e, w->rv);
 		struct str ens = cache_ns(c, e), name = entry_name(e);
 
+		if ((out->n >= CHUNK_SIZE || visits++ >= VISITS_MAX) && last &&
+		    !cache_same_key(c, e, last))
+			break;
 		memcpy(w->at, ens.p, ens.n);
 		memcpy(w->at + ens.n, name.p, name.n);
 		w->at_ns = ens.n;

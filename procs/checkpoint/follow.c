@@ -237,8 +237,7 @@ static int scan_section(struct follower *f, struct cache *c, uint16_t type, uint
 	for (int i = 0; !rc && (o = cache_iter_next(&it)); i++) {
 		const struct version *v;
 
-		if (i >= SECTION && !(str_eq(cache_ns(c, o), cache_ns(c, last)) &&
-				      str_eq(entry_name(o), entry_name(last))))
+		if (i >= SECTION && !cache_same_key(c, o, last))
 			break;
 		v = cache_at(c, o, rv);
 		if (v && !(v->flags & VERSION_MEMORY))

@@ -150,24 +150,25 @@ static bool enqueue_chunk(struct controller *ctl, uint16_t type, char ns[256], c
 			  bool first)
 {
 	struct cache *c = ctl->p->cache;
-	const struct entry *e = NULL;
+	const struct entry *e = NULL, *last = NULL;
 	struct cache_iter it;
-	int n = 0;
 
 	cache_lock(c);
 	cache_iter_init(&it, c, type, (struct str){0}, first ? (struct str){0} : str_of(ns),
 			first ? (struct str){0} : str_of(name));
-	while (n < RESYNC_CHUNK && (e = cache_iter_next(&it))) {
-		n++;
+	for (int n = 0; (e = cache_iter_next(&it)); n++) {
+		if (n >= RESYNC_CHUNK && !cache_same_key(c, e, last))
+			break;
 		if (cache_live(c, e))
 			ctl_enqueue(ctl, e);
-		if (n == RESYNC_CHUNK) {
-			snprintf(ns, 256, STR_FMT, STR_ARG(cache_ns(c, e)));
-			snprintf(name, 256, STR_FMT, STR_ARG(entry_name(e)));
-		}
+		last = e;
+	}
+	if (e) {
+		snprintf(ns, 256, STR_FMT, STR_ARG(cache_ns(c, last)));
+		snprintf(name, 256, STR_FMT, STR_ARG(entry_name(last)));
 	}
 	cache_unlock(c);
-	return n == RESYNC_CHUNK;
+	return e != NULL;
 }
 
 static void enqueue_type(struct controller *ctl, uint16_t type)

@@ -151,6 +151,34 @@ START_TEST(many_objects_are_all_found)
 }
 END_TEST
 
+/* Wherever the walk over all objects pauses. */
+START_TEST(what_was_deleted_and_made_again_is_found)
+{
+	struct version *v;
+	char name[16];
+
+	for (int i = 0; i < 4095; i++) {
+		snprintf(name, sizeof(name), "r%05d", i);
+		create(TYPE_REPLICASET, name);
+	}
+	for (int i = 0; i < 3; i++) {
+		struct entry *e;
+
+		create(TYPE_REPLICASET, "s");
+		if (i == 2)
+			break;
+		e = cw_find(fc.store.writer, TYPE_REPLICASET, STR("default"), STR("s"));
+		ck_assert_int_eq(cw_prepare_delete(fc.store.writer, e, ++rv, 0, 0, &v), 0);
+		cw_publish(fc.store.writer, v);
+		cw_commit_rv(fc.store.writer, rv);
+	}
+	fc.p->resync = true;
+	for (int i = 0; i < 1000 && reconciles < 4096; i++)
+		turn();
+	ck_assert_int_eq(reconciles, 4096);
+}
+END_TEST
+
 START_TEST(routed_work_is_reconciled_once)
 {
 	uint32_t a = create(TYPE_REPLICASET, "a");
@@ -528,6 +556,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_start_looks_at_everything);
 	tcase_add_test(tc, many_objects_are_all_found);
+	tcase_add_test(tc, what_was_deleted_and_made_again_is_found);
 	tcase_add_test(tc, routed_work_is_reconciled_once);
 	tcase_add_test(tc, nothing_happens_to_an_object_while_it_is_in_flight);
 	tcase_add_test(tc, errors_bring_it_back_later);
