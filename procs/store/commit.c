@@ -61,6 +61,7 @@ static void fetch_version(const struct committer *c, const struct batch *b, uint
 
 		__builtin_prefetch(at, 1);
 		__builtin_prefetch(at + CACHE_LINE, 1);
+		c->hooks.ahead(c->hooks.arg, b->versions[i + CACHE_AHEAD]);
 	}
 }
 

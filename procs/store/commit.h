@@ -29,6 +29,8 @@
 #define RV_AHEAD	   10000u /* how far memory writes may run ahead of the log */
 
 struct commit_hooks {
+	/* `v` will be published soon: its memory is there. */
+	void (*ahead)(void *arg, const struct version *v);
 	/* Around cw_publish() of each version; `before` sees the entry as it was. */
 	void (*before)(void *arg, const struct version *v);
 	void (*after)(void *arg, const struct version *v);

@@ -326,5 +326,5 @@ static void on_published(void *arg, struct batch *b)
 
 struct commit_hooks ports_hooks(struct ports *p)
 {
-	return (struct commit_hooks){route_before, route_after, on_published, p};
+	return (struct commit_hooks){route_ahead, route_before, route_after, on_published, p};
 }

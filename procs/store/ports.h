@@ -46,7 +46,8 @@ struct port {
 
 /* What was routed in this batch: an open-addressing set of (entry, port). */
 struct routed {
-	uint64_t *key; /* 0: free */
+	uint64_t *key;
+	uint64_t stamp; /* of this batch's keys */
 	uint32_t n, cap;
 };
 

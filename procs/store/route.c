@@ -5,16 +5,28 @@
 
 /* --- Once for each batch ----------------------------------------------------------- */
 
-static uint32_t key_slot(const struct routed *r, uint64_t key)
+/* A key is the batch's stamp, the reference, and the port; one with another
+ * stamp is a free place, so that nothing is cleared between batches. */
+#define STAMP_SHIFT 40
+#define STAMP_MAX   (UINT64_C(1) << (64 - STAMP_SHIFT))
+_Static_assert(PROC_SLOTS <= 256, "a port fits in eight bits");
+
+/* Where the keys of an object begin: those of all ports are near each other. */
+static uint32_t ref_slot(const struct routed *r, uint32_t ref)
 {
-	return (uint32_t)((key * UINT64_C(0x9e3779b97f4a7c15)) >> 32) & (r->cap - 1);
+	return (uint32_t)((ref * UINT64_C(0x9e3779b97f4a7c15)) >> 32) & (r->cap - 1);
+}
+
+static bool is_free(const struct routed *r, uint64_t key)
+{
+	return key >> STAMP_SHIFT != r->stamp;
 }
 
 static void routed_put(struct routed *r, uint64_t key)
 {
-	uint32_t i = key_slot(r, key);
+	uint32_t i = ref_slot(r, (uint32_t)(key >> 8));
 
-	while (r->key[i])
+	while (!is_free(r, r->key[i]))
 		i = (i + 1) & (r->cap - 1);
 	r->key[i] = key;
 }
@@ -26,8 +38,9 @@ static void routed_grow(struct routed *r)
 	r->cap = old.cap ? 2 * old.cap : 1024;
 	r->key = calloc(r->cap, sizeof(*r->key));
 	weft_assert(r->key);
+	r->stamp = old.stamp ? old.stamp : 1; /* 0 is what calloc() left */
 	for (uint32_t i = 0; i < old.cap; i++)
-		if (old.key[i])
+		if (!is_free(&old, old.key[i]))
 			routed_put(r, old.key[i]);
 	free(old.key);
 }
@@ -35,12 +48,13 @@ static void routed_grow(struct routed *r)
 /* True if (ref, port) is new in this batch. */
 static bool routed_add(struct routed *r, uint32_t ref, uint32_t port)
 {
-	uint64_t key = (uint64_t)ref << 8 | port;
+	uint64_t key;
 	uint32_t i;
 
 	if (2 * r->n >= r->cap)
 		routed_grow(r);
-	for (i = key_slot(r, key); r->key[i]; i = (i + 1) & (r->cap - 1))
+	key = r->stamp << STAMP_SHIFT | (uint64_t)ref << 8 | port;
+	for (i = ref_slot(r, ref); !is_free(r, r->key[i]); i = (i + 1) & (r->cap - 1))
 		if (r->key[i] == key)
 			return false;
 	r->key[i] = key;
@@ -50,9 +64,19 @@ static bool routed_add(struct routed *r, uint32_t ref, uint32_t port)
 
 static void routed_clear(struct routed *r)
 {
-	if (r->n)
-		memset(r->key, 0, r->cap * sizeof(*r->key));
 	r->n = 0;
+	if (!r->cap || ++r->stamp < STAMP_MAX)
+		return;
+	memset(r->key, 0, r->cap * sizeof(*r->key));
+	r->stamp = 1;
+}
+
+void route_ahead(void *ports, const struct version *v)
+{
+	struct routed *r = &((struct ports *)ports)->routed;
+
+	if (r->cap)
+		__builtin_prefetch(&r->key[ref_slot(r, v->entry.u)], 1);
 }
 
 /* --- Collecting ----------------------------------------------------------------------- */

@@ -8,6 +8,8 @@
 
 #include "procs/store/ports.h"
 
+/* Some versions ahead of the next two: only a hint. */
+void route_ahead(void *ports, const struct version *v);
 /* Around cw_publish(): an object that changes its owner concerns both. */
 void route_before(void *ports, const struct version *v);
 void route_after(void *ports, const struct version *v);

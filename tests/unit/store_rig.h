@@ -90,7 +90,7 @@ static inline void rig_published(void *arg, struct batch *b)
 /* A new generation from what the disk has. */
 static inline int rig_open(struct rig *rig, struct files *fs, const char *checkpoint, struct err *e)
 {
-	struct commit_hooks hooks = {rig_none, rig_none, rig_published, rig};
+	struct commit_hooks hooks = {rig_none, rig_none, rig_none, rig_published, rig};
 	uint32_t generation = rig->generation + 1;
 	int rc;
 
