@@ -418,5 +418,8 @@ struct event_source {
 };
 void proc_event(struct proc *p, const struct entry *about, const struct event_source *source,
 		const char *type, const char *reason, struct str message);
+/* Is there room for an Event now, or is a burst being cut off?  For those who tell
+ * something about each of many objects: before the message is made. */
+bool proc_event_room(struct proc *p);
 
 #endif

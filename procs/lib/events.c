@@ -78,7 +78,7 @@ struct event_in {
 
 /* --- Token buckets ---------------------------------------------------------------- */
 
-static bool bucket_take(struct bucket *b, double burst, double per_ns, int64_t now)
+static bool bucket_has(struct bucket *b, double burst, double per_ns, int64_t now)
 {
 	if (!b->at_ns)
 		b->tokens = burst;
@@ -87,7 +87,12 @@ static bool bucket_take(struct bucket *b, double burst, double per_ns, int64_t n
 	b->at_ns = now;
 	if (b->tokens > burst)
 		b->tokens = burst;
-	if (b->tokens < 1)
+	return b->tokens >= 1;
+}
+
+static bool bucket_take(struct bucket *b, double burst, double per_ns, int64_t now)
+{
+	if (!bucket_has(b, burst, per_ns, now))
 		return false;
 	b->tokens -= 1;
 	return true;
@@ -291,13 +296,11 @@ static void send_event(struct proc *p, const struct event_in *in, const struct k
 
 /* --- Recording -------------------------------------------------------------------------------- */
 
-static struct events *events_of(struct proc *p)
+static struct events *events_new(struct proc *p)
 {
 	const value *rate = v_path(p->config, "events.perSecond");
 	const value *burst = v_path(p->config, "events.burst");
 
-	if (p->events)
-		return p->events;
 	p->events = calloc(1, sizeof(*p->events));
 	if (!p->events)
 		weft_fatal("out of memory for the events recorder");
@@ -305,6 +308,18 @@ static struct events *events_of(struct proc *p)
 	p->events->burst = (double)v_as_int(burst, BURST_DEFAULT);
 	p->events->z = zone_new();
 	return p->events;
+}
+
+static struct events *events_of(struct proc *p)
+{
+	return p->events ? p->events : events_new(p);
+}
+
+bool proc_event_room(struct proc *p)
+{
+	struct events *ev = events_of(p);
+
+	return bucket_has(&ev->bucket, ev->burst, ev->per_ns, clock_wall_ns());
 }
 
 void events_free(struct events *ev)
@@ -320,13 +335,14 @@ static void record(struct proc *p, struct event_in *in)
 {
 	struct events *ev = events_of(p);
 	int64_t now = clock_wall_ns();
-	uint64_t source = key_of_source(in), key;
+	uint64_t source, key;
 	struct talker *talker;
 	struct known *k;
 
 	if (!bucket_take(&ev->bucket, ev->burst, ev->per_ns, now))
 		return;
 	zone_reset(ev->z);
+	source = key_of_source(in);
 	key = hash_add(hash_add(source, str_of(in->type)), str_of(in->reason));
 	if (combine(ev, in, key, now))
 		in->message = zone_printf(ev->z, "(combined from similar events): " STR_FMT,

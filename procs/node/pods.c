@@ -214,6 +214,8 @@ uint32_t pods_address(struct node *self, const struct entry *e, const struct ver
 void pods_tell(struct node *self, const struct entry *e, struct str node_name,
 	       const struct kubelet_event *events, uint32_t n)
 {
+	if (!n || !proc_event_room(self->proc))
+		return;
 	for (uint32_t i = 0; i < n; i++) {
 		struct event_source source = {.component = "kubelet",
 					      .host = node_name,

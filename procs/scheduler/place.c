@@ -87,7 +87,7 @@ static void tell_bound(struct scheduler *self, const struct binding *b)
 {
 	struct event_source source = {.component = "default-scheduler"};
 
-	for (uint32_t i = 0; i < b->n; i++) {
+	for (uint32_t i = 0; i < b->n && proc_event_room(self->proc); i++) {
 		const struct entry *e = cache_entry(self->c, (entry_ref){b->entries[i]});
 		char text[700];
 

@@ -252,6 +252,11 @@ void proc_event(struct proc *p, const struct entry *about, const struct event_so
 {
 }
 
+bool proc_event_room(struct proc *p)
+{
+	return true;
+}
+
 bool proc_mine_uid(const struct proc *p, const uint8_t uid[16])
 {
 	return true;
