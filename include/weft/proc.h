@@ -327,6 +327,9 @@ void proc_unwatch_fd(struct proc *p, int fd);
 /* Say "ready", then run until told to stop; returns the exit status.  Keeps the
  * heartbeat, reads the inbox, re-attaches when the generation changes. */
 int proc_run(struct proc *p, const struct proc_handlers *h);
+/* One turn of that loop, which waits for `wait_ns` at most (0: not at all): for
+ * what has to be finished after proc_run() has returned. */
+void proc_turn(struct proc *p, int64_t wait_ns);
 void proc_ready(struct proc *p); /* earlier than proc_run, where that matters */
 bool proc_stopping(const struct proc *p);
 /* For a loop of one's own (the store): keep the heartbeat and the CPU counter;

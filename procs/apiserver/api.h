@@ -293,6 +293,8 @@ struct api {
 	zone *scratch; /* for one item; reset after it */
 	uint64_t requests[METHOD_OTHER + 1][6]; /* answered, by code / 100 */
 	uint64_t watches;
+	uint64_t open; /* requests that have begun and not ended, watches too */
+	bool draining; /* about to end: no new connections */
 
 	bool bootstrapped; /* bootstrap.c has done its work */
 
@@ -309,6 +311,9 @@ int http_start(struct api *api, int listen_fd, bool plain, struct err *e);
 /* Serve what is there; returns when to be called again (monotonic ns; 0: no
  * wish). */
 int64_t http_turn(struct api *api, int64_t now_ns);
+/* Takes no more connections and serves those that are there, for a second at
+ * most; watches are left as they are. */
+void http_drain(struct api *api);
 void http_stop(struct api *api);
 
 static inline struct cache *api_cache(struct api *api)

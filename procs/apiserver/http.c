@@ -17,6 +17,9 @@
 #define CONNECTION_IDLE_S 120
 #define BODY_DRAINED_MAX (64u << 20) /* bytes of a body too big that are still read */
 #define REQUESTS_KEPT 256	   /* free ones, with their zone */
+#define DRAIN_ACCEPTS 4		   /* rounds of taking connections before the door is closed */
+#define DRAIN_LEAST_NS (30 * 1000000) /* for those whose request is on its way */
+#define DRAIN_MOST_NS (1000 * 1000000)
 #define BUFFER_KEPT (256u << 10)   /* larger buffers are not kept */
 
 /* --- Requests ------------------------------------------------------------------------ */
@@ -39,6 +42,7 @@ static struct request *request_new(struct api *api, const char *uri)
 		q->z = zone_new();
 	}
 	q->api = api;
+	api->open++;
 	q->body.n = q->out.n = q->chunk.n = 0;
 	q->began_ns = clock_mono_ns();
 	text = zone_str(q->z, str_of(uri));
@@ -65,6 +69,7 @@ static void request_free(struct request *q)
 {
 	struct api *api = q->api;
 
+	api->open--;
 	buf_trim(&q->body);
 	buf_trim(&q->out);
 	buf_trim(&q->chunk);
@@ -240,6 +245,8 @@ static enum MHD_Result send_answer(struct request *q)
 				q->content_type ? q->content_type : "application/json");
 	MHD_add_response_header(resp, "Cache-Control",
 				q->cacheable ? "public, immutable" : "no-cache, private");
+	if (q->api->draining)
+		MHD_add_response_header(resp, "Connection", "close");
 	for (uint32_t i = 0; i < q->nheaders; i++)
 		MHD_add_response_header(resp, q->headers[i].name, q->headers[i].value.p);
 	if (q->stream)
@@ -498,6 +505,31 @@ int64_t http_turn(struct api *api, int64_t now_ns)
 			api->due_ns = due;
 	}
 	return api->run ? now_ns : api->due_ns;
+}
+
+/* The kernel hands new connections to any of the processes on the port, and
+ * resets those that wait for one that goes: take all that wait, close the door
+ * at once, and serve whoever is in. */
+void http_drain(struct api *api)
+{
+	int64_t began = clock_mono_ns(), now = began;
+	MHD_socket door;
+
+	api->draining = true;
+	for (uint32_t i = 0; i < api->ndaemons; i++) {
+		for (int k = 0; k < DRAIN_ACCEPTS; k++)
+			MHD_run(api->daemons[i]);
+		door = MHD_quiesce_daemon(api->daemons[i]);
+		if (door != MHD_INVALID_SOCKET)
+			close(door);
+	}
+	while (now - began < DRAIN_LEAST_NS ||
+	       (api->open > api->watches && now - began < DRAIN_MOST_NS)) {
+		api->run = true;
+		proc_turn(api->p, 0);
+		usleep(1000);
+		now = clock_mono_ns();
+	}
 }
 
 void http_stop(struct api *api)

@@ -125,6 +125,7 @@ int apiserver_main(void)
 	watch_start(&api);
 	start(&api, &e);
 	ret = proc_run(api.p, &handlers);
+	http_drain(&api);
 	http_stop(&api);
 	tokens_forget(&api);
 	return ret;

@@ -94,8 +94,6 @@ void proc_detach(struct proc *p);
 int proc_reattach(struct proc *p, uint32_t generation);
 /* Nobody will answer what is in flight now: WEFT_ELOST for each. */
 void proc_lose_all(struct proc *p);
-/* One turn of the loop; waits at most `wait_ns` (0: not at all). */
-void proc_turn(struct proc *p, int64_t wait_ns);
 
 /* The controller that controller_main() runs, and the handlers to run it with. */
 struct controller *controller_new(const struct controller_ops *ops, struct proc *p,
