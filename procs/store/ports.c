@@ -67,7 +67,7 @@ void port_close(struct ports *p, uint32_t slot)
 
 	for (uint32_t k = 0; k < t->nwork; k++)
 		t->work[k].refs.n = 0;
-	t->open = t->dead = t->routed = t->touched = false;
+	t->open = t->dead = t->routed = t->touched = t->dropped = false;
 	t->owed = t->drained_at = 0;
 	t->bad = t->nwork = 0;
 	ports_retarget(p);
@@ -300,10 +300,8 @@ static void send_reply(struct ports *p, const struct batch *b, const struct wait
 	/* Too long for its inbox: the sender has to look for itself. */
 	m.reply.skipped.n = 0;
 	m.reply.status = WEFT_ELOST;
-	if (!port_send(t, &m)) {
-		ring_mark_overflow(&t->out);
-		t->touched = true;
-	}
+	if (!port_send(t, &m))
+		t->dropped = t->touched = true;
 }
 
 static void on_published(void *arg, struct batch *b)
@@ -318,6 +316,11 @@ static void on_published(void *arg, struct batch *b)
 
 		if (!t->open || !t->touched)
 			continue;
+		/* Not before: whoever looks too early misses what the same batch
+		 * changes once more, as an object is routed once for each batch. */
+		if (t->dropped)
+			ring_mark_overflow(&t->out);
+		t->dropped = false;
 		ring_commit(&t->out);
 		ring_ring(&t->out);
 		t->touched = false;

@@ -34,6 +34,7 @@ struct port {
 	bool dead;    /* read to the end, then say so */
 	bool routed;  /* gets work */
 	bool touched; /* something was put into its inbox */
+	bool dropped; /* or had no room: its inbox is marked once the batch is visible */
 	uint32_t slot, kind, shard, incarnation;
 	struct ring in, out;
 	uint64_t owed;	     /* bytes of replies promised and not yet sent */

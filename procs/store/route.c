@@ -91,8 +91,7 @@ static void send_work(struct ports *p, struct port *t, struct worklist *l)
 	l->refs.n = 0;
 	if (ring_used(&t->out) + t->owed + msg_size(&m) < t->out.size / 2 && port_send(t, &m))
 		return;
-	ring_mark_overflow(&t->out);
-	t->touched = true;
+	t->dropped = t->touched = true;
 }
 
 static struct worklist *port_list(struct ports *p, struct port *t, uint16_t type)

@@ -118,7 +118,7 @@ static _Noreturn void become(struct supervisor *s, struct child *c, pid_t parent
 {
 	char title[48], name[32], slot[16], cluster[24], supervisor[16];
 	char *argv[] = {title, NULL};
-	int null = open("/dev/null", O_RDONLY);
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	sigset_t none;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);

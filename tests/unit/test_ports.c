@@ -205,6 +205,37 @@ START_TEST(rubbish_is_counted_and_reported)
 }
 END_TEST
 
+static uint32_t early; /* marks seen while a batch was being published */
+
+static void look_for_marks(void *arg, const struct version *v)
+{
+	ports_hooks(&ports).after(arg, v);
+	early += atomic_load(&client[0].inbox->overflow);
+}
+
+/* An object is routed once for each batch: whoever looked for what was dropped
+ * before the batch's end would miss what changes again in it. */
+START_TEST(dropped_work_is_told_when_the_batch_is_visible)
+{
+	struct msg m = {.kind = MSG_create_many};
+
+	m.create_many = (struct msg_create_many){
+		.type = TYPE_REPLICASET,
+		.ns = STR("a"),
+		.prefix = STR("many-"),
+		.count = PORT_WORK_MESSAGE + 10,
+		.spec = rig_part("{}"),
+	};
+	early = 0;
+	rig.c.hooks.after = look_for_marks;
+	send_as(&client[0], &m, 1, 1);
+	serve();
+	ck_assert_int_eq(expect_reply(&client[0], 1), WEFT_OK);
+	ck_assert_uint_eq(early, 0);
+	ck_assert(ring_overflowed(&client[0].receive));
+}
+END_TEST
+
 /* A client that reads nothing is not served beyond its inbox, and loses no
  * reply; others are not held up. */
 START_TEST(a_full_inbox_blocks_nobody)
@@ -264,6 +295,7 @@ int main(void)
 	tcase_add_test(t, work_is_routed_once);
 	tcase_add_test(t, rubbish_is_counted_and_reported);
 	tcase_add_test(t, a_full_inbox_blocks_nobody);
+	tcase_add_test(t, dropped_work_is_told_when_the_batch_is_visible);
 	tcase_add_test(t, a_dead_process_is_read_to_the_end);
 	suite_add_tcase(s, t);
 	return rig_run(s);
