@@ -158,70 +158,93 @@ int options_version(struct request *q, bool is_list, uint64_t *rv)
 
 /* --- ListOptions ------------------------------------------------------------------------------- */
 
-static int parse_match(struct request *q, struct list_options *o)
-{
-	static const char field[] = "resourceVersionMatch";
-	struct str text = query_get(&q->query, field), why;
+/* A way in which options do not go together. */
+struct clash {
+	bool is;
+	const char *field, *reason;
+	const char *why;
+};
 
-	if (!text.n)
+static int answer_clashes(struct request *q, const struct clash *list, size_t n)
+{
+	static const struct kube_resource r = {.group = "meta.k8s.io", .kind = "ListOptions"};
+	struct kube_errors errs = {.z = q->z};
+
+	for (size_t i = 0; i < n; i++)
+		if (list[i].is)
+			kube_error_add(&errs, str_of(list[i].field), list[i].reason, "%s",
+				       list[i].why);
+	if (!errs.n)
 		return WEFT_OK;
-	if (o->is_watch && !o->has_send_initial) {
-		why = STR("Forbidden: resourceVersionMatch is forbidden for watch unless "
-			  "sendInitialEvents is provided");
-	} else if (!o->is_watch && !o->has_version) {
-		why = STR("Forbidden: resourceVersionMatch is forbidden unless resourceVersion is "
-			  "provided");
-	} else if (o->continues) {
-		why = STR("Forbidden: resourceVersionMatch is forbidden when continue is provided");
-	} else if (str_eq(text, STR("NotOlderThan"))) {
-		o->match = MATCH_NOT_OLDER;
-		return WEFT_OK;
-	} else if (str_eq(text, STR("Exact")) && !o->is_watch) {
-		o->match = MATCH_EXACT;
-		if (o->version)
-			return WEFT_OK;
-		why = STR("Forbidden: resourceVersionMatch \"exact\" is forbidden for "
-			  "resourceVersion \"0\"");
-	} else {
-		why = zone_printf(q->z,
-				  "Unsupported value: \"" STR_FMT "\": supported values: "
-				  "%s\"NotOlderThan\", \"\"",
-				  STR_ARG(text), o->is_watch ? "" : "\"Exact\", ");
-		answer_bad_option(q, "ListOptions", field, "FieldValueNotSupported", why);
-		return WEFT_EINVAL;
-	}
-	answer_bad_option(q, "ListOptions", field, "FieldValueForbidden", why);
+	answer_status(q, kube_status_invalid(q->z, &r, STR(""), &errs));
 	return WEFT_EINVAL;
 }
 
-static int parse_initial(struct request *q, struct list_options *o)
-{
-	static const char field[] = "sendInitialEvents";
+static const char forbidden[] = "FieldValueForbidden", unsupported[] = "FieldValueNotSupported";
+static const char match_field[] = "resourceVersionMatch", initial_field[] = "sendInitialEvents";
 
-	o->has_send_initial = query_has(&q->query, field);
-	o->send_initial = query_bool(&q->query, field);
-	if (!o->has_send_initial)
-		return WEFT_OK;
-	if (!o->is_watch) {
-		answer_bad_option(
-			q, "ListOptions", field, "FieldValueForbidden",
-			STR("Forbidden: sendInitialEvents is forbidden for list"));
-		return WEFT_EINVAL;
-	}
-	if (!query_get(&q->query, "resourceVersionMatch").n) {
-		answer_bad_option(q, "ListOptions", "resourceVersionMatch", "FieldValueForbidden",
-				      STR("Forbidden: sendInitialEvents requires setting "
-					  "resourceVersionMatch to NotOlderThan"));
-		return WEFT_EINVAL;
-	}
-	return WEFT_OK;
+static const char *unsupported_match(struct request *q, struct str match, const char *known)
+{
+	return zone_printf(q->z, "Unsupported value: \"" STR_FMT "\": supported values: %s",
+			   STR_ARG(match), known).p;
+}
+
+static int check_watch(struct request *q, const struct list_options *o, struct str match)
+{
+	bool other = match.n && o->match != MATCH_NOT_OLDER;
+	const struct clash clashes[] = {
+		{o->has_send_initial && o->match != MATCH_NOT_OLDER, match_field, forbidden,
+		 "Forbidden: sendInitialEvents requires setting resourceVersionMatch to "
+		 "NotOlderThan"},
+		{match.n && !o->has_send_initial, match_field, forbidden,
+		 "Forbidden: resourceVersionMatch is forbidden for watch unless "
+		 "sendInitialEvents is provided"},
+		{other, match_field, unsupported, unsupported_match(q, match, "\"NotOlderThan\"")},
+		{o->continues, match_field, forbidden,
+		 "Forbidden: resourceVersionMatch is forbidden when continue is provided"},
+	};
+
+	return answer_clashes(q, clashes, countof(clashes));
+}
+
+static int check_list(struct request *q, const struct list_options *o, struct str match)
+{
+	const struct clash clashes[] = {
+		{match.n && !o->has_version, match_field, forbidden,
+		 "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is "
+		 "provided"},
+		{match.n && o->continues, match_field, forbidden,
+		 "Forbidden: resourceVersionMatch is forbidden when continue is provided"},
+		{match.n && o->match == MATCH_UNSET, match_field, unsupported,
+		 unsupported_match(q, match, "\"Exact\", \"NotOlderThan\", \"\"")},
+		{o->match == MATCH_EXACT && o->has_version && !o->version, match_field, forbidden,
+		 "Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion "
+		 "\"0\""},
+		{o->has_send_initial, initial_field, forbidden,
+		 "Forbidden: sendInitialEvents is forbidden for list"},
+	};
+
+	return answer_clashes(q, clashes, countof(clashes));
+}
+
+static int parse_match(struct request *q, struct list_options *o)
+{
+	struct str match = query_get(&q->query, match_field);
+
+	o->continues = query_get(&q->query, "continue").n > 0;
+	o->has_send_initial = query_has(&q->query, initial_field);
+	o->send_initial = query_bool(&q->query, initial_field);
+	if (str_eq(match, STR("NotOlderThan")))
+		o->match = MATCH_NOT_OLDER;
+	else if (str_eq(match, STR("Exact")))
+		o->match = MATCH_EXACT;
+	return o->is_watch ? check_watch(q, o, match) : check_list(q, o, match);
 }
 
 static int parse_continue(struct request *q, struct list_options *o)
 {
 	struct str token = query_get(&q->query, "continue"), why;
 
-	o->continues = token.n > 0;
 	if (!o->continues)
 		return WEFT_OK;
 	if (o->has_version && o->version) {
@@ -250,7 +273,7 @@ int options_parse(struct request *q, bool is_watch, struct list_options *o)
 	if (is_watch ? options_version(q, false, &o->version)
 		     : parse_version(q, true, &o->version))
 		return WEFT_EINVAL;
-	if (parse_initial(q, o) || (!is_watch && parse_continue(q, o)) || parse_match(q, o))
+	if (parse_match(q, o) || (!is_watch && parse_continue(q, o)))
 		return WEFT_EINVAL;
 	if (o->limit < 0)
 		o->limit = 0;
