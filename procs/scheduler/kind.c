@@ -323,3 +323,12 @@ void kinds_trim(struct scheduler *self)
 			self->nkinds--;
 		}
 }
+
+void kinds_free(struct scheduler *self)
+{
+	for (uint32_t i = 0; i < KIND_BUCKETS; i++)
+		for (struct kind *k = self->kinds[i], *next; k; k = next) {
+			next = k->next;
+			kind_free(k);
+		}
+}

@@ -227,11 +227,28 @@ static int64_t on_turn(void *arg, int64_t now_ns)
 	return next && next < now_ns + 500000000 ? next : now_ns + 500000000;
 }
 
+static void scheduler_free(struct scheduler *self)
+{
+	place_free(self);
+	kinds_free(self);
+	nodes_free(self);
+	free(self->active);
+	free(self->anti);
+	free(self->against);
+	free(self->nominated);
+	free(self->assumed.at);
+	free(self->victims.at);
+	zone_free(self->z);
+}
+
 int scheduler_main(void)
 {
+	int status;
 	struct scheduler self = {.proc = proc_start(PROC_SCHEDULER), .z = zone_new()};
 	struct proc_handlers handlers = {
 		.on_work = on_work, .on_resync = on_resync, .on_turn = on_turn, .arg = &self};
 
-	return proc_run(self.proc, &handlers);
+	status = proc_run(self.proc, &handlers);
+	scheduler_free(&self);
+	return status;
 }

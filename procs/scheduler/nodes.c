@@ -212,6 +212,7 @@ static void read_node(struct scheduler *self, struct node *n, const struct entry
 		n->ports[i].port.ip = zone_str(n->z, n->ports[i].port.ip);
 	}
 	n->present = true;
+	n->ours = proc_mine_name(self->proc, entry_name(e));
 	note_moves(self, &was, n);
 	zone_free(was.z);
 }
@@ -344,4 +345,17 @@ void nodes_rebuild(struct scheduler *self)
 		if (++n % 4096 == 0)
 			zone_reset(self->z);
 	}
+}
+
+void nodes_free(struct scheduler *self)
+{
+	for (uint32_t i = 0; i < self->nnodes; i++) {
+		free(self->nodes[i].name);
+		free(self->nodes[i].ports);
+		zone_free(self->nodes[i].z);
+	}
+	free(self->nodes);
+	free(self->by_name);
+	free(self->by_slot);
+	free(self->by_slot_key);
 }

@@ -9,6 +9,7 @@
 #define BIND_ROOM (320u << 10) /* a full batch fits */
 #define TURN_MAX 16384u	       /* pods of one kind placed before others have a turn */
 #define SAMPLE_MIN 100u
+#define STRANGER_COST 0.1
 
 /* --- Binds -------------------------------------------------------------------------- */
 
@@ -126,6 +127,7 @@ void place_flush(struct scheduler *self)
 		.node_of = {b->node_of, b->n},
 		.status = buf_str(&b->status),
 		.holes = {&now, 1},
+		.seen = self->journal_rv,
 	};
 	if (proc_send(self->proc, &m, on_bound, s)) {
 		for (uint32_t i = 0; i < s->n; i++)
@@ -138,6 +140,18 @@ void place_flush(struct scheduler *self)
 		b->use_of[b->used[i]] = 0;
 	b->n = b->nused = 0;
 	buf_free(&names);
+}
+
+void place_free(struct scheduler *self)
+{
+	struct binding *b = self->binding;
+
+	if (!b)
+		return;
+	buf_free(&b->status);
+	free(b->used);
+	free(b->use_of);
+	free(b);
 }
 
 /* The status of a pod that has a node: what it was, and PodScheduled True (at
@@ -236,7 +250,8 @@ const struct entry *place_waiting(struct scheduler *self, const struct pending *
 
 /* --- Scores -------------------------------------------------------------------------------- */
 
-/* Less is better: how full the node would be, how uneven, how many of this
+/* Less is better (what another shard goes to first costs a little, so that they are
+ * seldom at one node together): how full the node would be, how uneven, how many of this
  * kind it has, and what the pod prefers. */
 static double cost(const struct kind *k, const struct node *n, uint32_t index, int64_t preference)
 {
@@ -248,7 +263,8 @@ static double cost(const struct kind *k, const struct node *n, uint32_t index, i
 	double pods = n->max_pods ? (double)n->pods / (double)n->max_pods : 1;
 	double same = k->on_node && index < k->on_node_n ? k->on_node[index] : 0;
 
-	return full + uneven + 0.1 * pods + 0.02 * same - 0.02 * (double)preference;
+	return full + uneven + 0.1 * pods + 0.02 * same - 0.02 * (double)preference +
+	       (n->ours ? 0 : STRANGER_COST);
 }
 
 struct choice {

@@ -156,6 +156,7 @@ struct node {
 	uint64_t name_hash;
 	uint32_t nodeslot; /* reference, 0 until a pod named it */
 	bool present, unschedulable;
+	bool ours; /* our shard's to go to first */
 	zone *z;
 	value labels, taints;
 	struct resources has;
@@ -226,6 +227,7 @@ void queue_pod(struct scheduler *self, const struct entry *e);
 struct kind *kind_of(struct scheduler *self, const struct entry *e, const struct version *v);
 /* Forget kinds that nobody has needed for long. */
 void kinds_trim(struct scheduler *self);
+void kinds_free(struct scheduler *self);
 /* Make on_node cover all nodes; counted from the pods with its labels when it
  * was not kept before. */
 void kind_keep_on_node(struct scheduler *self, struct kind *k);
@@ -234,6 +236,7 @@ void resources_read(zone *z, const value *map, struct resources *out);
 
 /* nodes.c */
 void nodes_rebuild(struct scheduler *self);
+void nodes_free(struct scheduler *self);
 void nodes_look(struct scheduler *self, const struct entry *e);
 /* Follow the journal; a lost one sets self->behind. */
 void nodes_follow(struct scheduler *self);
@@ -290,6 +293,7 @@ int64_t terms_preference(const struct kind *kind, const struct node *node);
 /* Place what fits of a kind's waiting pods; false when the ring is full. */
 bool place_kind(struct scheduler *self, struct kind *kind);
 void place_flush(struct scheduler *self);
+void place_free(struct scheduler *self);
 /* The pod, if it still waits for a node; else NULL. */
 const struct entry *place_waiting(struct scheduler *self, const struct pending *p,
 				  const struct version **v);

@@ -4,6 +4,8 @@
  * object then costs its version, its place in the indexes, and 16 to 40 bytes
  * of log.
  */
+#include <xxhash.h>
+
 #include "procs/store/store.h"
 
 static struct u32s list_numbers(const struct buf *b)
@@ -123,6 +125,26 @@ static int decode_nodes(struct store *s, struct str bytes, struct str **out, uin
 	return WEFT_OK;
 }
 
+/* Who bound pods to the node last.  Nodes may share a place: that costs a retry. */
+static struct binder *binder_of(struct store *s, struct str node)
+{
+	return &s->binders[XXH3_64bits(node.p, node.n) % countof(s->binders)];
+}
+
+/* Which nodes others have bound pods to since the sender looked. */
+static bool *find_overtaken(struct store *s, const struct caller *who, uint64_t seen,
+			    const struct str *nodes, uint32_t n)
+{
+	bool *overtaken = zone_alloc(s->z, n + 1);
+
+	for (uint32_t i = 0; i < n; i++) {
+		const struct binder *b = binder_of(s, nodes[i]);
+
+		overtaken[i] = seen && b->rv > seen && b->slot != who->slot;
+	}
+	return overtaken;
+}
+
 void apply_bind_many(struct store *s, const struct caller *who, const struct msg_bind_many *m,
 		     struct msg_reply *r)
 {
@@ -130,6 +152,7 @@ void apply_bind_many(struct store *s, const struct caller *who, const struct msg
 	struct buf *node_of = &s->number_list[0];
 	uint32_t nnodes;
 	struct str *nodes;
+	bool *overtaken;
 	struct bulk b;
 
 	if (m->entries.n != m->rvs.n || m->entries.n != m->node_of.n || m->holes.n > UINT8_MAX ||
@@ -149,6 +172,7 @@ void apply_bind_many(struct store *s, const struct caller *who, const struct msg
 				      rec.bind_many.cause, who->kind, &b);
 	if (r->status)
 		return;
+	overtaken = find_overtaken(s, who, m->seen, nodes, nnodes);
 	s->uid_list.n = node_of->n = s->skip_list.n = 0;
 	for (uint32_t i = 0; i < m->entries.n; i++) {
 		const struct version *v;
@@ -156,13 +180,15 @@ void apply_bind_many(struct store *s, const struct caller *who, const struct msg
 		uint32_t node = m->node_of.p[i];
 
 		cache_prefetch_ahead(s->c, m->entries.p, m->entries.n, i);
-		if (!e || v->hot.node.u || v->deletion_s || node >= nnodes || r->status ||
+		if (!e || v->hot.node.u || v->deletion_s || node >= nnodes || overtaken[node] ||
+		    r->status ||
 		    (r->status = bulk_status_one(s, &b, e, m->holes.p, nodes[node], s->rv + 1))) {
 			buf_add(&s->skip_list, &i, sizeof(i));
 			continue;
 		}
 		buf_add(&s->uid_list, e->uid, 16);
 		buf_add(node_of, &node, sizeof(node));
+		*binder_of(s, nodes[node]) = (struct binder){s->rv, who->slot};
 		r->done++;
 	}
 	bulk_end(s, &b);

@@ -60,6 +60,12 @@ struct status_plan {
 	uint8_t restarts[256]; /* 1: hole i adds to the restarts */
 };
 
+/* The last bind to a node (of those that share the place). */
+struct binder {
+	uint64_t rv;
+	uint16_t slot; /* of the process that sent it */
+};
+
 struct store {
 	struct cache_writer *w;
 	const struct cache *c;
@@ -72,6 +78,7 @@ struct store {
 	uint64_t memory_types[16]; /* bit set: writes of this type are not logged */
 	struct status_plan plans[STATUS_PLANS];
 	struct buf uid_list, number_list[2], skip_list; /* scratch of bulk requests */
+	struct binder binders[4096]; /* by hash of the node's name */
 	uint32_t grace_spec; /* blob_ref whose grace period is known */
 	int32_t grace_of_spec;
 };

@@ -66,7 +66,7 @@ s scale rs web --replicas=0 >/dev/null
 soon 'none' 15 0// status web
 
 echo "when a pod is available"
-set_of ReplicaSet patient 2 '' 'minReadySeconds: 3' | s apply -f - >/dev/null
+set_of ReplicaSet patient 2 '' 'minReadySeconds: 5' | s apply -f - >/dev/null
 soon 'ready, but too young' 15 2/2/ status patient
 soon 'in time' 15 2/2/2 status patient
 

@@ -262,6 +262,11 @@ bool proc_mine_uid(const struct proc *p, const uint8_t uid[16])
 	return true;
 }
 
+bool proc_mine_name(const struct proc *p, struct str name)
+{
+	return true;
+}
+
 struct cache *proc_cache(struct proc *p)
 {
 	return cache;
