@@ -82,7 +82,7 @@ check: deps
 	@$(MAKE) --no-print-directory all tests
 	@B=$(B) tests/run lint unit asan tsan fuzz e2e fault
 
-## check-quick: unit tests only
+## check-quick: lint and unit tests
 check-quick: all tests
 	@B=$(B) tests/run lint unit
 
@@ -112,8 +112,10 @@ install: all
 	install -D -m 755 $(B)/weft $(DESTDIR)$(PREFIX)/bin/weft
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed "s,/usr/local,$(PREFIX)," packaging/weft.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/weft.service
-	install -d $(DESTDIR)$(PREFIX)/share/doc/weft/examples
-	install -m 644 README.md LICENSE docs/*.md $(DESTDIR)$(PREFIX)/share/doc/weft
+	install -d $(DESTDIR)$(PREFIX)/share/doc/weft/docs/decisions $(DESTDIR)$(PREFIX)/share/doc/weft/examples
+	install -m 644 README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/weft
+	install -m 644 docs/*.md docs/*.svg $(DESTDIR)$(PREFIX)/share/doc/weft/docs
+	install -m 644 docs/decisions/*.md $(DESTDIR)$(PREFIX)/share/doc/weft/docs/decisions
 	install -m 644 examples/*.yaml $(DESTDIR)$(PREFIX)/share/doc/weft/examples
 
 uninstall:

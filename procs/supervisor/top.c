@@ -171,6 +171,8 @@ int command_top(int argc, char **argv)
 		if (left)
 			nanosleep(&pause, NULL);
 	}
+	if (!datadir_in_use(&t.now.dir))
+		printf("the cluster on '%s' has stopped\n", t.now.dir.path);
 	if (t.cache)
 		cache_detach(t.cache);
 	view_close(&t.now);
