@@ -11,6 +11,7 @@ void ports_init(struct ports *p, struct store *s, struct committer *c, uint32_t 
 	p->s = s;
 	p->c = c;
 	p->generation = generation;
+	p->routes_type = NO_ROUTES_TYPE;
 	memset(p->target, -1, sizeof(p->target));
 }
 
@@ -77,6 +78,7 @@ void ports_set_map(struct ports *p, uint32_t kind, uint32_t epoch, uint32_t coun
 {
 	p->epoch[kind] = epoch;
 	p->count[kind] = count < PORT_SHARDS_MAX ? count : PORT_SHARDS_MAX;
+	p->routes_type = NO_ROUTES_TYPE;
 	ports_retarget(p);
 }
 

@@ -21,6 +21,8 @@
 #define PORT_TURN_BYTES	   (128u << 10)
 #define PORT_HOSTILE	   16 /* malformed records within a second */
 #define PORT_WORK_TYPES	   16
+#define PORT_ROUTES_MAX	   64 /* for one type */
+#define NO_ROUTES_TYPE	   UINT32_MAX
 #define PORT_WORK_MESSAGE  4096u /* references in one message */
 
 /* Objects of one type that a port has to look at, of this batch. */
@@ -74,6 +76,11 @@ struct ports {
 	uint32_t count[PROC_KIND_COUNT];		  /* shards, by which to route */
 	uint32_t epoch[PROC_KIND_COUNT];		  /* that requests have to carry */
 	struct routed routed;
+	/* The routes of one type that lead anywhere: that of the version before, as a
+	 * rule also of the next. */
+	const struct route *routes_now[PORT_ROUTES_MAX];
+	uint32_t nroutes_now;
+	uint32_t routes_type; /* NO_ROUTES_TYPE: to be worked out */
 	uint32_t old_owner; /* of the version being published */
 	struct port_ahead ahead[PORT_AHEAD];
 	uint64_t malformed;	/* records refused */

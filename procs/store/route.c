@@ -279,17 +279,29 @@ void route_before(void *ports, const struct version *v)
 	p->old_owner = prcu_own(&cache_entry(p->s->c, v->entry)->owner);
 }
 
+static void find_routes(struct ports *p, uint16_t type)
+{
+	p->nroutes_now = 0;
+	p->routes_type = type;
+	for (uint32_t i = 0; i < proc_route_count; i++) {
+		const struct route *r = &proc_routes[i];
+
+		if ((r->type && r->type != type) || !p->count[r->kind])
+			continue;
+		weft_assert(p->nroutes_now < PORT_ROUTES_MAX);
+		p->routes_now[p->nroutes_now++] = r;
+	}
+}
+
 void route_after(void *ports, const struct version *v)
 {
 	struct ports *p = ports;
 	const struct entry *e = cache_entry(p->s->c, v->entry);
 
-	for (uint32_t i = 0; i < proc_route_count; i++) {
-		const struct route *r = &proc_routes[i];
-
-		if ((!r->type || r->type == e->type) && p->count[r->kind])
-			route_one(p, r, e, v);
-	}
+	if (p->routes_type != e->type)
+		find_routes(p, e->type);
+	for (uint32_t i = 0; i < p->nroutes_now; i++)
+		route_one(p, p->routes_now[i], e, v);
 }
 
 void route_flush(struct ports *p)
