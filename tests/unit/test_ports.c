@@ -189,6 +189,42 @@ START_TEST(work_is_routed_once)
 }
 END_TEST
 
+/* Requests are read in groups: each sees what those before it have done, also
+ * across a bulk request and across rubbish. */
+START_TEST(requests_read_together_are_done_in_turn)
+{
+	struct msg gone = {.kind = MSG_remove,
+			   .remove = {.type = TYPE_REPLICASET, .ns = STR("a"), .name = STR("x"),
+				      .grace = -1}};
+	struct msg many = {.kind = MSG_create_many,
+			   .create_many = {.type = TYPE_POD, .ns = STR("a"), .prefix = STR("p-"),
+					   .count = 3, .spec = rig_part("{}")}};
+	uint64_t seq = 0;
+
+	for (int i = 0; i < 12; i++) {
+		create(&client[0], "x", 1, 1);
+		create(&client[0], "x", 1, 1);
+		if (i % 5 == 0)
+			ck_assert_int_eq(ring_put(&client[0].send, STR("rubbish")), WEFT_OK);
+		if (i % 3 == 0)
+			send_as(&client[0], &many, 1, 1);
+		send_as(&client[0], &gone, 1, 1);
+		send_as(&client[0], &gone, 1, 1);
+	}
+	serve();
+	for (int i = 0; i < 12; i++) {
+		ck_assert_int_eq(expect_reply(&client[0], ++seq), WEFT_OK);
+		ck_assert_int_eq(expect_reply(&client[0], ++seq), WEFT_EEXIST);
+		if (i % 3 == 0)
+			ck_assert_int_eq(expect_reply(&client[0], ++seq), WEFT_OK);
+		ck_assert_int_eq(expect_reply(&client[0], ++seq), WEFT_OK);
+		ck_assert_int_eq(expect_reply(&client[0], ++seq), WEFT_ENOENT);
+	}
+	ck_assert_uint_eq(ports.malformed, 3);
+	ck_assert_ptr_null(rig_get(&rig, TYPE_REPLICASET, "a", "x"));
+}
+END_TEST
+
 START_TEST(rubbish_is_counted_and_reported)
 {
 	for (int i = 0; i < 15; i++)
@@ -293,6 +329,7 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, replies_fences_and_forgets);
 	tcase_add_test(t, work_is_routed_once);
+	tcase_add_test(t, requests_read_together_are_done_in_turn);
 	tcase_add_test(t, rubbish_is_counted_and_reported);
 	tcase_add_test(t, a_full_inbox_blocks_nobody);
 	tcase_add_test(t, dropped_work_is_told_when_the_batch_is_visible);
