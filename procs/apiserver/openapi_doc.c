@@ -28,13 +28,13 @@ static const struct special {
 			      "date-time", {0}},
 	[SCHEMA_INT_OR_STRING] = {"io.k8s.apimachinery.pkg.util.intstr.IntOrString", "string",
 				  "int-or-string", {"integer", "string"}},
-	[SCHEMA_RAW] = {"io.k8s.apimachinery.pkg.runtime.RawExtension", "object", NULL, {0}},
 };
 
 static const struct {
 	const char *type, *format;
 } plain_types[] = {
 	[SCHEMA_OBJECT] = {"object", NULL},   [SCHEMA_STRING] = {"string", NULL},
+	[SCHEMA_RAW] = {"object", NULL},
 	[SCHEMA_BYTES] = {"string", "byte"},  [SCHEMA_BOOL] = {"boolean", NULL},
 	[SCHEMA_INT32] = {"integer", "int32"}, [SCHEMA_INT64] = {"integer", "int64"},
 	[SCHEMA_DOUBLE] = {"number", "double"}, [SCHEMA_ANY] = {NULL, NULL},
