@@ -58,7 +58,8 @@ static int admit_priority(zone *z, const struct cache *c, struct str prefix, val
 	if (!e || !read_class(z, c, e, &class))
 		return refuse(z, prefix,
 			      zone_printf(z, "no PriorityClass with name " STR_FMT " was found",
-					  STR_ARG(name)), message);
+					  STR_ARG(name)),
+			      message);
 	if (!name.n)
 		v_set(z, spec, "priorityClassName", v_str(entry_name(e)));
 	v_set(z, spec, "priority", v_int(v_get_int(&class, "value", 0)));

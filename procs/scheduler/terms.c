@@ -20,8 +20,8 @@ static struct term *add_term(struct kind *k, enum term_type type, bool hard)
 /* labelSelector, narrowed by the pod's own values of matchLabelKeys. */
 static struct kube_selector *read_selector(struct kind *k, const value *term)
 {
-	value selector = v_get(term, "labelSelector") ? v_copy(k->z, v_get(term, "labelSelector"))
-						      : v_null();
+	value selector =
+	    v_get(term, "labelSelector") ? v_copy(k->z, v_get(term, "labelSelector")) : v_null();
 	struct kube_selector *out = NULL;
 	struct str message;
 
@@ -64,10 +64,10 @@ static void read_affinity(struct scheduler *self, struct kind *k, const char *ke
 	const value *affinity = v_get(v_get(&k->spec, "affinity"), key);
 
 	v_each(term, v_get(affinity, "requiredDuringSchedulingIgnoredDuringExecution"))
-		read_pod_term(self, k, term, type, true, 0);
+	    read_pod_term(self, k, term, type, true, 0);
 	v_each(term, v_get(affinity, "preferredDuringSchedulingIgnoredDuringExecution"))
-		read_pod_term(self, k, v_get(term, "podAffinityTerm"), type, false,
-			      v_get_int(term, "weight", 0));
+	    read_pod_term(self, k, v_get(term, "podAffinityTerm"), type, false,
+			  v_get_int(term, "weight", 0));
 }
 
 void terms_parse(struct scheduler *self, struct kind *k)
@@ -231,9 +231,7 @@ bool terms_namespace(struct scheduler *self, const struct term *t, const struct 
 	const struct entry *e;
 	const struct version *v;
 
-	v_each(name, t->namespaces)
-		if (str_eq(v_as_str(name), ns))
-			return true;
+	v_each(name, t->namespaces) if (str_eq(v_as_str(name), ns)) return true;
 	if (!t->ns_selector)
 		return !t->namespaces && str_eq(owner->ns, ns);
 	e = cache_find(self->c, TYPE_NAMESPACE, (struct str){0}, ns);

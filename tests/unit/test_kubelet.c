@@ -131,22 +131,23 @@ START_TEST(ends_as_its_policy_says)
 	static const struct {
 		const char *policy, *code, *phase;
 		int restarts; /* after 60 s: at once, then after 10, 20 s ... */
-	} cases[] = {{"Never", "0", "Succeeded", 0},  {"Never", "1", "Failed", 0},
+	} cases[] = {{"Never", "0", "Succeeded", 0},     {"Never", "1", "Failed", 0},
 		     {"OnFailure", "0", "Succeeded", 0}, {"OnFailure", "1", "Running", 3},
-		     {"Always", "0", "Running", 3},	 {"Always", "1", "Running", 3}};
+		     {"Always", "0", "Running", 3},      {"Always", "1", "Running", 3}};
 
 	for (size_t i = 0; i < countof(cases); i++) {
 		char spec[256], how[128];
 		struct life l;
 
 		snprintf(spec, sizeof(spec), "{\"restartPolicy\":\"%s\"," ONE "}", cases[i].policy);
-		snprintf(how, sizeof(how), "{\"weft.dev/run\":\"1s\",\"weft.dev/exit-code\":\"%s\"}",
-			 cases[i].code);
+		snprintf(how, sizeof(how),
+			 "{\"weft.dev/run\":\"1s\",\"weft.dev/exit-code\":\"%s\"}", cases[i].code);
 		begin_life(&l, spec, how);
 		live(&l, 60000);
 		is_at(&l, "phase", cases[i].phase);
-		ck_assert_int_eq(v_get_int(container(&l, "containerStatuses", 0), "restartCount", -1),
-				 cases[i].restarts);
+		ck_assert_int_eq(
+		    v_get_int(container(&l, "containerStatuses", 0), "restartCount", -1),
+		    cases[i].restarts);
 		end_life(&l);
 	}
 }
@@ -161,21 +162,24 @@ START_TEST(crashes_with_growing_back_off)
 		   "{\"weft.dev/run\":\"10ms\",\"weft.dev/exit-code\":\"2\"}");
 	for (size_t i = 1; i < countof(at_s); i++) {
 		live(&l, at_s[i] * 1000 - 500);
-		ck_assert_int_eq(v_get_int(container(&l, "containerStatuses", 0), "restartCount", -1),
-				 (int)i);
-		ck_assert_text(v_as_str(v_path(container(&l, "containerStatuses", 0),
-					       "state.waiting.reason")),
-			       "CrashLoopBackOff");
+		ck_assert_int_eq(
+		    v_get_int(container(&l, "containerStatuses", 0), "restartCount", -1), (int)i);
+		ck_assert_text(
+		    v_as_str(v_path(container(&l, "containerStatuses", 0), "state.waiting.reason")),
+		    "CrashLoopBackOff");
 		ck_assert_int_eq(v_as_int(v_path(container(&l, "containerStatuses", 0),
-						 "lastState.terminated.exitCode"), 0), 2);
+						 "lastState.terminated.exitCode"),
+					  0),
+				 2);
 	}
 	end_life(&l);
 }
 END_TEST
 
 #define INIT                                                                                       \
-	"{\"restartPolicy\":\"%s\",\"initContainers\":[{\"name\":\"a\",\"image\":\"i\"},"               \
-	"{\"name\":\"s\",\"image\":\"i\",\"restartPolicy\":\"Always\"},{\"name\":\"b\",\"image\":\"i\"}]," ONE "}"
+	"{\"restartPolicy\":\"%s\",\"initContainers\":[{\"name\":\"a\",\"image\":\"i\"},"          \
+	"{\"name\":\"s\",\"image\":\"i\",\"restartPolicy\":\"Always\"},{\"name\":\"b\",\"image\":" \
+	"\"i\"}]," ONE "}"
 
 START_TEST(init_containers_run_in_order)
 {
@@ -216,7 +220,8 @@ START_TEST(a_failed_init_container)
 	begin_life(&l, spec, "{\"weft.dev/run.a\":\"1s\",\"weft.dev/exit-code.a\":\"1\"}");
 	live(&l, 25000);
 	is_at(&l, "phase", "Pending");
-	ck_assert_int_eq(v_get_int(container(&l, "initContainerStatuses", 0), "restartCount", 0), 2);
+	ck_assert_int_eq(v_get_int(container(&l, "initContainerStatuses", 0), "restartCount", 0),
+			 2);
 	end_life(&l);
 }
 END_TEST
@@ -230,8 +235,9 @@ START_TEST(sidecars_end_with_the_pod)
 	begin_life(&l, spec, "{\"weft.dev/run.c\":\"1s\"}");
 	live(&l, 5000);
 	is_at(&l, "phase", "Succeeded");
-	ck_assert_text(v_as_str(v_path(container(&l, "initContainerStatuses", 1),
-				       "state.terminated.reason")), "Completed");
+	ck_assert_text(
+	    v_as_str(v_path(container(&l, "initContainerStatuses", 1), "state.terminated.reason")),
+	    "Completed");
 	end_life(&l);
 }
 END_TEST
@@ -240,16 +246,20 @@ START_TEST(images_that_cannot_be_pulled)
 {
 	struct life l;
 
-	begin_life(&l, "{\"restartPolicy\":\"Always\",\"containers\":[{\"name\":\"c\",\"image\":\"x\"},"
-		       "{\"name\":\"d\",\"image\":\"y\"}]}", "{\"weft.dev/pull\":\"error\"}");
+	begin_life(&l,
+		   "{\"restartPolicy\":\"Always\",\"containers\":[{\"name\":\"c\",\"image\":\"x\"},"
+		   "{\"name\":\"d\",\"image\":\"y\"}]}",
+		   "{\"weft.dev/pull\":\"error\"}");
 	look(&l);
 	for (uint32_t i = 0; i < 2; i++)
-		ck_assert_text(v_as_str(v_path(container(&l, "containerStatuses", i),
-					       "state.waiting.reason")), "ErrImagePull");
+		ck_assert_text(
+		    v_as_str(v_path(container(&l, "containerStatuses", i), "state.waiting.reason")),
+		    "ErrImagePull");
 	live(&l, 2000);
 	for (uint32_t i = 0; i < 2; i++)
-		ck_assert_text(v_as_str(v_path(container(&l, "containerStatuses", i),
-					       "state.waiting.reason")), "ImagePullBackOff");
+		ck_assert_text(
+		    v_as_str(v_path(container(&l, "containerStatuses", i), "state.waiting.reason")),
+		    "ImagePullBackOff");
 	live(&l, 600000);
 	is_at(&l, "phase", "Pending");
 	ck_assert_int_ge(l.attempts, 4);
@@ -268,8 +278,9 @@ START_TEST(a_deadline_passes)
 	live(&l, 5000);
 	is_at(&l, "phase", "Failed");
 	is_at(&l, "reason", "DeadlineExceeded");
-	ck_assert_int_eq(v_as_int(v_path(container(&l, "containerStatuses", 0),
-					 "state.terminated.exitCode"), 0), 137);
+	ck_assert_int_eq(
+	    v_as_int(v_path(container(&l, "containerStatuses", 0), "state.terminated.exitCode"), 0),
+	    137);
 	end_life(&l);
 }
 END_TEST
@@ -278,8 +289,11 @@ START_TEST(readiness_gates)
 {
 	struct life l;
 
-	begin_life(&l, "{\"restartPolicy\":\"Always\",\"readinessGates\":[{\"conditionType\":\"ok\"}],"
-		       ONE "}", "{}");
+	begin_life(
+	    &l,
+	    "{\"restartPolicy\":\"Always\",\"readinessGates\":[{\"conditionType\":\"ok\"}]," ONE
+	    "}",
+	    "{}");
 	live(&l, 1000);
 	ck_assert_str_eq(condition(&l, "Ready"), "False");
 	ck_assert_str_eq(condition(&l, "ContainersReady"), "True");
@@ -340,8 +354,14 @@ START_TEST(durations)
 	static const struct {
 		const char *text;
 		int64_t ms;
-	} good[] = {{"0", 0},	    {"500ms", 500},	{"2s", 2000},	       {"1m30s", 90000},
-		    {"2h", 7200000}, {"1.5s", 1500}, {"forever", FOREVER_MS}, {"1500us", 1}};
+	} good[] = {{"0", 0},
+		    {"500ms", 500},
+		    {"2s", 2000},
+		    {"1m30s", 90000},
+		    {"2h", 7200000},
+		    {"1.5s", 1500},
+		    {"forever", FOREVER_MS},
+		    {"1500us", 1}};
 	static const char *const bad[] = {"", "5", "s", "5x", "1m30", "-1s", ".s", "1..5s"};
 	int64_t ms;
 
@@ -357,10 +377,12 @@ END_TEST
 START_TEST(rules_and_annotations)
 {
 	zone *z = zone_new();
-	value rules = facts_json(z, "[{\"image\":\"nginx:*\",\"labels\":{\"app\":\"slow\"},\"ready\":5000},"
-				    "{\"namespace\":\"bad\",\"exitCode\":3,\"run\":100},"
-				    "{\"image\":\"nginx:1.161\",\"pull\":\"error\"}]");
-	value meta = facts_json(z, "{\"annotations\":{\"weft.dev/ready.b\":\"1s\",\"weft.dev/run\":\"9s\"}}");
+	value rules =
+	    facts_json(z, "[{\"image\":\"nginx:*\",\"labels\":{\"app\":\"slow\"},\"ready\":5000},"
+			  "{\"namespace\":\"bad\",\"exitCode\":3,\"run\":100},"
+			  "{\"image\":\"nginx:1.161\",\"pull\":\"error\"}]");
+	value meta = facts_json(
+	    z, "{\"annotations\":{\"weft.dev/ready.b\":\"1s\",\"weft.dev/run\":\"9s\"}}");
 	value job = facts_json(z, "{\"ownerReferences\":[{\"kind\":\"Job\",\"controller\":true}]}");
 	value labels = facts_json(z, "{\"app\":\"slow\"}"), none = v_map();
 	value a = facts_json(z, "{\"name\":\"a\",\"image\":\"nginx:1\"}");
@@ -435,11 +457,13 @@ END_TEST
 
 START_TEST(odd_ranges)
 {
-	static const char *const bad[] = {"", "10.0.0.0", "10.0.0.0/3", "10.0.0.0/31", "x/8", "0.0.0.0/8"};
+	static const char *const bad[] = {"",    "10.0.0.0", "10.0.0.0/3", "10.0.0.0/31",
+					  "x/8", "0.0.0.0/8"};
 	struct addresses a;
 
 	for (size_t i = 0; i < countof(bad); i++)
-		ck_assert_msg(addresses_init(&a, str_of(bad[i]), 0, 1) == WEFT_EINVAL, "%s", bad[i]);
+		ck_assert_msg(addresses_init(&a, str_of(bad[i]), 0, 1) == WEFT_EINVAL, "%s",
+			      bad[i]);
 	ck_assert_uint_eq(address_parse(STR("1.2.3.4")), 0x01020304);
 	ck_assert_uint_eq(address_parse(STR("1.2.3")), 0);
 	ck_assert_uint_eq(address_parse(STR("1.2.3.4.5.6.7.8.9")), 0);

@@ -3,7 +3,7 @@
 #include "kube_cache.h"
 #include "procs/replicaset/rank.h"
 
-#define NOW 1700100000u
+#define NOW      1700100000u
 #define PODS_MAX 60
 
 static struct shelf shelf;
@@ -13,8 +13,8 @@ static int one_in(int n)
 	return random() % n == 0;
 }
 
-static const char *const phases[] = {"Pending", "Running", "Running", "Unknown", "Succeeded",
-				     "Failed"};
+static const char *const phases[] = {"Pending", "Running",   "Running",
+				     "Unknown", "Succeeded", "Failed"};
 
 /* Some age in seconds, of any order of magnitude. */
 static uint32_t some_age(void)
@@ -43,16 +43,22 @@ static void add_pod(const struct entry *rs, int i)
 	time_format(NOW - some_age(), since);
 	v_set(z, meta, "ownerReferences", owner_of(rs));
 	if (one_in(4))
-		v_set(z, v_map_at(z, meta, "annotations"), "controller.kubernetes.io/pod-deletion-cost",
+		v_set(z, v_map_at(z, meta, "annotations"),
+		      "controller.kubernetes.io/pod-deletion-cost",
 		      v_cstr(one_in(2) ? "-5" : "100"));
 	status = v_map_at(z, &obj, "status");
 	v_set(z, status, "phase", v_cstr(phases[random() % countof(phases)]));
-	v_set(z, status, "conditions",
-	      facts_json(z, zone_printf(z, "[{\"type\":\"Ready\",\"status\":\"%s\",\"lastTransitionTime\":\"%s\"}]",
-					one_in(3) ? "False" : "True", since).p));
+	v_set(
+	    z, status, "conditions",
+	    facts_json(
+		z, zone_printf(
+		       z, "[{\"type\":\"Ready\",\"status\":\"%s\",\"lastTransitionTime\":\"%s\"}]",
+		       one_in(3) ? "False" : "True", since)
+		       .p));
 	v_set(z, status, "containerStatuses",
-	      facts_json(z, zone_printf(z, "[{\"name\":\"c\",\"restartCount\":%d}]",
-					(int)(random() % 3)).p));
+	      facts_json(
+		  z,
+		  zone_printf(z, "[{\"name\":\"c\",\"restartCount\":%d}]", (int)(random() % 3)).p));
 	if (!one_in(6))
 		snprintf(node, sizeof(node), "n%d", (int)(random() % 5));
 	kube_split(z, &obj, &parts);
@@ -64,9 +70,9 @@ static void add_pod(const struct entry *rs, int i)
 	shelf_in(&shelf, TYPE_POD, &parts, (1u << PART_COUNT) - 1, NULL, 0, &in);
 	for (int k = 0; k < 16; k++)
 		uid[k] = (uint8_t)random();
-	ck_assert_int_eq(cw_prepare_create(shelf.w, TYPE_POD, STR("d"),
-					   zone_printf(z, "p%d", i), uid, NOW - some_age(),
-					   ++shelf.rv, &in, &v), 0);
+	ck_assert_int_eq(cw_prepare_create(shelf.w, TYPE_POD, STR("d"), zone_printf(z, "p%d", i),
+					   uid, NOW - some_age(), ++shelf.rv, &in, &v),
+			 0);
 	cw_publish(shelf.w, v);
 	cw_commit_rv(shelf.w, shelf.rv);
 	kube_parts_free(&parts);
@@ -127,26 +133,30 @@ static int order(const struct entry *deployment, const struct entry *a, const st
 	    (d = differ(phase_place(va), phase_place(vb))) || (d = differ(ready_a, ready_b)) ||
 	    (d = differ(va->hot.deletion_cost, vb->hot.deletion_cost)))
 		return d;
-	if (va->hot.node.u && (d = differ(crowd(deployment, vb->hot.node),
-					  crowd(deployment, va->hot.node))))
+	if (va->hot.node.u &&
+	    (d = differ(crowd(deployment, vb->hot.node), crowd(deployment, va->hot.node))))
 		return d;
 	if (ready_a && va->hot.ready_since_s != vb->hot.ready_since_s)
 		return (d = differ(magnitude(va->hot.ready_since_s),
 				   magnitude(vb->hot.ready_since_s)))
-			       ? d
-			       : (ua < ub ? -1 : 1);
+			   ? d
+			   : (ua < ub ? -1 : 1);
 	if ((d = differ(vb->hot.restarts, va->hot.restarts)))
 		return d;
-	if (a->created_s != b->created_s && (d = differ(magnitude(a->created_s), magnitude(b->created_s))))
+	if (a->created_s != b->created_s &&
+	    (d = differ(magnitude(a->created_s), magnitude(b->created_s))))
 		return d;
 	return ua < ub ? -1 : 1;
 }
 
 static const struct entry *put_owned(uint16_t type, const char *name, const struct entry *owner)
 {
-	value obj = facts_json(shelf.z, zone_printf(shelf.z, "{\"metadata\":{\"name\":\"%s\","
-						    "\"namespace\":\"d\"},\"spec\":{\"replicas\":1}}",
-						    name).p);
+	value obj =
+	    facts_json(shelf.z, zone_printf(shelf.z,
+					    "{\"metadata\":{\"name\":\"%s\","
+					    "\"namespace\":\"d\"},\"spec\":{\"replicas\":1}}",
+					    name)
+				    .p);
 
 	if (owner)
 		v_set(shelf.z, v_get(&obj, "metadata"), "ownerReferences", owner_of(owner));
@@ -155,14 +165,16 @@ static const struct entry *put_owned(uint16_t type, const char *name, const stru
 
 static void round_of(int round)
 {
-	const struct entry *deployment = put_owned(TYPE_DEPLOYMENT, zone_printf(shelf.z, "d%d", round).p, NULL);
+	const struct entry *deployment =
+	    put_owned(TYPE_DEPLOYMENT, zone_printf(shelf.z, "d%d", round).p, NULL);
 	const struct entry *rs[2];
 	struct rank_choice choice;
 	int n = (int)(random() % PODS_MAX), active = 0;
 	uint32_t want = (uint32_t)random() % (PODS_MAX + 5);
 
 	for (int i = 0; i < 2; i++)
-		rs[i] = put_owned(TYPE_REPLICASET, zone_printf(shelf.z, "rs%d-%d", round, i).p, deployment);
+		rs[i] = put_owned(TYPE_REPLICASET, zone_printf(shelf.z, "rs%d-%d", round, i).p,
+				  deployment);
 	for (int i = 0; i < n; i++)
 		add_pod(rs[random() % 2], round * 1000 + i);
 	for (const struct entry *e = cache_first_dependent(shelf.c, rs[0]); e;

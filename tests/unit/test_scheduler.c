@@ -8,9 +8,9 @@
 
 int scheduler_main(void);
 
-#define NODES 12
-#define KINDS 10
-#define PODS 160
+#define NODES  12
+#define KINDS  10
+#define PODS   160
 #define GROUPS 4
 
 /* --- The model ------------------------------------------------------------------- */
@@ -22,10 +22,10 @@ struct model_node {
 
 struct model_kind {
 	int cpu, port, group;
-	int selects_zone;	/* -1: any */
-	int apart;		/* 0 no, 1 by host, 2 by zone: from its own group */
-	int together;		/* group to be in a zone with, -1: none */
-	int spread;		/* 0 no, 1 by host, 2 by zone */
+	int selects_zone; /* -1: any */
+	int apart;        /* 0 no, 1 by host, 2 by zone: from its own group */
+	int together;     /* group to be in a zone with, -1: none */
+	int spread;       /* 0 no, 1 by host, 2 by zone */
 	bool tolerates;
 };
 
@@ -95,10 +95,10 @@ static bool together_allows(const struct model_kind *k, int node)
 		return true;
 	for (int i = 0; i < npods; i++)
 		anywhere += !pods[i].gone && pods[i].node >= 0 &&
-			    kinds[pods[i].kind].group == k->together &&
-			    nodes[pods[i].node].there && nodes[pods[i].node].zone >= 0;
-	return nodes[node].zone >= 0 && (count_in(k->together, node, 2) > 0 ||
-					 (!anywhere && k->together == k->group));
+			    kinds[pods[i].kind].group == k->together && nodes[pods[i].node].there &&
+			    nodes[pods[i].node].zone >= 0;
+	return nodes[node].zone >= 0 &&
+	       (count_in(k->together, node, 2) > 0 || (!anywhere && k->together == k->group));
 }
 
 static bool others_allow(const struct model_kind *k, int node)
@@ -151,7 +151,8 @@ static value node_object(int i)
 	struct buf b = {0};
 	value v;
 
-	buf_printf(&b, "{\"metadata\":{\"name\":\"n%d\",\"labels\":{\"kubernetes.io/hostname\":\"n%d\"",
+	buf_printf(&b,
+		   "{\"metadata\":{\"name\":\"n%d\",\"labels\":{\"kubernetes.io/hostname\":\"n%d\"",
 		   i, i);
 	if (n->zone >= 0)
 		buf_printf(&b, ",\"zone\":\"z%d\"", n->zone);
@@ -161,8 +162,10 @@ static value node_object(int i)
 	if (n->tainted)
 		buf_printf(&b, "%s\"taints\":[{\"key\":\"t\",\"effect\":\"NoSchedule\"}]",
 			   n->cordoned ? "," : "");
-	buf_printf(&b, "},\"status\":{\"allocatable\":{\"cpu\":\"%d\",\"memory\":\"64Gi\","
-		       "\"pods\":\"%d\"}}}", n->cpu, n->pods);
+	buf_printf(&b,
+		   "},\"status\":{\"allocatable\":{\"cpu\":\"%d\",\"memory\":\"64Gi\","
+		   "\"pods\":\"%d\"}}}",
+		   n->cpu, n->pods);
 	buf_putc(&b, 0);
 	v = facts_json(shelf.z, zone_str(shelf.z, buf_str(&b)).p);
 	buf_free(&b);
@@ -190,10 +193,12 @@ static value pod_object(int i)
 	struct buf b = {0};
 	value v;
 
-	buf_printf(&b, "{\"metadata\":{\"name\":\"p%d\",\"namespace\":\"d\",\"labels\":{\"app\":\"g%d\"}},"
-		       "\"spec\":{\"schedulerName\":\"default-scheduler\",\"containers\":[{\"name\":\"c\","
-		       "\"resources\":{\"requests\":{\"cpu\":\"%d\"}}",
-		   i, k->group, k->cpu);
+	buf_printf(
+	    &b,
+	    "{\"metadata\":{\"name\":\"p%d\",\"namespace\":\"d\",\"labels\":{\"app\":\"g%d\"}},"
+	    "\"spec\":{\"schedulerName\":\"default-scheduler\",\"containers\":[{\"name\":\"c\","
+	    "\"resources\":{\"requests\":{\"cpu\":\"%d\"}}",
+	    i, k->group, k->cpu);
 	if (k->port)
 		buf_printf(&b, ",\"ports\":[{\"hostPort\":%d,\"protocol\":\"TCP\"}]", k->port);
 	buf_puts(&b, "}]");
@@ -202,9 +207,11 @@ static value pod_object(int i)
 	if (k->tolerates)
 		buf_puts(&b, ",\"tolerations\":[{\"key\":\"t\",\"operator\":\"Exists\"}]");
 	if (k->spread)
-		buf_printf(&b, ",\"topologySpreadConstraints\":[{\"maxSkew\":1,\"topologyKey\":\"%s\","
-			       "\"whenUnsatisfiable\":\"DoNotSchedule\",\"labelSelector\":"
-			       "{\"matchLabels\":{\"app\":\"g%d\"}}}]", keys[k->spread], k->group);
+		buf_printf(&b,
+			   ",\"topologySpreadConstraints\":[{\"maxSkew\":1,\"topologyKey\":\"%s\","
+			   "\"whenUnsatisfiable\":\"DoNotSchedule\",\"labelSelector\":"
+			   "{\"matchLabels\":{\"app\":\"g%d\"}}}]",
+			   keys[k->spread], k->group);
 	add_affinity(&b, k);
 	buf_puts(&b, "},\"status\":{\"phase\":\"Pending\"}}");
 	buf_putc(&b, 0);
@@ -216,8 +223,12 @@ static value pod_object(int i)
 static void write_version(const struct entry *e, struct str node, bool gone)
 {
 	const struct version *was = cache_live(cache, e);
-	struct version_in in = {.hot = was->hot, .grace_s = -1, .generation = 1, .node = node,
-				.flags = was->flags, .writer_kind = PROC_SCHEDULER};
+	struct version_in in = {.hot = was->hot,
+				.grace_s = -1,
+				.generation = 1,
+				.node = node,
+				.flags = was->flags,
+				.writer_kind = PROC_SCHEDULER};
 	struct entry *mine = cw_find(shelf.w, TYPE_POD, STR("d"), entry_name(e));
 	struct version *v;
 
@@ -333,9 +344,9 @@ int proc_send(struct proc *p, struct msg *m, reply_cb cb, void *arg)
 static void give_replies(void)
 {
 	for (int i = 0; i < nreplies; i++) {
-		struct msg_reply r = {.status = WEFT_OK,
-				      .skipped = {waiting_replies[i].skipped,
-						  waiting_replies[i].nskipped}};
+		struct msg_reply r = {
+		    .status = WEFT_OK,
+		    .skipped = {waiting_replies[i].skipped, waiting_replies[i].nskipped}};
 
 		waiting_replies[i].cb(waiting_replies[i].arg, &r);
 	}
@@ -368,14 +379,15 @@ static void make_nodes(void)
 static void make_kinds(bool terms)
 {
 	for (int i = 0; i < KINDS; i++)
-		kinds[i] = (struct model_kind){.cpu = 1 + (int)(random() % 4),
-					       .port = one_in(6) ? 8000 + (int)(random() % 2) : 0,
-					       .group = (int)(random() % GROUPS),
-					       .selects_zone = one_in(4) ? (int)(random() % 3) : -1,
-					       .apart = terms && one_in(5) ? 1 + (int)(random() % 2) : 0,
-					       .together = terms && one_in(5) ? (int)(random() % GROUPS) : -1,
-					       .spread = terms && one_in(3) ? 1 + (int)(random() % 2) : 0,
-					       .tolerates = one_in(3)};
+		kinds[i] = (struct model_kind){
+		    .cpu = 1 + (int)(random() % 4),
+		    .port = one_in(6) ? 8000 + (int)(random() % 2) : 0,
+		    .group = (int)(random() % GROUPS),
+		    .selects_zone = one_in(4) ? (int)(random() % 3) : -1,
+		    .apart = terms && one_in(5) ? 1 + (int)(random() % 2) : 0,
+		    .together = terms && one_in(5) ? (int)(random() % GROUPS) : -1,
+		    .spread = terms && one_in(3) ? 1 + (int)(random() % 2) : 0,
+		    .tolerates = one_in(3)};
 }
 
 static uint32_t add_pod(void)
@@ -387,7 +399,8 @@ static uint32_t add_pod(void)
 	pods[npods].gone = false;
 	obj = pod_object(npods);
 	shelf_put(&shelf, TYPE_POD, &obj, (struct str){0});
-	pods[npods].e = cache_find(cache, TYPE_POD, STR("d"), v_as_str(v_path(&obj, "metadata.name")));
+	pods[npods].e =
+	    cache_find(cache, TYPE_POD, STR("d"), v_as_str(v_path(&obj, "metadata.name")));
 	return cache_entry_ref(cache, pods[npods++].e).u;
 }
 
