@@ -220,6 +220,11 @@ static int check_kind(struct request *q, value *obj, const char *api_version, co
 		v_set(q->z, obj, "apiVersion", v_cstr(api_version));
 	got_kind = v_get_str(obj, "kind");
 	got_version = v_get_str(obj, "apiVersion");
+	/* What kubectl up to 1.21 sends; the same fields. */
+	if (!strcmp(kind, "Eviction") && str_eq(got_version, STR("policy/v1beta1"))) {
+		v_set(q->z, obj, "apiVersion", v_cstr(api_version));
+		got_version = str_of(api_version);
+	}
 	if (str_eq(got_kind, str_of(kind)) && str_eq(got_version, str_of(api_version)))
 		return WEFT_OK;
 	split_version(got_version, &group, &version);
