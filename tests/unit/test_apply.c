@@ -159,8 +159,31 @@ START_TEST(updates_check_their_preconditions)
 	ck_assert_int_eq(rig_do(&rig, &m)->status, WEFT_OK);
 	ck_assert_uint_eq(rig.last.rv, rv);
 	ck_assert_uint_eq(rig.s.rv, rv);
+	/* Only the parts that `bump` names are counted. */
+	m = update_of(TYPE_REPLICASET, "rs", PART_META, rig_part("{'annotations':{'a':'1'}}"));
+	m.update.bump = 1u << PART_SPEC;
+	ck_assert_int_eq(rig_do(&rig, &m)->status, WEFT_OK);
+	ck_assert_uint_eq(get(TYPE_REPLICASET, "rs")->generation, 2);
+	m = update_of(TYPE_REPLICASET, "rs", PART_META, rig_part("{'annotations':{'a':'2'}}"));
+	m.update.bump = 1u << PART_META;
+	ck_assert_int_eq(rig_do(&rig, &m)->status, WEFT_OK);
+	ck_assert_uint_eq(get(TYPE_REPLICASET, "rs")->generation, 3);
 	m = update_of(TYPE_REPLICASET, "none", PART_SPEC, rig_part("{}"));
 	ck_assert_int_eq(rig_do(&rig, &m)->status, WEFT_ENOENT);
+}
+END_TEST
+
+START_TEST(a_uid_that_is_given_is_kept)
+{
+	struct msg m = {.kind = MSG_create,
+			.create = {.type = TYPE_REPLICASET,
+				   .ns = STR("a"),
+				   .name = STR("given"),
+				   .uid = STR("0123456789abcdef")}};
+
+	ck_assert_int_eq(rig_do(&rig, &m)->status, WEFT_OK);
+	ck_assert_mem_eq(cw_find(rig.s.w, TYPE_REPLICASET, STR("a"), STR("given"))->uid,
+			 "0123456789abcdef", 16);
 }
 END_TEST
 
@@ -504,6 +527,7 @@ int main(void)
 	tcase_add_test(t, creates_and_refuses);
 	tcase_add_test(t, a_terminating_namespace_takes_nothing_new);
 	tcase_add_test(t, updates_check_their_preconditions);
+	tcase_add_test(t, a_uid_that_is_given_is_kept);
 	tcase_add_test(t, a_pod_is_bound_once);
 	tcase_add_test(t, pods_go_gracefully);
 	tcase_add_test(t, finalizers_hold_an_object);
