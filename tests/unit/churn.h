@@ -101,7 +101,9 @@ static inline void churn_write(struct churn *c, enum churn_mode mode)
 	c->w->shared->stop = 1;
 }
 
-/* Let a writer process run and kill it wherever it is.  What only it knew
+/* Let a writer process run and kill it wherever it is.  It must not call
+ * ck_assert: each call is a message in a file that it shares with us, and half
+ * a message would be left there (weft_assert does).  What only it knew
  * (free lists, what was to be freed) is lost: nobody may write any more. */
 static inline void churn_killed_writer(struct churn *c)
 {

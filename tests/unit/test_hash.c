@@ -308,7 +308,7 @@ static uint32_t put_numbered(struct world *world, uint32_t i)
 
 	snprintf(text, sizeof(text), "item-%u", i);
 	ref = world_entry(world, (string_ref){0}, text, i);
-	ck_assert_int_eq(hash_insert(&h, number_hash(i), ref), 0);
+	weft_assert(hash_insert(&h, number_hash(i), ref) == 0);
 	return ref;
 }
 
@@ -322,7 +322,7 @@ static void toggle_one(struct world *world)
 	if (there == want && rng_below(3))
 		return;
 	if (there) {
-		ck_assert(hash_remove(&h, number_hash(STABLE + i), churned[i]));
+		weft_assert(hash_remove(&h, number_hash(STABLE + i), churned[i]));
 		world_retire_entry(world, churned[i]);
 		churned[i] = 0;
 	} else {

@@ -291,7 +291,7 @@ static void put_number(struct world *world, uint32_t i)
 
 	snprintf(text, sizeof(text), "web-%06u", i);
 	numbered[i] = world_entry(world, churn_ns, text, i);
-	ck_assert_int_eq(ordered_insert(&o, &world->shared->root, numbered[i]), 0);
+	weft_assert(ordered_insert(&o, &world->shared->root, numbered[i]) == 0);
 }
 
 /* The entry's number, or -1 if it is not what an entry must be. */
@@ -344,7 +344,7 @@ static void change_numbers(struct world *world)
 		put_number(world, at);
 		return;
 	}
-	ck_assert(ordered_remove(&o, &world->shared->root, numbered[at]));
+	weft_assert(ordered_remove(&o, &world->shared->root, numbered[at]));
 	world_retire_entry(world, numbered[at]);
 	numbered[at] = 0;
 }

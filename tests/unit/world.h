@@ -180,7 +180,7 @@ static inline string_ref world_string(struct world *w, const char *text)
 	uint32_t ref = arena_alloc(w->arena, sizeof(struct blob) + n, ARENA_OTHER);
 	struct blob *b;
 
-	ck_assert(ref);
+	weft_assert(ref);
 	b = ref_ptr(w->base, ref);
 	*b = (struct blob){.n = n};
 	memcpy(b->bytes, text, n);
@@ -198,7 +198,7 @@ static inline uint32_t world_entry(struct world *w, string_ref ns, const char *n
 	uint32_t ref = arena_alloc(w->arena, entry_bytes(n), ARENA_ENTRY);
 	struct entry *e;
 
-	ck_assert(ref);
+	weft_assert(ref);
 	e = ref_ptr(w->base, ref);
 	memset(e, 0, sizeof(*e));
 	e->ns = ns;
