@@ -102,12 +102,18 @@ count_pods() {
 	k get pods -l app=web -o 'go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.uid}}{{"\n"}}{{end}}{{end}}' 2>/dev/null
 }
 
-# Note every time the Deployment has more pods than replicas and surge.
+# What its ReplicaSets ask for: that is what Kubernetes keeps within replicas and
+# surge.  Pods of one that was scaled down may still be there for a moment.
+count_wanted() {
+	k get rs -l app=web -o 'jsonpath={range .items[*]}{.spec.replicas}{"\n"}{end}' 2>/dev/null | awk '{n += $1} END {print n + 0}'
+}
+
+# Note every time the Deployment asks for more pods than replicas and surge.
 watch_on() {
 	local n
 	while :; do
-		n=$(count_pods | wc -l)
-		[ "$n" -gt $((replicas + surge)) ] && echo "$n pods, at most $((replicas + surge)) are allowed" >>"$dir/broken"
+		n=$(count_wanted)
+		[ "$n" -gt $((replicas + surge)) ] && echo "$n pods are asked for, at most $((replicas + surge)) are allowed" >>"$dir/broken"
 		echo "$n" >>"$dir/counts"
 		sleep 0.1
 	done
