@@ -137,6 +137,6 @@ fuzz:
 clean:
 	rm -rf $(B) build-*
 
-.PHONY: all tests benches up check check-quick bench asan tsan lint format deps install uninstall help fuzz clean
+.PHONY: all tests benches up check check-quick check-faults bench asan tsan lint format deps install uninstall help fuzz clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
