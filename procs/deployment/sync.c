@@ -206,19 +206,6 @@ static void write_back(struct deployment *d)
 
 /* --- Reconcile ---------------------------------------------------------------------- */
 
-static struct kube_selector *selector_of(struct controller *ctl, const struct entry *e,
-					 const struct version *v)
-{
-	zone *z = ctl_zone(ctl);
-	value spec = kube_part(z, ctl_cache(ctl), e, v, PART_SPEC);
-	struct kube_selector *selector = NULL;
-	struct str message;
-
-	if (kube_selector_from(z, v_get(&spec, "selector"), &selector, &message) != 0)
-		return NULL;
-	return selector;
-}
-
 /* What became of the last attempt to create the new ReplicaSet. */
 static void note_attempt(struct deployment *d)
 {
@@ -269,7 +256,7 @@ static void reconcile(struct controller *ctl, const struct entry *e, const struc
 		.v = v,
 		.state = ctl_object_state(ctl),
 	};
-	struct kube_selector *selector = selector_of(ctl, e, v);
+	struct kube_selector *selector = claim_selector_of(ctl, e, v);
 
 	if (!selector)
 		return;
@@ -289,7 +276,7 @@ static void map(struct controller *ctl, const struct entry *rs)
 {
 	struct deployment_controller *self = ctl_state(ctl);
 
-	claim_map(ctl, &self->claims, TYPE_DEPLOYMENT, selector_of, rs);
+	claim_map(ctl, &self->claims, TYPE_DEPLOYMENT, claim_selector_of, rs);
 }
 
 int deployment_main(void)

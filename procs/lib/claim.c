@@ -5,6 +5,19 @@
 
 #include "procs/lib/write.h"
 
+struct kube_selector *claim_selector_of(struct controller *ctl, const struct entry *owner,
+					const struct version *v)
+{
+	zone *z = ctl_zone(ctl);
+	value spec = kube_part(z, ctl_cache(ctl), owner, v, PART_SPEC);
+	struct kube_selector *selector = NULL;
+	struct str message;
+
+	if (kube_selector_from(z, v_get(&spec, "selector"), &selector, &message) != 0)
+		return NULL;
+	return selector;
+}
+
 /* --- Candidates --------------------------------------------------------------- */
 
 static struct claim_list *list_at(const struct claims *claims, const uint8_t owner[16])

@@ -40,6 +40,10 @@ struct claim_state {
 typedef struct kube_selector *(*claim_selector)(struct controller *ctl, const struct entry *owner,
 						const struct version *v);
 
+/* The usual one: spec.selector, a LabelSelector. */
+struct kube_selector *claim_selector_of(struct controller *ctl, const struct entry *owner,
+					const struct version *v);
+
 /* map() for a controller: notes `other` as a candidate and queues the owners
  * of type `owner_type` concerned. */
 void claim_map(struct controller *ctl, struct claims *claims, uint16_t owner_type,

@@ -54,19 +54,6 @@ struct rs {
 	struct counts_copy counts;
 };
 
-static struct kube_selector *selector_of(struct controller *ctl, const struct entry *e,
-					 const struct version *v)
-{
-	zone *z = ctl_zone(ctl);
-	value spec = kube_part(z, ctl_cache(ctl), e, v, PART_SPEC);
-	struct kube_selector *selector = NULL;
-	struct str message;
-
-	if (kube_selector_from(z, v_get(&spec, "selector"), &selector, &message) != 0)
-		return NULL;
-	return selector;
-}
-
 /* --- Creating ------------------------------------------------------------------- */
 
 /* Names of the pods that a request made: they have the resourceVersions
@@ -366,7 +353,7 @@ static void reconcile(struct controller *ctl, const struct entry *e, const struc
 		.v = v,
 		.state = ctl_object_state(ctl),
 	};
-	struct kube_selector *selector = selector_of(ctl, e, v);
+	struct kube_selector *selector = claim_selector_of(ctl, e, v);
 	int claimed;
 
 	if (!selector)
@@ -391,7 +378,7 @@ static void map(struct controller *ctl, const struct entry *pod)
 {
 	struct rs_controller *self = ctl_state(ctl);
 
-	claim_map(ctl, &self->claims, TYPE_REPLICASET, selector_of, pod);
+	claim_map(ctl, &self->claims, TYPE_REPLICASET, claim_selector_of, pod);
 }
 
 int replicaset_main(void)
