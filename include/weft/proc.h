@@ -197,6 +197,10 @@ struct inbox_segment {
 	/* The process's incarnation, once it is SLOT_DEAD, its ring was read to
 	 * the end, and everything in it is published or refused. */
 	_Atomic uint32_t drained;
+	/* The store's own: the incarnation that it routes work to.  When it
+	 * begins to, it marks the inbox as overflowed: what was published
+	 * before was routed to nobody, and the process looks for itself. */
+	uint32_t opened;
 	struct ring_out out;		/* replies and work; last */
 };
 
@@ -310,8 +314,9 @@ struct proc_handlers {
 	 * named may be gone since: cache_entry_checked() them.  Called outside
 	 * read sections. */
 	void (*on_work)(void *arg, uint16_t type, struct u32s entries);
-	/* Rebuild everything from the cache: at start, after an inbox overflow, a
-	 * new generation or a new shard map. */
+	/* Rebuild everything from the cache: at start (as soon as the store routes
+	 * work to us), after an inbox overflow, a new generation or a new shard
+	 * map. */
 	void (*on_resync)(void *arg);
 	/* Once per turn of the loop, after messages; returns the monotonic ns at
 	 * which it wants to be called again at the latest (0: no wish). */

@@ -420,7 +420,6 @@ void proc_turn(struct proc *p, int64_t wait_ns)
 int proc_run(struct proc *p, const struct proc_handlers *h)
 {
 	p->handlers = h;
-	p->resync = true;
 	proc_ready(p);
 	while (!proc_stopping(p))
 		proc_turn(p, SLEEP_MAX_NS);

@@ -262,6 +262,12 @@ static void map_slot(struct main *m, uint32_t slot, const struct slot *s, uint32
 		return;
 	}
 	set_readers(m);
+	if (inbox->opened == incarnation)
+		return;
+	/* It may have read the cache before we knew of it: what was published
+	 * since then, or between, it would never hear of. */
+	inbox->opened = incarnation;
+	port_mark(&m->ports, slot);
 }
 
 static void watch_slot(struct main *m, uint32_t slot)

@@ -74,6 +74,14 @@ void port_close(struct ports *p, uint32_t slot)
 	ports_retarget(p);
 }
 
+void port_mark(struct ports *p, uint32_t slot)
+{
+	struct ring *out = &p->port[slot].out;
+
+	ring_mark_overflow(out);
+	ring_ring(out);
+}
+
 void ports_set_map(struct ports *p, uint32_t kind, uint32_t epoch, uint32_t count)
 {
 	p->epoch[kind] = epoch;

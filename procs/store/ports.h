@@ -100,6 +100,8 @@ int port_open(struct ports *p, uint32_t slot, uint32_t kind, uint32_t shard, uin
 	      const struct ring_out *requests, struct ring_in *in, uint32_t size,
 	      struct ring_out *out, const struct ring_in *inbox, int bell);
 void port_close(struct ports *p, uint32_t slot);
+/* Tell its process to look at the whole cache. */
+void port_mark(struct ports *p, uint32_t slot);
 /* Work out anew which port is which shard's: after `routed` or `dead` of a port
  * was changed. */
 void ports_retarget(struct ports *p);

@@ -103,6 +103,7 @@ static inline void fake_cluster_make(struct fake_cluster *f, enum proc_kind kind
 	f->p->store_up = true;
 	f->p->changes = atomic_load(&f->control->changes);
 	fake_store_turn(&f->store);
+	ring_overflowed(&f->p->in); /* the look at the start is the test's to ask for */
 }
 
 static inline void fake_cluster_unmake(struct fake_cluster *f)

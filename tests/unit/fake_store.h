@@ -98,6 +98,9 @@ static inline bool fake_port_attach(struct fake_store *f, uint32_t slot, uint32_
 	weft_assert(!ring_consumer(&p->in, &proc->out, &inbox->requests, s->ring_out,
 				   PROC_BELL_FD(STORE_SLOT)));
 	ring_producer(&p->out, &inbox->out, &proc->inbox, PROC_BELL_FD(slot));
+	if (inbox->opened != incarnation)
+		ring_mark_overflow(&p->out);
+	inbox->opened = incarnation;
 	return true;
 }
 

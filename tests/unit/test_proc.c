@@ -57,11 +57,11 @@ static const struct proc_handlers handlers = {
 
 static void setup(void)
 {
-	answers = lost = resyncs = works = turns = 0;
 	fake_cluster_make(&fc, PROC_REPLICASET);
 	control = fc.control;
 	p = fc.p;
 	p->handlers = &handlers;
+	answers = lost = resyncs = works = turns = 0;
 }
 
 static void teardown(void)
@@ -224,6 +224,23 @@ START_TEST(an_overflowing_inbox_is_rebuilt_from_the_cache)
 	proc_turn(p, 0);
 	ring_mark_overflow(&store.port[SLOT].out);
 	resyncs = 0;
+	proc_turn(p, 0);
+	proc_turn(p, 0);
+	ck_assert_int_eq(resyncs, 1);
+}
+END_TEST
+
+/* What it read before would be too early. */
+START_TEST(the_cache_is_looked_at_once_the_store_routes_to_us)
+{
+	struct inbox_segment *inbox = (struct inbox_segment *)store.port[SLOT].inbox.base;
+
+	inbox->opened = 0; /* as it is while the store has not seen us */
+	fake_port_detach(&store.port[SLOT]);
+	proc_turn(p, 0);
+	proc_turn(p, 0);
+	ck_assert_int_eq(resyncs, 0);
+	fake_store_turn(&store);
 	proc_turn(p, 0);
 	proc_turn(p, 0);
 	ck_assert_int_eq(resyncs, 1);
@@ -410,6 +427,7 @@ int main(void)
 	tcase_add_test(tc, a_new_generation_is_attached_and_rebuilt_from);
 	tcase_add_test(tc, work_of_this_generation_is_handed_on);
 	tcase_add_test(tc, an_overflowing_inbox_is_rebuilt_from_the_cache);
+	tcase_add_test(tc, the_cache_is_looked_at_once_the_store_routes_to_us);
 	tcase_add_test(tc, rubbish_is_counted_and_dropped);
 	tcase_add_test(tc, requests_carry_the_epoch_they_were_made_under);
 	tcase_add_test(tc, shards_divide_what_there_is);
