@@ -240,9 +240,11 @@ void retire_entry(struct cache_writer *w, struct entry *e);
 
 /* Let go of what a version refers to: parts, label set, node. */
 void version_drop_refs(struct cache_writer *w, const struct version *v);
-/* A new entry in all indexes, without a version; WEFT_EEXIST, _EINVAL, _ENOMEM. */
+/* A new entry in all indexes (the ordered one if `listed`), without a version;
+ * WEFT_EEXIST, _EINVAL, _ENOMEM. */
 int entry_new(struct cache_writer *w, uint16_t type, struct str ns, struct str name,
-	      const uint8_t uid[16], uint32_t created_s, uint64_t created_rv, struct entry **out);
+	      const uint8_t uid[16], uint32_t created_s, uint64_t created_rv, bool listed,
+	      struct entry **out);
 /* Take an entry out of the indexes and retire it. */
 void entry_discard(struct cache_writer *w, struct entry *e);
 void entry_unindex(struct cache_writer *w, struct entry *e);

@@ -2,10 +2,10 @@
 #include "shm/ordered_node.h"
 
 #define MERGE_BELOW (ORDERED_FANOUT / 4)
-#define MERGE_TO (ORDERED_FANOUT * 3 / 4)
-#define APPEND_MAX 8		    /* entries behind the sorted ones of a leaf */
-#define FULL (ORDERED_FANOUT - APPEND_MAX / 2) /* entries that are enough for a leaf */
-#define FRESH_MAX (3 * ORDERED_DEPTH)
+#define MERGE_TO    (ORDERED_FANOUT * 3 / 4)
+#define APPEND_MAX  8                                 /* entries behind the sorted ones of a leaf */
+#define FULL        (ORDERED_FANOUT - APPEND_MAX / 2) /* entries that are enough for a leaf */
+#define FRESH_MAX   (3 * ORDERED_DEPTH)
 
 /* --- A change: new nodes that become visible at once --------------------------------- */
 
@@ -75,16 +75,7 @@ static void publish(struct change *c, int d, uint32_t ref)
  * ends. */
 static void range_of(const struct change *c, int d, const struct sep **lo, const struct sep **hi)
 {
-	*lo = *hi = NULL;
-	for (int i = 0; i < d; i++) {
-		const struct node *up = path_node(c, i);
-		uint32_t at = c->path.at[i];
-
-		if (at > 0)
-			*lo = sep_at(c->o->m.base, up, at);
-		if (at + 1u < node_n(up))
-			*hi = sep_at(c->o->m.base, up, at + 1);
-	}
+	ordered_range(&c->path, c->o->m.base, d, lo, hi);
 }
 
 /* --- Building leaves ------------------------------------------------------------------- */
@@ -209,9 +200,9 @@ static uint32_t build_inner(struct change *c, const struct children *s, uint32_t
 	*inner = (struct node){.fill = FILL(n, n), .cap = (uint16_t)n, .level = (uint16_t)level};
 	inner->sure = (uint16_t)common_of_seps(lo, hi);
 	if (n > 1)
-		inner->skip = inner_skip(common_of_seps(ref_ptr(base, s->sep[from + 1]),
-							ref_ptr(base, s->sep[to - 1])),
-					 inner->sure);
+		inner->skip = inner_skip(
+		    common_of_seps(ref_ptr(base, s->sep[from + 1]), ref_ptr(base, s->sep[to - 1])),
+		    inner->sure);
 	for (uint32_t i = 0; i < n; i++) {
 		const struct sep *sep = i ? ref_ptr(base, s->sep[from + i]) : NULL;
 
@@ -236,15 +227,35 @@ struct outcome {
 };
 
 /* How many of `n` slots go to the left when a node is split because of slot
- * `at`: all but the new one when that is the last, as in an ascending run; else
+ * `at`: as many as it takes when that is the last, as in an ascending run; else
  * half. */
 static uint32_t split_at(uint32_t n, uint32_t at)
 {
-	return at + 1 == n ? n - 1 : n / 2;
+	if (at + 1 < n)
+		return n / 2;
+	return n - 1 < ORDERED_FANOUT ? n - 1 : ORDERED_FANOUT;
 }
 
-/* New leaves in place of the path's, with the entry of key k. */
-static int grow_leaf(struct change *c, uint32_t entry, const struct flat *k, struct outcome *out)
+/* Add n entries whose keys ascend and are in the range; the place of the last. */
+static uint32_t entries_add(struct entries *s, const char *base, const uint32_t *entry, uint32_t n)
+{
+	uint32_t at = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct flat k;
+		uint64_t d;
+
+		flat_of_entry(&k, base, entry[i]);
+		d = key_digest(k.bytes, k.n, s->skip);
+		at = entries_search(s, base, at, d, &k);
+		entries_put(s, at, entry[i], d);
+	}
+	return at;
+}
+
+/* New leaves in place of the path's, with n entries (at most ORDERED_FANOUT,
+ * ascending) of its range. */
+static int grow_leaf(struct change *c, const uint32_t *entry, uint32_t n, struct outcome *out)
 {
 	const char *base = c->o->m.base;
 	int depth = c->path.depth - 1;
@@ -252,14 +263,11 @@ static int grow_leaf(struct change *c, uint32_t entry, const struct flat *k, str
 	const struct sep *lo, *hi, *mid;
 	uint32_t at, half, room;
 	struct entries s;
-	uint64_t d;
 
 	s.n = 0;
 	s.skip = leaf->skip;
 	entries_take(&s, base, leaf);
-	d = key_digest(k->bytes, k->n, s.skip);
-	at = entries_search(&s, base, 0, d, k);
-	entries_put(&s, at, entry, d);
+	at = entries_add(&s, base, entry, n);
 	replaced_node(c, leaf);
 	/* Where it is the last, a run may follow. */
 	if (s.n <= (at + 1 < s.n ? FULL : ORDERED_FANOUT)) {
@@ -321,11 +329,11 @@ static uint32_t grow_root(struct change *c, const struct outcome *in)
 }
 
 /* Replace the leaf, and above it as many nodes as have to be split. */
-static int insert_by_copy(struct change *c, uint32_t entry, const struct flat *k)
+static int insert_by_copy(struct change *c, const uint32_t *entry, uint32_t n)
 {
 	int depth = c->path.depth - 1;
 	struct outcome now = {0}, up;
-	int rc = grow_leaf(c, entry, k, &now);
+	int rc = grow_leaf(c, entry, n, &now);
 
 	while (!rc && now.right && depth > 0) {
 		up = (struct outcome){0};
@@ -336,11 +344,13 @@ static int insert_by_copy(struct change *c, uint32_t entry, const struct flat *k
 		now.left = grow_root(c, &now);
 		rc = now.left ? 0 : WEFT_ENOMEM;
 	}
-	if (rc)
+	if (rc) {
 		give_up(c);
-	else
-		publish(c, depth, now.left);
-	return rc;
+		return rc;
+	}
+	publish(c, depth, now.left);
+	c->path.depth = depth; /* what is above is still there */
+	return WEFT_OK;
 }
 
 /* Whether k is greater than all keys of a leaf that is sorted up to n. */
@@ -401,28 +411,78 @@ void ordered_init(struct ordered *o, const struct index_memory *m)
 	o->m = *m;
 }
 
-int ordered_insert(struct ordered *o, struct ordered_root *root, uint32_t entry)
+/* How many of the entries, the first of which has key k, can go into the path's
+ * leaf together: they ascend, and are in its range. */
+static uint32_t run_length(const struct change *c, const struct flat *k, const uint32_t *entry,
+			   uint32_t n)
 {
-	struct change c;
-	struct flat k;
-	int rc = 0;
+	const char *base = c->o->m.base;
+	const struct sep *lo, *hi;
+	struct flat f[2];
+	const struct flat *last = k;
+	uint32_t i;
 
-	flat_of_entry(&k, o->m.base, entry);
-	weft_assert(k.n < ORDERED_KEY_MAX);
-	c.o = o;
-	c.root = root;
-	c.nfresh = c.nold = 0;
-	ordered_find_leaf(&c.path, o->m.base, root, &k);
-	if (!c.path.depth)
-		rc = insert_first(o, root, entry);
-	else if (!append(o->m.base, path_node(&c, c.path.depth - 1), entry, &k))
-		rc = insert_by_copy(&c, entry, &k);
-	if (!rc)
-		count_items(root, 1);
-	return rc;
+	range_of(c, c->path.depth - 1, &lo, &hi);
+	for (i = 1; i < n && i < ORDERED_FANOUT; i++) {
+		struct flat *next = &f[i % 2];
+
+		flat_of_entry(next, base, entry[i]);
+		if (cmp_flat(last, next) >= 0 || (hi && cmp_sep(hi, next) <= 0))
+			break;
+		last = next;
+	}
+	return i;
 }
 
-/* --- Removing ----------------------------------------------------------------------------------- */
+/* Put in the first of the entries, or a run of them, from where the path ends that
+ * the one before has left; how many, 0 without memory. */
+static uint32_t insert_some(struct change *c, const uint32_t *entry, uint32_t n)
+{
+	const char *base = c->o->m.base;
+	struct flat k;
+	int rc = WEFT_OK;
+
+	flat_of_entry(&k, base, entry[0]);
+	weft_assert(k.n < ORDERED_KEY_MAX);
+	c->nfresh = c->nold = 0;
+	ordered_find_from(&c->path, base, c->root, &k);
+	if (c->path.depth && n > 1)
+		n = run_length(c, &k, entry, n);
+	if (!c->path.depth) {
+		n = 1;
+		rc = insert_first(c->o, c->root, entry[0]);
+	} else if (n > 1 || !append(base, path_node(c, c->path.depth - 1), entry[0], &k)) {
+		rc = insert_by_copy(c, entry, n);
+	}
+	if (rc)
+		return 0;
+	count_items(c->root, n);
+	return n;
+}
+
+uint32_t ordered_insert_many(struct ordered *o, struct ordered_root *root, const uint32_t *entry,
+			     uint32_t n)
+{
+	uint32_t done = 0, now = 1;
+	struct change c;
+
+	c.o = o;
+	c.root = root;
+	c.path.depth = 0;
+	while (done < n && now) {
+		now = insert_some(&c, entry + done, n - done);
+		done += now;
+	}
+	return done;
+}
+
+int ordered_insert(struct ordered *o, struct ordered_root *root, uint32_t entry)
+{
+	return ordered_insert_many(o, root, &entry, 1) ? WEFT_OK : WEFT_ENOMEM;
+}
+
+/* --- Removing -----------------------------------------------------------------------------------
+ */
 
 /* One leaf in place of the two neighbours l and r, whose ranges meet. */
 static uint32_t merge_leaves(struct change *c, const struct node *l, const struct node *r,

@@ -110,6 +110,12 @@ void ordered_init(struct ordered *o, const struct index_memory *m);
  * mistake (created_rv tells all apart). */
 int ordered_insert(struct ordered *o, struct ordered_root *root, uint32_t entry);
 
+/* The same for many, best in ascending order: those that come into one leaf are
+ * put there together.  How many of the first were put in, fewer than n when
+ * memory ran out. */
+uint32_t ordered_insert_many(struct ordered *o, struct ordered_root *root, const uint32_t *entry,
+			     uint32_t n);
+
 /* Take `entry` out, whose key is still as it was; false if it was not there. */
 bool ordered_remove(struct ordered *o, struct ordered_root *root, uint32_t entry);
 

@@ -120,6 +120,7 @@ static inline uint32_t node_live(const struct node *node)
 void flat_of_key(struct flat *f, const struct ordered_key *k);
 void flat_of_entry(struct flat *f, const char *base, uint32_t entry);
 
+int cmp_flat(const struct flat *a, const struct flat *b);
 /* <0, 0, >0 as the entry's (the separator's) key is less than, is, or is
  * greater than k. */
 int cmp_entry(const char *base, uint32_t entry, const struct flat *k);
@@ -160,5 +161,13 @@ void entries_take(struct entries *s, const char *base, const struct node *leaf);
  * leaf), without looking into it. */
 void ordered_find_leaf(struct ordered_pos *pos, const char *base, const struct ordered_root *root,
 		       const struct flat *k);
+/* The same for the writer, from a way that it went before and whose nodes are
+ * still in the tree. */
+void ordered_find_from(struct ordered_pos *pos, const char *base, const struct ordered_root *root,
+		       const struct flat *k);
+/* The separators of the range of the node at depth d of `path`, NULL where the
+ * tree ends. */
+void ordered_range(const struct ordered_pos *path, const char *base, int d, const struct sep **lo,
+		   const struct sep **hi);
 
 #endif

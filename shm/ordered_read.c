@@ -39,7 +39,7 @@ static int cmp(const char *a, uint32_t an, uint64_t arv, const char *b, uint32_t
 	return c ? c : (arv > brv) - (arv < brv);
 }
 
-static int cmp_flat(const struct flat *a, const struct flat *b)
+int cmp_flat(const struct flat *a, const struct flat *b)
 {
 	return cmp(a->bytes, a->n, a->rv, b->bytes, b->n, b->rv);
 }
@@ -209,8 +209,8 @@ static void enter_leaf(struct ordered_pos *pos, const char *base, const struct f
 	pos->n = (uint16_t)s.n;
 	pos->next = 0;
 	if (k)
-		pos->next = (uint16_t)entries_search(&s, base, 0,
-						     key_digest(k->bytes, k->n, s.skip), k);
+		pos->next =
+		    (uint16_t)entries_search(&s, base, 0, key_digest(k->bytes, k->n, s.skip), k);
 }
 
 /* --- Walking ----------------------------------------------------------------------- */
@@ -244,6 +244,45 @@ void ordered_find_leaf(struct ordered_pos *pos, const char *base, const struct o
 	pos->depth = pos->n = pos->next = 0;
 	if (top)
 		descend(pos, base, ref_ptr(base, top), k);
+}
+
+void ordered_range(const struct ordered_pos *path, const char *base, int d, const struct sep **lo,
+		   const struct sep **hi)
+{
+	*lo = *hi = NULL;
+	for (int i = 0; i < d; i++) {
+		const struct node *up = path->node[i];
+		uint32_t at = path->at[i];
+
+		if (at > 0)
+			*lo = sep_at(base, up, at);
+		if (at + 1u < node_n(up))
+			*hi = sep_at(base, up, at + 1);
+	}
+}
+
+static bool in_range(const struct ordered_pos *path, const char *base, int d, const struct flat *k)
+{
+	const struct sep *lo, *hi;
+
+	ordered_range(path, base, d, &lo, &hi);
+	return (!hi || cmp_sep(hi, k) > 0) && (!lo || cmp_sep(lo, k) <= 0);
+}
+
+void ordered_find_from(struct ordered_pos *pos, const char *base, const struct ordered_root *root,
+		       const struct flat *k)
+{
+	int d = pos->depth;
+
+	while (--d > 0 && !in_range(pos, base, d, k))
+		;
+	if (d <= 0) {
+		ordered_find_leaf(pos, base, root, k);
+		return;
+	}
+	pos->depth = d;
+	pos->n = pos->next = 0;
+	descend(pos, base, pos->node[d], k);
 }
 
 /* All lines of a leaf are going to be read: have them on their way at once. */

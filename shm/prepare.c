@@ -47,8 +47,7 @@ struct entry *cw_find(struct cache_writer *w, uint16_t type, struct str ns, stru
 
 struct entry *cw_find_uid(struct cache_writer *w, const uint8_t uid[16])
 {
-	uint32_t ref =
-		hash_find(w->base, &w->h->by_uid, cache_hash_uid(uid), match_uid, uid);
+	uint32_t ref = hash_find(w->base, &w->h->by_uid, cache_hash_uid(uid), match_uid, uid);
 
 	return ref ? entry_at(w, ref) : NULL;
 }
@@ -80,7 +79,14 @@ static void prefetch_indexes(const struct cache_writer *w, uint32_t key, uint32_
 	hash_prefetch(w->base, &w->h->by_uid, uid);
 }
 
-static int entry_index(struct cache_writer *w, struct entry *e, uint32_t hash)
+void cw_ahead_new(struct cache_writer *w, uint16_t type, struct str ns, struct str name,
+		  const uint8_t uid[16])
+{
+	prefetch_indexes(w, cache_hash_key(type, ns, name), cache_hash_uid(uid));
+}
+
+/* `listed`: in the ordered index, too; else that is cw_list()'s. */
+static int entry_index(struct cache_writer *w, struct entry *e, uint32_t hash, bool listed)
 {
 	uint32_t ref = ref_of(w->base, e);
 
@@ -88,7 +94,7 @@ static int entry_index(struct cache_writer *w, struct entry *e, uint32_t hash)
 		return WEFT_ENOMEM;
 	if (hash_insert(&w->by_uid, cache_hash_uid(e->uid), ref))
 		goto no_uid;
-	if (ordered_insert(&w->ordered, &w->h->types[e->type].objects, ref))
+	if (listed && ordered_insert(&w->ordered, &w->h->types[e->type].objects, ref))
 		goto no_order;
 	return WEFT_OK;
 
@@ -104,20 +110,26 @@ void entry_prefetch_indexes(const struct cache_writer *w, const struct entry *e)
 	prefetch_indexes(w, key_hash(w, e), cache_hash_uid(e->uid));
 }
 
-void entry_unindex(struct cache_writer *w, struct entry *e)
+/* True if it was in the ordered index, too. */
+static bool unindex(struct cache_writer *w, struct entry *e)
 {
 	uint32_t ref = ref_of(w->base, e), key = key_hash(w, e), uid = cache_hash_uid(e->uid);
-	bool removed;
 
 	remove_from(&w->by_key, key, ref);
 	remove_from(&w->by_uid, uid, ref);
-	removed = ordered_remove(&w->ordered, &w->h->types[e->type].objects, ref);
-	weft_assert(removed);
+	return ordered_remove(&w->ordered, &w->h->types[e->type].objects, ref);
+}
+
+void entry_unindex(struct cache_writer *w, struct entry *e)
+{
+	bool listed = unindex(w, e);
+
+	weft_assert(listed);
 }
 
 void entry_discard(struct cache_writer *w, struct entry *e)
 {
-	entry_unindex(w, e);
+	unindex(w, e); /* cw_list() may not have come to it */
 	retire_entry(w, e);
 }
 
@@ -144,7 +156,8 @@ static uint32_t entry_alloc(struct cache_writer *w, uint16_t type, uint32_t ns, 
 }
 
 int entry_new(struct cache_writer *w, uint16_t type, struct str ns, struct str name,
-	      const uint8_t uid[16], uint32_t created_s, uint64_t created_rv, struct entry **out)
+	      const uint8_t uid[16], uint32_t created_s, uint64_t created_rv, bool listed,
+	      struct entry **out)
 {
 	struct key key = {type, ns, name};
 	uint32_t hash, interned = 0, ref;
@@ -167,7 +180,7 @@ int entry_new(struct cache_writer *w, uint16_t type, struct str ns, struct str n
 		err = WEFT_EEXIST;
 		goto exists;
 	}
-	if (entry_index(w, entry_at(w, ref), hash)) {
+	if (entry_index(w, entry_at(w, ref), hash, listed)) {
 		retire_entry(w, entry_at(w, ref)); /* readers may have met it */
 		return WEFT_ENOMEM;
 	}
@@ -294,16 +307,16 @@ int version_new(struct cache_writer *w, struct entry *e, const struct version *p
 		return WEFT_ENOMEM;
 	v = version_at(w, ref);
 	*v = (struct version){
-		.rv = rv,
-		.cause = in->cause,
-		.entry = {ref_of(w->base, e)},
-		.generation = in->generation,
-		.deletion_s = in->deletion_s,
-		.grace_s = in->grace_s,
-		.hot = in->hot,
-		.flags = in->flags & (VERSION_FINALIZERS | VERSION_OWNED | VERSION_MEMORY),
-		.nholes = nholes,
-		.writer_kind = in->writer_kind,
+	    .rv = rv,
+	    .cause = in->cause,
+	    .entry = {ref_of(w->base, e)},
+	    .generation = in->generation,
+	    .deletion_s = in->deletion_s,
+	    .grace_s = in->grace_s,
+	    .hot = in->hot,
+	    .flags = in->flags & (VERSION_FINALIZERS | VERSION_OWNED | VERSION_MEMORY),
+	    .nholes = nholes,
+	    .writer_kind = in->writer_kind,
 	};
 	v->hot.node.u = 0;
 	if (nholes)
@@ -329,8 +342,8 @@ static void make_pending(struct cache_writer *w, struct entry *e, struct version
 }
 
 static int prepare_create(struct cache_writer *w, uint16_t type, struct str ns, struct str name,
-		      const uint8_t uid[16], uint32_t created_s, uint64_t rv,
-		      const struct version_in *in, struct version **out)
+			  const uint8_t uid[16], uint32_t created_s, uint64_t rv,
+			  const struct version_in *in, struct version **out)
 {
 	struct entry *e;
 	struct version *v;
@@ -338,7 +351,7 @@ static int prepare_create(struct cache_writer *w, uint16_t type, struct str ns, 
 
 	if (journal_reserve(w, rv))
 		return WEFT_ENOMEM;
-	err = entry_new(w, type, ns, name, uid, created_s, rv, &e);
+	err = entry_new(w, type, ns, name, uid, created_s, rv, !in->unlisted, &e);
 	if (err)
 		return err;
 	err = version_new(w, e, NULL, rv, in, &v);
@@ -359,7 +372,7 @@ no_version:
 }
 
 static int prepare_update(struct cache_writer *w, struct entry *e, uint64_t rv,
-		      const struct version_in *in, struct version **out)
+			  const struct version_in *in, struct version **out)
 {
 	const struct version *prev = cw_newest(w, e);
 	struct version *v;
@@ -378,7 +391,7 @@ static int prepare_update(struct cache_writer *w, struct entry *e, uint64_t rv,
 }
 
 static int prepare_delete(struct cache_writer *w, struct entry *e, uint64_t rv, uint64_t cause,
-		      uint16_t writer_kind, struct version **out)
+			  uint16_t writer_kind, struct version **out)
 {
 	const struct version *prev = cw_newest(w, e);
 	struct version *v;
@@ -402,6 +415,16 @@ static int prepare_delete(struct cache_writer *w, struct entry *e, uint64_t rv, 
 	make_pending(w, e, v);
 	*out = v;
 	return WEFT_OK;
+}
+
+uint32_t cw_list(struct cache_writer *w, uint16_t type, const entry_ref *entry, uint32_t n)
+{
+	_Static_assert(sizeof(*entry) == sizeof(uint32_t), "a reference is its number");
+	uint32_t done = ordered_insert_many(&w->ordered, &w->h->types[type].objects,
+					    (const uint32_t *)entry, n);
+
+	w->starving |= done < n;
+	return done;
 }
 
 /* --- With memory kept back or without ----------------------------------------------------- */

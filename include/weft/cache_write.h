@@ -76,6 +76,7 @@ struct version_in {
 	const uint8_t (*owner_uids)[16];
 	uint8_t nowners;
 	bool has_controller;
+	bool unlisted; /* a new object: cw_list() puts it into key order */
 };
 
 /* Intern bytes and hold a reference; 0 when memory is out.  cw_blob_drop()
@@ -102,6 +103,10 @@ void cw_ahead_key(struct cache_writer *w, struct cw_ahead *a, uint16_t type, str
 /* Stages 1 to CW_AHEAD_STAGES - 1. */
 void cw_ahead_next(struct cache_writer *w, struct cw_ahead *a, int stage);
 
+/* The same for an object that will be created. */
+void cw_ahead_new(struct cache_writer *w, uint16_t type, struct str ns, struct str name,
+		  const uint8_t uid[16]);
+
 /* Make room for `n` more objects of `type` at once, so that a burst does not
  * resize indexes step by step.  May do nothing. */
 void cw_expect(struct cache_writer *w, uint16_t type, uint64_t n);
@@ -113,6 +118,12 @@ void cw_expect(struct cache_writer *w, uint16_t type, uint64_t n);
 int cw_prepare_create(struct cache_writer *w, uint16_t type, struct str ns, struct str name,
 		      const uint8_t uid[16], uint32_t created_s, uint64_t rv,
 		      const struct version_in *in, struct version **out);
+
+/* Put objects of one type that were prepared as `unlisted` into key order: before
+ * any of them is published.  Cheap when their keys ascend.  Returns how many of
+ * the first are there now; fewer than n when memory ran out: the rest has to be
+ * aborted. */
+uint32_t cw_list(struct cache_writer *w, uint16_t type, const entry_ref *entry, uint32_t n);
 
 /* A new version of a live object; WEFT_ENOENT if its newest or pending
  * version is a tombstone. */

@@ -20,7 +20,6 @@ static struct uids list_uids(const struct store *s)
 
 /* --- Create ---------------------------------------------------------------------------- */
 
-#define CREATE_MANY_MAX	  1000000u
 #define NAME_ATTEMPTS_MAX 64u
 
 /* The owner is there and stays, or nothing is made. */
@@ -48,13 +47,22 @@ static int create_one(struct store *s, const struct rec_create_many *rec, struct
 	int rc = WEFT_EEXIST;
 
 	for (uint32_t k = 0; rc == WEFT_EEXIST && k < NAME_ATTEMPTS_MAX; k++) {
-		rc = bulk_create_one(s, rec, b, i, k, rec->rv + i);
+		rc = bulk_create_one(s, rec, b, i, k);
 		if (!rc && k) {
 			buf_add(&s->number_list[0], &i, sizeof(i));
 			buf_add(&s->number_list[0], &k, sizeof(k));
 		}
 	}
 	return rc;
+}
+
+/* Objects from number `made` on were unmade. */
+static void forget_attempts(struct store *s, uint32_t made)
+{
+	struct buf *again = &s->number_list[0];
+
+	while (again->n && ((const uint32_t *)(again->p + again->n))[-2] >= made)
+		again->n -= 2 * sizeof(uint32_t);
 }
 
 void apply_create_many(struct store *s, const struct caller *who, const struct msg_create_many *m,
@@ -66,21 +74,22 @@ void apply_create_many(struct store *s, const struct caller *who, const struct m
 	struct bulk b;
 
 	*c = (struct rec_create_many){
-		.rv = s->rv + 1,
-		.cause = CAUSE(who->slot, m->cause),
-		.writer = who->kind,
-		.type = m->type,
-		.ns = m->ns,
-		.prefix = m->prefix,
-		.count = m->count,
-		.seed = {(const char *)seed, sizeof(seed)},
-		.created_s = clock_wall_s(),
-		.generation = kube_counts_generation(m->type),
-		.meta = m->meta,
-		.labels = m->labels,
-		.spec = m->spec,
-		.status = m->status,
-		.rest = m->rest,
+	    .rv = s->rv + 1,
+	    .cause = CAUSE(who->slot, m->cause),
+	    .writer = who->kind,
+	    .type = m->type,
+	    .ns = m->ns,
+	    .prefix = m->prefix,
+	    .count = m->count,
+	    .seed = {(const char *)seed, sizeof(seed)},
+	    .created_s = clock_wall_s(),
+	    .generation = kube_counts_generation(m->type),
+	    .meta = m->meta,
+	    .labels = m->labels,
+	    .spec = m->spec,
+	    .status = m->status,
+	    .rest = m->rest,
+	    .sorted = 1,
 	};
 	if (m->count > CREATE_MANY_MAX) {
 		answer_error(s, r, WEFT_ETOOBIG, "%u objects at once, at most %u", m->count,
@@ -97,6 +106,10 @@ void apply_create_many(struct store *s, const struct caller *who, const struct m
 	while (r->done < m->count && !r->status) {
 		r->status = create_one(s, c, &b, r->done);
 		r->done += !r->status;
+	}
+	if (bulk_create_list(s, c, &b) < r->done) {
+		r->status = WEFT_ENOMEM;
+		forget_attempts(s, r->done = b.made);
 	}
 	bulk_end(s, &b);
 	c->count = r->done;
@@ -161,12 +174,12 @@ void apply_bind_many(struct store *s, const struct caller *who, const struct msg
 		return;
 	}
 	rec.bind_many = (struct rec_bind_many){
-		.rv = s->rv + 1,
-		.cause = CAUSE(who->slot, m->cause),
-		.writer = who->kind,
-		.nodes = m->nodes,
-		.status = m->status,
-		.holes = m->holes,
+	    .rv = s->rv + 1,
+	    .cause = CAUSE(who->slot, m->cause),
+	    .writer = who->kind,
+	    .nodes = m->nodes,
+	    .status = m->status,
+	    .holes = m->holes,
 	};
 	r->status = bulk_status_begin(s, TYPE_POD, m->status, (uint8_t)m->holes.n,
 				      rec.bind_many.cause, who->kind, &b);
@@ -216,11 +229,11 @@ void apply_status_many(struct store *s, const struct caller *who, const struct m
 		return;
 	}
 	rec.status_many = (struct rec_status_many){
-		.rv = s->rv + 1,
-		.cause = CAUSE(who->slot, m->cause),
-		.writer = who->kind,
-		.status = m->status,
-		.nholes = m->nholes,
+	    .rv = s->rv + 1,
+	    .cause = CAUSE(who->slot, m->cause),
+	    .writer = who->kind,
+	    .status = m->status,
+	    .nholes = m->nholes,
 	};
 	r->status = bulk_status_begin(s, m->type, m->status, m->nholes, rec.status_many.cause,
 				      who->kind, &b);

@@ -9,8 +9,7 @@
 
 /* --- Noting what was made -------------------------------------------------------- */
 
-/* A prepared version joins the batch; in recovery it is shown at once. */
-static void note_version(struct store *s, struct version *v)
+void note_version(struct store *s, struct version *v)
 {
 	struct batch *b = s->batch;
 
@@ -28,6 +27,16 @@ static void note_version(struct store *s, struct version *v)
 		b->first_rv = v->rv;
 	b->last_rv = v->rv;
 	b->versions[b->nversions++] = v;
+}
+
+void unnote_versions(struct store *s, uint32_t n)
+{
+	struct batch *b = s->batch;
+
+	for (; n; n--) {
+		cw_abort(s->w, b->versions[--b->nversions]);
+		b->last_rv = --s->rv;
+	}
 }
 
 void note_record(struct store *s, const struct rec *r, bool memory)
@@ -109,7 +118,7 @@ int make_create(struct store *s, const struct rec_create *r, struct entry **out)
 	return WEFT_OK;
 }
 
-static struct str node_name(const struct store *s, const struct version *v)
+struct str node_of_version(const struct store *s, const struct version *v)
 {
 	return v->hot.node.u ? cache_string(s->c, cache_nodeslot(s->c, v->hot.node)->name)
 			     : (struct str){0};
@@ -127,7 +136,7 @@ static struct version_in in_like(const struct store *s, const struct version *ol
 		.grace_s = old->grace_s,
 		.flags = old->flags & (VERSION_FINALIZERS | VERSION_OWNED | VERSION_MEMORY),
 		.hot = old->hot,
-		.node = node_name(s, old),
+		.node = node_of_version(s, old),
 	};
 }
 
@@ -215,165 +224,6 @@ int make_one_mark(struct store *s, struct entry *e, uint64_t rv, const struct re
 	return rc;
 }
 
-/* --- Many alike ----------------------------------------------------------------------- */
-
-static int bulk_intern(struct store *s, struct bulk *b)
-{
-	for (int i = 0; i < PART_COUNT; i++) {
-		if (!(b->in.mask & 1u << i) || !b->in.part[i].n)
-			continue;
-		b->in.part_ref[i] = cw_blob(s->w, b->in.part[i]);
-		if (!b->in.part_ref[i].u)
-			return WEFT_ENOMEM;
-	}
-	return WEFT_OK;
-}
-
-void bulk_end(struct store *s, struct bulk *b)
-{
-	for (int i = 0; i < PART_COUNT; i++)
-		if (b->in.part_ref[i].u)
-			cw_blob_drop(s->w, b->in.part_ref[i]);
-}
-
-int bulk_create_begin(struct store *s, const struct rec_create_many *r, struct bulk *b)
-{
-	int rc;
-
-	*b = (struct bulk){.in = {
-				   .mask = (1u << PART_COUNT) - 1,
-				   .part = {r->meta, r->labels, r->spec, r->status, r->rest},
-				   .cause = r->cause,
-				   .writer_kind = r->writer,
-				   .generation = r->generation,
-				   .grace_s = -1,
-				   .flags = store_in_memory(s, r->type) ? VERSION_MEMORY : 0,
-			   }};
-	rc = kube_project(s->z, r->type, b->in.part, NULL, 0, &b->in);
-	if (!rc)
-		rc = bulk_intern(s, b);
-	if (rc)
-		bulk_end(s, b);
-	else
-		cw_expect(s->w, r->type, r->count);
-	return rc;
-}
-
-int bulk_create_one(struct store *s, const struct rec_create_many *r, struct bulk *b, uint32_t i,
-		    uint32_t attempt, uint64_t rv)
-{
-	struct version *v;
-	uint8_t uid[16];
-	char name[64];
-	uint32_t n;
-	int rc;
-
-	store_uid((const uint8_t *)r->seed.p, i, attempt, uid);
-	n = store_name(r->prefix, uid, name);
-	rc = cw_prepare_create(s->w, r->type, r->ns, (struct str){name, n}, uid, r->created_s, rv,
-			       &b->in, &v);
-	if (!rc)
-		note_version(s, v);
-	return rc;
-}
-
-/* What each hole of a status does is found by setting one after the other. */
-static int plan_make(struct store *s, struct status_plan *p, struct str status)
-{
-	struct str part[PART_COUNT] = {[PART_STATUS] = status};
-	struct version_in in = {0};
-	uint32_t holes[UINT8_MAX] = {0};
-	int rc = kube_project(s->z, p->type, part, holes, p->nholes, &in);
-
-	p->hot = in.hot;
-	p->ready_hole = -1;
-	for (uint8_t i = 0; !rc && i < p->nholes; i++) {
-		holes[i] = 1;
-		rc = kube_project(s->z, p->type, part, holes, p->nholes, &in);
-		holes[i] = 0;
-		if (in.hot.ready_since_s != p->hot.ready_since_s)
-			p->ready_hole = i;
-		p->restarts[i] = in.hot.restarts > p->hot.restarts;
-	}
-	return rc;
-}
-
-/* The plan of a status, made or remembered; NULL if it is not msgpack. */
-static const struct status_plan *plan_get(struct store *s, uint16_t type, struct str status,
-					  uint8_t nholes)
-{
-	uint64_t hash = XXH3_64bits(status.p, status.n) | 1;
-	struct status_plan *p = &s->plans[(hash >> 1) % STATUS_PLANS];
-
-	if (p->hash == hash && p->n == status.n && p->type == type && p->nholes == nholes)
-		return p;
-	p->hash = 0;
-	p->n = status.n;
-	p->type = type;
-	p->nholes = nholes;
-	if (plan_make(s, p, status))
-		return NULL;
-	p->hash = hash;
-	return p;
-}
-
-static void plan_apply(const struct status_plan *p, const uint32_t *holes, struct hot *hot)
-{
-	uint64_t restarts = p->hot.restarts;
-
-	for (uint8_t i = 0; i < p->nholes; i++)
-		restarts += p->restarts[i] ? holes[i] : 0;
-	hot->ready_since_s = p->ready_hole >= 0 ? holes[p->ready_hole] : p->hot.ready_since_s;
-	hot->restarts = restarts > UINT16_MAX ? UINT16_MAX : (uint16_t)restarts;
-	hot->phase = p->hot.phase;
-	hot->flags = (uint8_t)((hot->flags & ~HOT_READY) | (p->hot.flags & HOT_READY));
-}
-
-int bulk_status_begin(struct store *s, uint16_t type, struct str status, uint8_t nholes,
-		      uint64_t cause, uint16_t writer, struct bulk *b)
-{
-	int rc = WEFT_OK;
-
-	*b = (struct bulk){.in = {.cause = cause, .writer_kind = writer}};
-	if (!status.n)
-		return WEFT_OK;
-	b->in.mask = 1u << PART_STATUS;
-	b->in.part[PART_STATUS] = status;
-	b->in.nholes = nholes;
-	b->plan = plan_get(s, type, status, nholes);
-	if (!b->plan)
-		return WEFT_EINVAL;
-	rc = bulk_intern(s, b);
-	if (rc)
-		bulk_end(s, b);
-	return rc;
-}
-
-int bulk_status_one(struct store *s, struct bulk *b, struct entry *e, const uint32_t *holes,
-		    struct str node, uint64_t rv)
-{
-	const struct version *old = cw_newest(s->w, e);
-	struct version_in *in = &b->in;
-	struct version *v;
-	int rc;
-
-	in->holes = holes;
-	in->generation = old->generation;
-	in->deletion_s = old->deletion_s;
-	in->grace_s = old->grace_s;
-	in->flags = old->flags & (VERSION_FINALIZERS | VERSION_OWNED | VERSION_MEMORY);
-	in->hot = old->hot;
-	in->node = node.n ? node : node_name(s, old);
-	if (node.n)
-		in->hot.flags |= HOT_SCHEDULED;
-	if (b->plan && (e->type == TYPE_POD || e->type == TYPE_NODE))
-		plan_apply(b->plan, holes, &in->hot);
-	rc = cw_prepare_update(s->w, e, rv, in, &v);
-	if (!rc)
-		note_version(s, v);
-	return rc;
-}
-
 /* --- Replay ------------------------------------------------------------------------------ */
 
 struct replay {
@@ -428,7 +278,7 @@ static int replay_gone(struct replay *p, const struct rec_gone *r)
 
 static int replay_create_many(struct replay *p, const struct rec_create_many *r)
 {
-	uint32_t again = 0;
+	uint32_t again = 0, made;
 	struct bulk b;
 	int rc;
 
@@ -447,8 +297,11 @@ static int replay_create_many(struct replay *p, const struct rec_create_many *r)
 			again += 2;
 		}
 		if (r->rv + i > p->s->replay_after)
-			rc = bulk_create_one(p->s, r, &b, i, attempt, r->rv + i);
+			rc = bulk_create_one(p->s, r, &b, i, attempt);
 	}
+	made = b.made;
+	if (!rc && bulk_create_list(p->s, r, &b) < made)
+		rc = WEFT_ENOMEM;
 	bulk_end(p->s, &b);
 	return rc;
 }

@@ -124,15 +124,32 @@ int make_one_gone(struct store *s, struct entry *e, uint64_t rv, const struct re
 int make_one_mark(struct store *s, struct entry *e, uint64_t rv, const struct rec_mark_many *r,
 		  uint32_t deletion_s, int32_t grace_s);
 
-/* Bulk: what all have in common is worked out once in *in. */
+/* Bulk (bulk.c): what all have in common is worked out once in *in. */
+#define BULK_AHEAD	8 /* about as many as memory answers at a time */
+#define CREATE_MANY_MAX 1000000u
+struct bulk_name {
+	uint8_t uid[16];
+	char name[64];
+	uint32_t n;
+};
 struct bulk {
 	struct version_in in;
-	const struct status_plan *plan;
+	const struct status_plan *plan; /* statuses */
+	const uint64_t *order; /* create: which uid comes next, see bulk.c */
+	entry_ref *entry;	       /* create: what was made so far */
+	uint32_t made;
+	uint32_t named;	       /* create: names made so far, the last ones in name[] */
+	struct bulk_name name[BULK_AHEAD];
 };
-/* Create: all parts interned, projected once. */
+/* Create: all parts interned, projected once.  Needs the zone until its end. */
 int bulk_create_begin(struct store *s, const struct rec_create_many *r, struct bulk *b);
+/* Object i (rising from call to call, or the same with another attempt) under
+ * resourceVersion r->rv + i; WEFT_EEXIST if its name is taken. */
 int bulk_create_one(struct store *s, const struct rec_create_many *r, struct bulk *b, uint32_t i,
-		    uint32_t attempt, uint64_t rv);
+		    uint32_t attempt);
+/* Afterwards: all that was made gets its place in the order of keys.  Returns
+ * how many have one; what has none for want of memory is unmade. */
+uint32_t bulk_create_list(struct store *s, const struct rec_create_many *r, struct bulk *b);
 /* Status, and the status that comes with a node (`status` may be empty then). */
 int bulk_status_begin(struct store *s, uint16_t type, struct str status, uint8_t nholes,
 		      uint64_t cause, uint16_t writer, struct bulk *b);
@@ -141,6 +158,12 @@ int bulk_status_one(struct store *s, struct bulk *b, struct entry *e, const uint
 		    struct str node, uint64_t rv);
 void bulk_end(struct store *s, struct bulk *b);
 
+/* A prepared version joins the batch; in recovery it is shown at once. */
+void note_version(struct store *s, struct version *v);
+/* Take the last n out of the batch and abort them. */
+void unnote_versions(struct store *s, uint32_t n);
+/* The name of a version's node, or empty. */
+struct str node_of_version(const struct store *s, const struct version *v);
 /* Note a finished record: in the batch's log, unless `memory` or in recovery. */
 void note_record(struct store *s, const struct rec *r, bool memory);
 

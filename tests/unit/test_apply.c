@@ -40,8 +40,7 @@ static const struct msg_reply *make(uint16_t type, const char *name, const char 
 	return rig_do(&rig, &m);
 }
 
-static const struct msg_reply *drop(uint16_t type, const char *name, int grace,
-				    enum propagation p)
+static const struct msg_reply *drop(uint16_t type, const char *name, int grace, enum propagation p)
 {
 	struct msg m = rig_remove(type, type == TYPE_NAMESPACE ? "" : "a", name);
 
@@ -311,8 +310,9 @@ static struct str ready_status(struct buf *out)
 {
 	value status, *list;
 
-	ck_assert(!v_decode(rig_zone, rig_part("{'phase':'Running','conditions':[{'type':'Ready',"
-					       "'status':'True'}],'containerStatuses':[{}]}"),
+	ck_assert(!v_decode(rig_zone,
+			    rig_part("{'phase':'Running','conditions':[{'type':'Ready',"
+				     "'status':'True'}],'containerStatuses':[{}]}"),
 			    &status));
 	list = v_get(&status, "conditions");
 	v_set(rig_zone, v_at(list, 0), "lastTransitionTime",
@@ -462,6 +462,45 @@ START_TEST(memory_runs_out)
 }
 END_TEST
 
+static uint32_t count_pods(void)
+{
+	struct cache_iter it;
+	const struct entry *e;
+	uint32_t n = 0;
+
+	cache_iter_init(&it, rig.s.c, TYPE_POD, STR("a"), (struct str){0}, (struct str){0});
+	while ((e = cache_iter_next(&it)))
+		n += cache_live(rig.s.c, e) != NULL;
+	return n;
+}
+
+/* When many are made at once, those that memory suffices for are there, and the
+ * others as if nobody had asked. */
+START_TEST(memory_runs_out_among_many)
+{
+	uint32_t refused = 0, partly = 0;
+	struct err e = {0};
+
+	for (int64_t k = 0; k < 600; k += 1 + k / 100) {
+		struct msg m = many_pods(200);
+		uint32_t before = count_pods();
+		uint64_t rv = rig.s.rv;
+
+		arena_fail_after(cw_arena(rig.s.w), k);
+		rig_do(&rig, &m);
+		arena_fail_after(cw_arena(rig.s.w), -1);
+		ck_assert_msg(!cw_verify(rig.s.w, &e), "%s", e.msg);
+		ck_assert_uint_eq(rig.last.status == WEFT_OK, rig.last.done == 200);
+		ck_assert_uint_eq(count_pods(), before + rig.last.done);
+		ck_assert_uint_eq(rig.s.rv, rv + rig.last.done);
+		refused += rig.last.status != WEFT_OK;
+		partly += rig.last.status != WEFT_OK && rig.last.done;
+	}
+	ck_assert_uint_gt(refused, 100);
+	ck_assert_uint_gt(partly, 100);
+}
+END_TEST
+
 /* --- At random ------------------------------------------------------------------------------ */
 
 static void check_rules(void)
@@ -535,6 +574,7 @@ int main(void)
 	tcase_add_test(t, the_way_of_many_pods);
 	tcase_add_test(t, no_owner_no_dependents);
 	tcase_add_test(t, memory_runs_out);
+	tcase_add_test(t, memory_runs_out_among_many);
 	tcase_add_test(t, random_requests_keep_the_rules);
 	suite_add_tcase(s, t);
 	return rig_run(s);

@@ -109,14 +109,49 @@ static void remove_at(uint32_t at)
 	world_retire_entry(&w, ref);
 }
 
+/* Up to `max` entries at once, mostly in ascending order, now and then without
+ * memory for all. */
+static void insert_many(uint32_t (*make)(void *arg), void *arg, uint32_t max)
+{
+	uint32_t refs[300], n = 1 + rng_below(max), done = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t at = i, ref = make(arg);
+		struct ordered_key k = ordered_key_of(w.base, ref), other;
+
+		for (; at && rng_below(50); at--) {
+			other = ordered_key_of(w.base, refs[at - 1]);
+			if (ordered_key_cmp(&other, &k) <= 0)
+				break;
+			refs[at] = refs[at - 1];
+		}
+		refs[at] = ref;
+	}
+	while (done < n) {
+		bool scarce = rng_below(4) == 0;
+		uint32_t now;
+
+		if (scarce)
+			arena_fail_after(w.arena, rng_below(8));
+		now = ordered_insert_many(&o, &w.shared->root, refs + done, n - done);
+		arena_fail_after(w.arena, -1);
+		ck_assert(scarce || now == n - done);
+		for (uint32_t i = 0; i < now; i++)
+			model_insert(refs[done + i]);
+		done += now;
+		if (scarce)
+			check_all();
+	}
+}
+
 /* --- Order ---------------------------------------------------------------------- */
 
 START_TEST(order_is_that_of_one_string)
 {
 	static const char *const ordered[][2] = {
-		{"", "z"}, /* cluster scope: "z" alone, see below */
-		{"a-b", "x"}, {"a", ""}, {"a", "x"}, {"a", "x-1"}, {"a", "x.1"}, {"a", "x1"},
-		{"a0", "x"}, {"ab", "a"},
+	    {"", "z"}, /* cluster scope: "z" alone, see below */
+	    {"a-b", "x"}, {"a", ""},   {"a", "x"},  {"a", "x-1"},
+	    {"a", "x.1"}, {"a", "x1"}, {"a0", "x"}, {"ab", "a"},
 	};
 	struct ordered_key last = {0}, k;
 
@@ -142,12 +177,14 @@ struct shape {
 };
 
 static const struct shape shapes[] = {
-	{"pods of one template", {"default"}, "nginx-deployment-7fb96c846b-%05x", 100000},
-	{"few names, many lives", {"a", "a-b", "ab", "b"}, "x%u", 40},
-	{"numbers", {"kube-system", "kube-public", "k"}, "%u", 100000},
-	{"cluster scope", {NULL}, "node-%u.example.org", 5000},
-	{"long common beginnings", {"n"},
-	 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa%u", 9000},
+    {"pods of one template", {"default"}, "nginx-deployment-7fb96c846b-%05x", 100000},
+    {"few names, many lives", {"a", "a-b", "ab", "b"}, "x%u", 40},
+    {"numbers", {"kube-system", "kube-public", "k"}, "%u", 100000},
+    {"cluster scope", {NULL}, "node-%u.example.org", 5000},
+    {"long common beginnings",
+     {"n"},
+     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa%u",
+     9000},
 };
 
 static uint32_t random_entry(const struct shape *s, const string_ref *ns, uint64_t rv)
@@ -191,6 +228,43 @@ START_TEST(random_operations)
 			check_all();
 		if (rng_below(50) == 0)
 			world_reclaim(&w);
+	}
+	while (model.n)
+		remove_at(rng_below(model.n));
+	check_nothing_left();
+}
+END_TEST
+
+struct maker {
+	const struct shape *s;
+	string_ref ns[4];
+	uint64_t rv;
+};
+
+static uint32_t make_random(void *arg)
+{
+	struct maker *m = arg;
+
+	return random_entry(m->s, m->ns, m->rv++);
+}
+
+START_TEST(many_at_once)
+{
+	struct maker m = {&shapes[_i], {{0}}, 1};
+
+	for (int i = 0; i < 4; i++)
+		if (m.s->ns[0])
+			m.ns[i] = world_string(&w, m.s->ns[i] ? m.s->ns[i] : m.s->ns[0]);
+	for (int round = 0; round < 200; round++) {
+		insert_many(make_random, &m, round % 3 ? 300 : 3);
+		for (uint32_t i = rng_below(round % 20 ? 60 : 3000); i && model.n; i--)
+			remove_at(rng_below(model.n));
+		if (rng_below(3) == 0)
+			world_reclaim(&w);
+		if (model.n > MODEL_MAX - 600)
+			while (model.n)
+				remove_at(rng_below(model.n));
+		check_all();
 	}
 	while (model.n)
 		remove_at(rng_below(model.n));
@@ -280,7 +354,7 @@ END_TEST
 
 /* Entries with numbers divisible by 8 are always there, the others come and go. */
 #define NUMBERS 8000
-#define ALWAYS 8
+#define ALWAYS  8
 
 static uint32_t numbered[NUMBERS]; /* entry, 0: not there now */
 static string_ref churn_ns;
@@ -418,6 +492,7 @@ static void cases(TCase *tc)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, order_is_that_of_one_string);
 	tcase_add_loop_test(tc, random_operations, 0, countof(shapes));
+	tcase_add_loop_test(tc, many_at_once, 0, countof(shapes));
 	tcase_add_test(tc, ascending_runs_fill_leaves);
 	tcase_add_test(tc, insert_without_memory_changes_nothing);
 	tcase_add_test(tc, remove_works_without_memory);
