@@ -166,7 +166,6 @@ void blob_drop(struct cache_writer *w, uint32_t ref);	      /* 0 is allowed */
 int labelset_init(struct cache_writer *w);
 /* The set of these labels, held once more for the caller; 0: no memory. */
 uint32_t labelset_get(struct cache_writer *w, uint16_t type, uint32_t ns, uint32_t labels);
-void labelset_hold(struct cache_writer *w, uint32_t ref);
 void labelset_drop(struct cache_writer *w, uint32_t ref);
 /* `e` goes from `old` (NULL: new) to `v`. */
 void labelset_publish(struct cache_writer *w, struct entry *e, const struct version *old,
@@ -176,7 +175,6 @@ void labelset_unlink(struct cache_writer *w, struct entry *e, const struct versi
 /* --- nodeslot.c ------------------------------------------------------------- */
 
 uint32_t nodeslot_get(struct cache_writer *w, struct str name); /* as labelset_get */
-void nodeslot_hold(struct cache_writer *w, uint32_t ref);	 /* 0 is allowed */
 void nodeslot_drop(struct cache_writer *w, uint32_t ref);	 /* 0 is allowed */
 void nodeslot_publish(struct cache_writer *w, struct entry *e, const struct version *old,
 		      const struct version *v);
@@ -232,14 +230,17 @@ int retire_init(struct cache_writer *w);
 void retire(struct cache_writer *w, uint32_t ref, size_t size, enum arena_use use);
 /* Free everything before position `tail`; returns how many blocks. */
 size_t retire_free(struct cache_writer *w, uint64_t tail);
-/* Drop what a version refers to, and retire it. */
-void retire_version(struct cache_writer *w, struct version *v);
+/* Drop what a version refers to and the one after it (NULL: none) does not, and
+ * retire it. */
+void retire_version(struct cache_writer *w, struct version *v, const struct version *after);
 void retire_entry(struct cache_writer *w, struct entry *e);
 
 /* --- prepare.c ------------------------------------------------------------------ */
 
-/* Let go of what a version refers to: parts, label set, node. */
-void version_drop_refs(struct cache_writer *w, const struct version *v);
+/* Let go of what a version refers to (parts, label set, node) but for what
+ * `other`, the one before or after it, refers to as well.  NULL: there is none. */
+void version_drop_refs(struct cache_writer *w, const struct version *v,
+		       const struct version *other);
 /* A new entry in all indexes (the ordered one if `listed`), without a version;
  * WEFT_EEXIST, _EINVAL, _ENOMEM. */
 int entry_new(struct cache_writer *w, uint16_t type, struct str ns, struct str name,

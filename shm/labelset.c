@@ -119,13 +119,8 @@ uint32_t labelset_get(struct cache_writer *w, uint16_t type, uint32_t ns, uint32
 	if (!ref)
 		ref = set_new(w, type, ns, labels);
 	if (ref)
-		labelset_hold(w, ref);
+		set_at(w, ref)->refcount++;
 	return ref;
-}
-
-void labelset_hold(struct cache_writer *w, uint32_t ref)
-{
-	set_at(w, ref)->refcount++;
 }
 
 /* Members hold their set by their newest version, so it is empty at 0. */

@@ -36,14 +36,9 @@ uint32_t nodeslot_get(struct cache_writer *w, struct str name)
 
 	if (!ref)
 		ref = slot_new(w, hash, name);
-	nodeslot_hold(w, ref);
-	return ref;
-}
-
-void nodeslot_hold(struct cache_writer *w, uint32_t ref)
-{
 	if (ref)
 		slot_at(w, ref)->refcount++;
+	return ref;
 }
 
 /* Pods and the Node object hold the slot by their versions. */

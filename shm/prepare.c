@@ -196,23 +196,20 @@ no_entry:
 
 /* --- Versions ----------------------------------------------------------------------- */
 
-void version_drop_refs(struct cache_writer *w, const struct version *v)
+/* What both refer to is held once for both, and passed on from the older to the
+ * younger: most updates change one part, and so touch what that one counts. */
+void version_drop_refs(struct cache_writer *w, const struct version *v, const struct version *other)
 {
-	for (int p = 0; p < PART_COUNT; p++)
+	for (int p = 0; p < PART_COUNT; p++) {
+		if (other && other->part[p] == v->part[p])
+			continue;
 		if (p != PART_LABELS)
 			blob_drop(w, v->part[p]);
-	if (v->part[PART_LABELS])
-		labelset_drop(w, v->part[PART_LABELS]);
-	nodeslot_drop(w, v->hot.node.u);
-}
-
-static void version_hold_refs(struct cache_writer *w, const struct version *v)
-{
-	for (int p = 0; p < PART_COUNT; p++)
-		if (p != PART_LABELS)
-			blob_hold(w, v->part[p]);
-	labelset_hold(w, v->part[PART_LABELS]);
-	nodeslot_hold(w, v->hot.node.u);
+		else if (v->part[p])
+			labelset_drop(w, v->part[p]);
+	}
+	if (!other || other->hot.node.u != v->hot.node.u)
+		nodeslot_drop(w, v->hot.node.u);
 }
 
 static uint32_t version_alloc(struct cache_writer *w, uint8_t nholes)
@@ -221,7 +218,7 @@ static uint32_t version_alloc(struct cache_writer *w, uint8_t nholes)
 			   ARENA_VERSION);
 }
 
-/* A part as `in` has it, held for the version; false: no memory. */
+/* A part as `in` has it, held; false: no memory. */
 static bool take_part(struct cache_writer *w, const struct version_in *in, int p, uint32_t *out)
 {
 	*out = in->part_ref[p].u;
@@ -236,15 +233,10 @@ static bool take_part(struct cache_writer *w, const struct version_in *in, int p
 }
 
 static bool take_labels(struct cache_writer *w, const struct entry *e, const struct version_in *in,
-			const struct version *prev, uint32_t *out)
+			uint32_t *out)
 {
 	uint32_t labels = 0;
 
-	if (prev && !(in->mask & 1u << PART_LABELS)) {
-		*out = prev->part[PART_LABELS];
-		labelset_hold(w, *out);
-		return true;
-	}
 	if (in->mask & 1u << PART_LABELS && !take_part(w, in, PART_LABELS, &labels))
 		return false;
 	*out = labelset_get(w, e->type, e->ns.u, labels);
@@ -252,45 +244,63 @@ static bool take_labels(struct cache_writer *w, const struct entry *e, const str
 	return *out != 0;
 }
 
-static bool take_node(struct cache_writer *w, const struct version_in *in,
-		      const struct version *prev, uint32_t *out)
+/* What the version before has: passed on, see version_drop_refs(). */
+static void inherit(const struct version *prev, struct version *v)
 {
-	uint32_t before = prev ? prev->hot.node.u : 0;
+	memcpy(v->part, prev->part, sizeof(v->part));
+	v->hot.node = prev->hot.node;
+}
 
-	*out = 0;
-	if (in->node.n == 0)
+/* Part p anew; what it was if that is what it becomes. */
+static bool take_anew(struct cache_writer *w, const struct entry *e, const struct version_in *in,
+		      int p, struct version *v)
+{
+	uint32_t before = v->part[p], now = 0;
+	bool taken = p == PART_LABELS ? take_labels(w, e, in, &now) : take_part(w, in, p, &now);
+
+	if (!taken)
+		return false;
+	v->part[p] = now;
+	if (now == before && p == PART_LABELS)
+		labelset_drop(w, now);
+	else if (now == before)
+		blob_drop(w, now);
+	return true;
+}
+
+static bool take_node(struct cache_writer *w, const struct version_in *in, struct version *v)
+{
+	uint32_t before = v->hot.node.u;
+
+	if (in->node.n && before && match_node(w->base, before, &in->node))
 		return true;
-	if (before && match_node(w->base, before, &in->node)) {
-		*out = before;
-		nodeslot_hold(w, before);
-		return true;
-	}
-	*out = nodeslot_get(w, in->node);
-	return *out != 0;
+	v->hot.node.u = in->node.n ? nodeslot_get(w, in->node) : 0;
+	return v->hot.node.u || !in->node.n;
 }
 
 /* Fill in all that is counted; on false v refers to what was taken so far. */
 static bool take_refs(struct cache_writer *w, const struct entry *e, const struct version_in *in,
 		      const struct version *prev, struct version *v)
 {
-	for (int p = 0; p < PART_COUNT; p++) {
-		if (p == PART_LABELS)
-			continue;
-		if (in->mask & 1u << p) {
-			if (!take_part(w, in, p, &v->part[p]))
-				return false;
-		} else if (prev) {
-			v->part[p] = prev->part[p];
-			blob_hold(w, v->part[p]);
-		}
-	}
-	return take_labels(w, e, in, prev, &v->part[PART_LABELS]) &&
-	       take_node(w, in, prev, &v->hot.node.u);
+	if (prev)
+		inherit(prev, v);
+	for (int p = 0; p < PART_COUNT; p++)
+		if ((in->mask & 1u << p || (!prev && p == PART_LABELS)) &&
+		    !take_anew(w, e, in, p, v))
+			return false;
+	return take_node(w, in, v);
+}
+
+static const struct version *before(const struct cache_writer *w, const struct version *v)
+{
+	uint32_t prev = prcu_own(&v->prev);
+
+	return prev ? version_at(w, prev) : NULL;
 }
 
 void version_free(struct cache_writer *w, struct version *v)
 {
-	version_drop_refs(w, v);
+	version_drop_refs(w, v, before(w, v));
 	arena_free(w->arena, ref_of(w->base, v), version_size(v), ARENA_VERSION);
 }
 
@@ -411,7 +421,6 @@ static int prepare_delete(struct cache_writer *w, struct entry *e, uint64_t rv, 
 	v->writer_kind = writer_kind;
 	v->flags = (uint8_t)((prev->flags & ~VERSION_FIRST) | VERSION_TOMBSTONE);
 	prcu_set_relaxed(&v->prev, ref_of(w->base, prev)); /* not visible yet */
-	version_hold_refs(w, v);
 	make_pending(w, e, v);
 	*out = v;
 	return WEFT_OK;

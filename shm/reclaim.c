@@ -24,7 +24,7 @@ void record_cut(struct cache_writer *w, struct version *v)
 
 	if (prev) {
 		prcu_assign(&v->prev, 0);
-		retire_version(w, version_at(w, prev));
+		retire_version(w, version_at(w, prev), v);
 	}
 	if (v->flags & VERSION_TOMBSTONE) {
 		struct entry *e = entry_at(w, v->entry.u);
@@ -33,7 +33,7 @@ void record_cut(struct cache_writer *w, struct version *v)
 		labelset_unlink(w, e, v);
 		nodeslot_unlink(w, e, v);
 		links_unlink(w, e);
-		retire_version(w, v);
+		retire_version(w, v, NULL);
 	}
 }
 
@@ -52,21 +52,24 @@ static void prefetch_unlinking(const struct cache_writer *w, const struct entry 
 					   1);
 }
 
-/* The parts that go with an old state: all are counted in their blobs. */
-static void prefetch_parts(const struct cache_writer *w, const struct version *v)
+/* The parts that `after` has no more go with an old state. */
+static void prefetch_parts(const struct cache_writer *w, const struct version *old,
+			   const struct version *after)
 {
 	for (int p = 0; p < PART_COUNT; p++)
-		if (v->part[p])
-			__builtin_prefetch(ref_ptr(w->base, v->part[p]), 1);
+		if (old->part[p] && old->part[p] != after->part[p])
+			__builtin_prefetch(ref_ptr(w->base, old->part[p]), 1);
 }
 
 /* Those that nobody else has leave the table of blobs. */
-static void prefetch_last(const struct cache_writer *w, const struct version *v)
+static void prefetch_last(const struct cache_writer *w, const struct version *old,
+			  const struct version *after)
 {
 	for (int p = 0; p < PART_COUNT; p++) {
-		const struct blob *b = ref_ptr(w->base, v->part[p]);
+		const struct blob *b = ref_ptr(w->base, old->part[p]);
 
-		if (p != PART_LABELS && v->part[p] && b->refcount == 1)
+		if (p != PART_LABELS && old->part[p] && old->part[p] != after->part[p] &&
+		    b->refcount == 1)
 			chain_prefetch(&w->blobs, b->hash);
 	}
 }
@@ -92,16 +95,17 @@ static void prefetch_record(const struct cache_writer *w, uint64_t rv, uint64_t 
 		v = version_at(w, journal_get(w, rv + CUT_AHEAD));
 		prev = prcu_own(&v->prev);
 		if (prev)
-			prefetch_parts(w, version_at(w, prev));
-		if (v->hot.node.u)
+			prefetch_parts(w, version_at(w, prev), v);
+		if (v->flags & VERSION_TOMBSTONE && v->hot.node.u)
 			__builtin_prefetch(ref_ptr(w->base, v->hot.node.u), 1);
 		if (v->flags & VERSION_TOMBSTONE)
 			prefetch_unlinking(w, entry_at(w, v->entry.u));
 	}
 	if (rv + CUT_AHEAD / 2 < end) {
-		prev = prcu_own(&version_at(w, journal_get(w, rv + CUT_AHEAD / 2))->prev);
+		v = version_at(w, journal_get(w, rv + CUT_AHEAD / 2));
+		prev = prcu_own(&v->prev);
 		if (prev)
-			prefetch_last(w, version_at(w, prev));
+			prefetch_last(w, version_at(w, prev), v);
 	}
 }
 

@@ -53,9 +53,9 @@ size_t retire_free(struct cache_writer *w, uint64_t tail)
 	return n;
 }
 
-void retire_version(struct cache_writer *w, struct version *v)
+void retire_version(struct cache_writer *w, struct version *v, const struct version *after)
 {
-	version_drop_refs(w, v);
+	version_drop_refs(w, v, after);
 	retire(w, ref_of(w->base, v), version_size(v), ARENA_VERSION);
 }
 

@@ -82,14 +82,16 @@ static void add_bytes(struct verify *v, enum arena_use use, size_t n)
 static void check_version(struct verify *v, struct entry *e, uint32_t ref)
 {
 	struct version *x = version_at(v->w, ref);
+	const struct version *prev =
+		prcu_own(&x->prev) ? version_at(v->w, prcu_own(&x->prev)) : NULL;
 
 	if (x->entry.u != ref_of(v->w->base, e))
 		bad(v, "version %" PRIu64 " belongs to another entry than '%s'", x->rv, e->name);
+	/* What the one before has, too, is held once for both. */
 	for (int p = 0; p < PART_COUNT; p++)
-		if (p != PART_LABELS && x->part[p])
-			refs_add(&v->blobs, x->part[p]);
-	refs_add(&v->sets, x->part[PART_LABELS]);
-	if (x->hot.node.u)
+		if (x->part[p] && !(prev && prev->part[p] == x->part[p]))
+			refs_add(p == PART_LABELS ? &v->sets : &v->blobs, x->part[p]);
+	if (x->hot.node.u && !(prev && prev->hot.node.u == x->hot.node.u))
 		refs_add(&v->slots, x->hot.node.u);
 	add_bytes(v, ARENA_VERSION, version_size(x));
 	v->versions++;
