@@ -245,7 +245,8 @@ static void route_one(struct ports *p, const struct route *r, const struct entry
 			to_uid(p, r->kind, e, e);
 		break;
 	case ROUTE_ON_NODE:
-		if (v->hot.node.u)
+		/* What it made of many alike it does not look at again. */
+		if (v->hot.node.u && (going || !v->nholes || v->writer_kind != r->kind))
 			to_name(p, r->kind, node_of(p, v), e);
 		break;
 	case ROUTE_LOST:
