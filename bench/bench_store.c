@@ -195,7 +195,8 @@ static void open_world(const char *dir)
 	w.r.log = w.log;
 	w.r.segment_name = name;
 	w.r.generation = 1;
-	w.r.options = (struct cache_options){.pod_type = TYPE_POD, .node_type = TYPE_NODE};
+	w.r.options = (struct cache_options){
+		.pod_type = TYPE_POD, .node_type = TYPE_NODE, .grow_ahead = true};
 	must(recover(&w.r, &e), &e);
 	must(log_thread_start(&w.thread, w.log, w.bell, &e), &e);
 	commit_init(&w.c, &w.s, w.thread, w.s.rv, &hooks);

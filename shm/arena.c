@@ -12,8 +12,6 @@
 #define RUN_BYTES (64u << 10)	      /* taken from the segment at once ... */
 #define RUN_CLASS_MAX (8u << 10)      /* ... by classes up to here; larger ones take a block */
 #define RUN_ALIGN 4096u
-#define GROW_MIN (256u << 10)	      /* the segment grows by an eighth of its size, */
-#define GROW_MAX (16u << 20)	      /* within these bounds */
 #define REACH_MAX (UINT64_C(1) << 36) /* what a reference can name */
 
 _Static_assert(ARENA_ALLOC_MAX == SMALL_MAX << DOUBLINGS, "classes cover what may be asked for");
@@ -96,14 +94,12 @@ static bool reserve_to(struct arena *a, uint64_t to)
 {
 	struct seg_header *h = seg_header(a->seg);
 	uint64_t size = atomic_load_explicit(&h->size, memory_order_relaxed);
-	uint64_t step = size / 8;
-	uint64_t want;
+	uint64_t step = seg_step(size), want;
 
 	if (to <= size)
 		return true;
 	if (to > a->limit)
 		return false;
-	step = step < GROW_MIN ? GROW_MIN : step > GROW_MAX ? GROW_MAX : step;
 	want = align_up(to > size + step ? to : size + step, (uint64_t)RUN_ALIGN);
 	if (want > a->limit)
 		want = a->limit;

@@ -102,6 +102,8 @@ int cw_create(struct cache_writer **out, const char *name, uint32_t generation,
 		err_set(e, err, "indexes of cache '%s'", name);
 		goto fail;
 	}
+	if (w->opt.grow_ahead && seg_grow_ahead(&w->seg, e))
+		log_warn("%s", e ? e->msg : "memory is not reserved ahead");
 	arena_keep_back(w->arena, KEPT_FOR_DELETION);
 	*out = w;
 	return WEFT_OK;

@@ -5,8 +5,10 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <link.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -110,6 +112,19 @@ static int reserve(int fd, uint64_t from, uint64_t to)
 	return rc;
 }
 
+/* The same, with page tables at once instead of a fault for each page; where the
+ * kernel cannot, faults do. */
+static int reserve_mapped(const struct seg *s, uint64_t from, uint64_t to)
+{
+	int rc = reserve(s->fd, from, to);
+
+#ifdef MADV_POPULATE_WRITE
+	if (!rc)
+		madvise(s->base + from, to - from, MADV_POPULATE_WRITE);
+#endif
+	return rc;
+}
+
 static int map(struct seg *s, struct err *e)
 {
 	int prot = s->writable ? PROT_READ | PROT_WRITE : PROT_READ;
@@ -173,6 +188,108 @@ int seg_create(struct seg *s, const char *name, enum seg_kind kind, uint32_t lay
 	return 0;
 }
 
+/* --- Growing ahead ---------------------------------------------------------------- */
+
+#define AHEAD_CHUNK (UINT64_C(2) << 20) /* reserved in one go: who waits, waits for that */
+
+/* `lock` guards all that follows it; the thread alone moves `done`. */
+struct seg_ahead {
+	const struct seg *s;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	uint64_t done, want; /* bytes from the beginning: reserved, asked for */
+	uint64_t need;	     /* somebody waits for so many */
+	int failed;	     /* errno of the last chunk, 0: it succeeded */
+	bool stop;
+};
+
+static void ahead_reserve(struct seg_ahead *a)
+{
+	uint64_t from = a->done, to = a->want, need = a->need;
+	int rc;
+
+	if (to - from > AHEAD_CHUNK)
+		to = from + AHEAD_CHUNK;
+	pthread_mutex_unlock(&a->lock);
+	rc = reserve_mapped(a->s, from, to);
+	if (rc && need > from && need < to) /* the last that there is */
+		rc = reserve_mapped(a->s, from, to = need);
+	pthread_mutex_lock(&a->lock);
+	a->failed = rc;
+	if (!rc)
+		a->done = to;
+	pthread_cond_broadcast(&a->changed);
+}
+
+static void *ahead_main(void *arg)
+{
+	struct seg_ahead *a = arg;
+
+	pthread_mutex_lock(&a->lock);
+	while (!a->stop)
+		if (a->done < a->want && !a->failed)
+			ahead_reserve(a);
+		else
+			pthread_cond_wait(&a->changed, &a->lock);
+	pthread_mutex_unlock(&a->lock);
+	return NULL;
+}
+
+/* Wait until `size` bytes are reserved, and ask for what comes next; 0 or an
+ * errno value. */
+static int ahead_take(struct seg_ahead *a, uint64_t size)
+{
+	uint64_t next = size + seg_step(size), max = a->s->size_max;
+	int rc = 0;
+
+	pthread_mutex_lock(&a->lock);
+	if (a->done < size)
+		a->failed = 0; /* there may be memory again */
+	a->want = next < max ? next : max;
+	a->need = size;
+	pthread_cond_broadcast(&a->changed);
+	while (a->done < size && !a->failed)
+		pthread_cond_wait(&a->changed, &a->lock);
+	if (a->done < size)
+		rc = a->failed;
+	pthread_mutex_unlock(&a->lock);
+	return rc;
+}
+
+int seg_grow_ahead(struct seg *s, struct err *e)
+{
+	struct seg_ahead *a = calloc(1, sizeof(*a));
+	int rc;
+
+	weft_assert(s->writable && !s->ahead);
+	if (!a)
+		return err_set(e, WEFT_ENOMEM, "segment '%s': grow ahead", s->name);
+	a->s = s;
+	a->done = a->want = atomic_load_explicit(&seg_header(s)->size, memory_order_relaxed);
+	pthread_mutex_init(&a->lock, NULL);
+	pthread_cond_init(&a->changed, NULL);
+	rc = pthread_create(&a->thread, NULL, ahead_main, a);
+	if (rc) {
+		free(a);
+		return err_errno(e, rc, "segment '%s': a thread to grow ahead", s->name);
+	}
+	s->ahead = a;
+	return 0;
+}
+
+static void ahead_stop(struct seg_ahead *a)
+{
+	pthread_mutex_lock(&a->lock);
+	a->stop = true;
+	pthread_cond_broadcast(&a->changed);
+	pthread_mutex_unlock(&a->lock);
+	pthread_join(a->thread, NULL);
+	pthread_mutex_destroy(&a->lock);
+	pthread_cond_destroy(&a->changed);
+	free(a);
+}
+
 int seg_grow(struct seg *s, uint64_t size, struct err *e)
 {
 	struct seg_header *h = seg_header(s);
@@ -185,7 +302,7 @@ int seg_grow(struct seg *s, uint64_t size, struct err *e)
 	if (size > s->size_max)
 		return err_set(e, WEFT_ENOMEM, "segment '%s': grow to %llu bytes: at most %llu",
 			       s->name, (unsigned long long)size, (unsigned long long)s->size_max);
-	rc = reserve(s->fd, old, size);
+	rc = s->ahead ? ahead_take(s->ahead, size) : reserve_mapped(s, old, size);
 	if (rc) {
 		err_errno(e, rc, "segment '%s': grow to %llu bytes", s->name,
 			  (unsigned long long)size);
@@ -193,11 +310,6 @@ int seg_grow(struct seg *s, uint64_t size, struct err *e)
 			e->code = WEFT_ENOMEM;
 		return WEFT_ENOMEM;
 	}
-#ifdef MADV_POPULATE_WRITE
-	/* Page tables at once instead of a fault for each page; where the kernel
-	 * cannot, faults do. */
-	madvise(s->base + old, size - old, MADV_POPULATE_WRITE);
-#endif
 	/* [seg.R2] pairs with [seg.A2]: the memory is there. */
 	atomic_store_explicit(&h->size, size, memory_order_release);
 	return 0;
@@ -321,6 +433,9 @@ int seg_open(struct seg *s, const char *name, enum seg_kind kind, uint32_t layou
 
 void seg_close(struct seg *s)
 {
+	if (s->ahead)
+		ahead_stop(s->ahead);
+	s->ahead = NULL;
 	if (s->base)
 		munmap(s->base, s->size_max);
 	if (s->fd >= 0)

@@ -35,6 +35,7 @@ struct cache_options {
 			       * follows the number of objects */
 	uint16_t pod_type;    /* whose `hot` has a node and a phase: required */
 	uint16_t node_type;   /* whose `hot.node` is the object itself: required */
+	bool grow_ahead;      /* have a thread reserve memory: seg_grow_ahead() */
 };
 
 /* Create generation `generation` under segment name `name`; the first write

@@ -41,10 +41,13 @@ struct seg_header {
 	char name[SEG_NAME_MAX];
 };
 
+struct seg_ahead;
+
 /* A private handle on a mapped segment. */
 struct seg {
 	char *base;
 	uint64_t size_max;
+	struct seg_ahead *ahead; /* see seg_grow_ahead(); NULL: nobody */
 	int fd;
 	bool writable;
 	char name[SEG_NAME_MAX];
@@ -75,6 +78,23 @@ int seg_open(struct seg *s, const char *name, enum seg_kind kind, uint32_t layou
  * caller).  Owner only.  WEFT_ENOMEM when the machine or size_max has no
  * more; the segment is then unchanged and usable. */
 int seg_grow(struct seg *s, uint64_t size, struct err *e);
+
+/* From now on have a thread reserve the next part (an eighth of the size, within
+ * SEG_STEP_MIN and _MAX) before seg_grow() asks for it: the kernel's work, which
+ * is most of what growing costs, is then not the caller's.  seg_grow() waits for
+ * it where it is not done yet.  Owner only, not across fork(); ends with
+ * seg_close().  WEFT_ESYS without a thread: all works as before. */
+#define SEG_STEP_MIN (UINT64_C(256) << 10)
+#define SEG_STEP_MAX (UINT64_C(16) << 20)
+int seg_grow_ahead(struct seg *s, struct err *e);
+
+/* The step to grow by at this size. */
+static inline uint64_t seg_step(uint64_t size)
+{
+	uint64_t step = size / 8;
+
+	return step < SEG_STEP_MIN ? SEG_STEP_MIN : step > SEG_STEP_MAX ? SEG_STEP_MAX : step;
+}
 
 /* Unmap and close; the name stays. */
 void seg_close(struct seg *s);

@@ -112,6 +112,7 @@ static void take_options(struct main *m)
 
 	o->pod_type = TYPE_POD;
 	o->node_type = TYPE_NODE;
+	o->grow_ahead = true;
 	o->size_max = (uint64_t)v_as_int(v_path(config, "cache.max"), 0);
 	o->size_first = (uint64_t)v_as_int(v_path(config, "cache.first"), 0);
 	o->journal_min = (uint32_t)v_as_int(v_path(config, "cache.journalMin"), 0);

@@ -251,6 +251,14 @@ START_TEST(refuses_what_is_short)
 }
 END_TEST
 
+/* Growing works the same whoever does it. */
+static void create_growing(struct seg *s, bool ahead)
+{
+	create(s);
+	if (ahead)
+		ck_assert_int_eq(seg_grow_ahead(s, &e), 0);
+}
+
 /* --- Growing ---------------------------------------------------------------------------- */
 
 START_TEST(grows_in_place)
@@ -258,7 +266,7 @@ START_TEST(grows_in_place)
 	struct seg s, r;
 	char *base;
 
-	create(&s);
+	create_growing(&s, _i);
 	ck_assert_int_eq(seg_open(&r, name, SEG_CACHE, LAYOUT, false, &e), 0);
 	base = s.base;
 	ck_assert_int_eq(seg_grow(&s, 64 * 1024, &e), 0);
@@ -285,7 +293,7 @@ START_TEST(growing_that_fails_changes_nothing)
 	struct stat st;
 	struct seg s, other;
 
-	create(&s);
+	create_growing(&s, _i);
 	signal(SIGXFSZ, SIG_IGN);
 	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
 	ck_assert_int_eq(seg_grow(&s, 64 * 1024, &e), WEFT_ENOMEM);
@@ -295,12 +303,34 @@ START_TEST(growing_that_fails_changes_nothing)
 	fstat(s.fd, &st);
 	ck_assert_int_eq(st.st_size, SIZE);
 	ck_assert_int_eq(seg_grow(&s, 16 * 1024, &e), 0);
+	ck_assert_uint_eq(seg_header(&s)->size, 16 * 1024);
 	s.base[16000] = 1;
 	/* and a segment that cannot be created leaves nothing behind */
 	seg_unlink(name, NULL);
 	ck_assert_int_ne(seg_create(&other, name, SEG_CACHE, LAYOUT, 64 * 1024, SIZE_MAX_, &e), 0);
 	ck_assert(strstr(e.msg, "reserve 65536 bytes"));
 	ck_assert_int_eq(seg_open(&other, name, SEG_CACHE, LAYOUT, false, &e), WEFT_ENOENT);
+	seg_close(&s);
+}
+END_TEST
+
+/* Steps of all sizes, each usable at once, while a thread works ahead. */
+START_TEST(what_is_grown_ahead_is_there)
+{
+	uint64_t size = SIZE;
+	struct seg s;
+
+	create_growing(&s, true);
+	for (unsigned i = 0; size < SIZE_MAX_; i++) {
+		uint64_t before = size;
+
+		size += 4096 * (1 + i % 17);
+		size = size < SIZE_MAX_ ? size : SIZE_MAX_;
+		ck_assert_int_eq(seg_grow(&s, size, &e), 0);
+		ck_assert_uint_eq(seg_header(&s)->size, size);
+		for (uint64_t at = before; at < size; at += 4096)
+			ck_assert_int_eq(s.base[at]++, 0);
+	}
 	seg_close(&s);
 }
 END_TEST
@@ -396,8 +426,9 @@ int main(void)
 	tcase_add_test(tc, refuses_what_differs);
 	tcase_add_test(tc, refuses_what_others_can_touch);
 	tcase_add_test(tc, refuses_what_is_short);
-	tcase_add_test(tc, grows_in_place);
-	tcase_add_test(tc, growing_that_fails_changes_nothing);
+	tcase_add_loop_test(tc, grows_in_place, 0, 2);
+	tcase_add_loop_test(tc, growing_that_fails_changes_nothing, 0, 2);
+	tcase_add_test(tc, what_is_grown_ahead_is_there);
 	tcase_add_test(tc, unlink_all_takes_its_prefix_only);
 	tcase_add_test(tc, a_mapping_outlives_its_name);
 	tcase_add_test(tc, signature_depends_on_every_word);
