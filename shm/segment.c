@@ -119,6 +119,7 @@ static int reserve_mapped(const struct seg *s, uint64_t from, uint64_t to)
 	int rc = reserve(s->fd, from, to);
 
 #ifdef MADV_POPULATE_WRITE
+	from = from / SEG_PAGE * SEG_PAGE;
 	if (!rc)
 		madvise(s->base + from, to - from, MADV_POPULATE_WRITE);
 #endif
@@ -240,7 +241,7 @@ static void *ahead_main(void *arg)
  * errno value. */
 static int ahead_take(struct seg_ahead *a, uint64_t size)
 {
-	uint64_t next = size + seg_step(size), max = a->s->size_max;
+	uint64_t next = align_up(size, SEG_PAGE) + seg_step(size), max = a->s->size_max;
 	int rc = 0;
 
 	pthread_mutex_lock(&a->lock);

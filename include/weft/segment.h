@@ -84,14 +84,15 @@ int seg_grow(struct seg *s, uint64_t size, struct err *e);
  * is most of what growing costs, is then not the caller's.  seg_grow() waits for
  * it where it is not done yet.  Owner only, not across fork(); ends with
  * seg_close().  WEFT_ESYS without a thread: all works as before. */
+#define SEG_PAGE     UINT64_C(4096)
 #define SEG_STEP_MIN (UINT64_C(256) << 10)
 #define SEG_STEP_MAX (UINT64_C(16) << 20)
 int seg_grow_ahead(struct seg *s, struct err *e);
 
-/* The step to grow by at this size. */
+/* The step to grow by at this size: whole pages. */
 static inline uint64_t seg_step(uint64_t size)
 {
-	uint64_t step = size / 8;
+	uint64_t step = align_up(size / 8, SEG_PAGE);
 
 	return step < SEG_STEP_MIN ? SEG_STEP_MIN : step > SEG_STEP_MAX ? SEG_STEP_MAX : step;
 }

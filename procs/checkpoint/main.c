@@ -16,6 +16,7 @@
  * and the differences written in one transaction.
  */
 #include <stdio.h>
+#include <sys/resource.h>
 #include <stdlib.h>
 
 #include "procs/checkpoint/follow.h"
@@ -31,7 +32,8 @@
 /* How long a burst may put a round off, and how many writes, which a start would
  * have to replay. */
 #define WAIT_MS	     5000
-#define WAIT_RECORDS (UINT64_C(2) << 20)
+#define WAIT_RECORDS (UINT64_C(4) << 20)
+#define NICENESS     5 /* what it does can wait: the store and the controllers go first */
 #define ROUND_MAX_NS (60 * INT64_C(1000000000)) /* a large transaction on a slow disk */
 
 struct main {
@@ -121,6 +123,7 @@ int checkpoint_main(void)
 	struct err e = {0};
 	int status;
 
+	setpriority(PRIO_PROCESS, 0, NICENESS);
 	if (follow_open(&m.f, checkpoint_dir(&m), cache_cluster_id(proc_cache(m.p)), &e)) {
 		log_error("%s", e.msg);
 		return 1;

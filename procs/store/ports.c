@@ -219,13 +219,19 @@ static void do_some(struct ports *p, struct port *t, uint32_t n)
 		do_request(p, t, &p->ahead[i]);
 }
 
+/* Has the port had its share of this turn? */
+static bool is_served(const struct ports *p, uint64_t bytes, uint64_t rv_before)
+{
+	return bytes / PORT_UNIT_BYTES + (p->s->rv - rv_before) >= PORT_TURN_COST;
+}
+
 static bool port_drain(struct ports *p, struct port *t)
 {
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, rv = p->s->rv;
 	uint32_t n = 1;
 	int rc = 1;
 
-	while (n && rc > 0 && bytes < PORT_TURN_BYTES && !commit_full(p->c)) {
+	while (n && rc > 0 && !is_served(p, bytes, rv) && !commit_full(p->c)) {
 		n = read_some(p, t, &bytes, &rc);
 		do_some(p, t, n);
 	}
@@ -241,15 +247,16 @@ static bool port_drain(struct ports *p, struct port *t)
 bool ports_drain(struct ports *p)
 {
 	bool did = false;
+	uint32_t i;
 
 	p->blocked = false;
-	p->first = (p->first + 1) % PROC_SLOTS;
-	for (uint32_t i = 0; i < PROC_SLOTS && !commit_full(p->c); i++) {
+	for (i = 0; i < PROC_SLOTS && !commit_full(p->c); i++) {
 		struct port *t = &p->port[(p->first + i) % PROC_SLOTS];
 
 		if (t->open)
 			did |= port_drain(p, t);
 	}
+	p->first = (p->first + (i < PROC_SLOTS ? i : 1)) % PROC_SLOTS;
 	return did;
 }
 

@@ -2,8 +2,9 @@
  * ports.h - the store's side of every process's rings: requests in, replies and
  * work out.
  *
- * A port belongs to a slot.  Draining is fair: each turn begins one port further
- * and takes a bounded number of bytes from each.
+ * A port belongs to a slot.  Draining is fair: each turn takes from each port what
+ * costs about the same (its bytes have to be read, its versions to be made), and
+ * when a batch is full in the middle of a turn, the next turn begins there.
  *
  * Room in an inbox.  Replies are promised when a request is taken: it is only
  * taken while the inbox has room for its reply.  Work is sent while the inbox is
@@ -18,7 +19,8 @@
 #include "weft/proc.h"
 
 #define PORT_SHARDS_MAX	   128
-#define PORT_TURN_BYTES	   (128u << 10)
+#define PORT_TURN_COST	   32768u /* versions made, and PORT_UNIT_BYTES read cost as much as one */
+#define PORT_UNIT_BYTES	   64u
 #define PORT_HOSTILE	   16 /* malformed records within a second */
 #define PORT_WORK_TYPES	   16
 #define PORT_ROUTES_MAX	   64 /* for one type */
