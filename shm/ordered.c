@@ -236,26 +236,50 @@ static uint32_t split_at(uint32_t n, uint32_t at)
 	return n - 1 < ORDERED_FANOUT ? n - 1 : ORDERED_FANOUT;
 }
 
-/* Add n entries whose keys ascend and are in the range; the place of the last. */
-static uint32_t entries_add(struct entries *s, const char *base, const uint32_t *entry, uint32_t n)
+/* Entries that go into one leaf together: ascending, within its range, with their
+ * digests there. */
+struct run {
+	const uint32_t *entry;
+	uint32_t n; /* 1 to ORDERED_FANOUT */
+	uint64_t digest[ORDERED_FANOUT];
+};
+
+/* Where an entry belongs among those from `first` on; its key is looked at only if
+ * its digest ties. */
+static uint32_t entries_find(const struct entries *s, const char *base, uint32_t first,
+			     uint64_t digest, uint32_t entry)
+{
+	uint32_t lo = first, hi = s->n;
+	struct flat k;
+
+	while (lo < hi) {
+		uint32_t mid = (lo + hi) / 2;
+
+		if (s->digest[mid] <= digest)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (lo == first || s->digest[lo - 1] != digest)
+		return lo;
+	flat_of_entry(&k, base, entry);
+	return entries_search(s, base, first, digest, &k);
+}
+
+/* Add a run; the place of its last entry. */
+static uint32_t entries_add(struct entries *s, const char *base, const struct run *run)
 {
 	uint32_t at = 0;
 
-	for (uint32_t i = 0; i < n; i++) {
-		struct flat k;
-		uint64_t d;
-
-		flat_of_entry(&k, base, entry[i]);
-		d = key_digest(k.bytes, k.n, s->skip);
-		at = entries_search(s, base, at, d, &k);
-		entries_put(s, at, entry[i], d);
+	for (uint32_t i = 0; i < run->n; i++) {
+		at = entries_find(s, base, at, run->digest[i], run->entry[i]);
+		entries_put(s, at, run->entry[i], run->digest[i]);
 	}
 	return at;
 }
 
-/* New leaves in place of the path's, with n entries (at most ORDERED_FANOUT,
- * ascending) of its range. */
-static int grow_leaf(struct change *c, const uint32_t *entry, uint32_t n, struct outcome *out)
+/* New leaves in place of the path's, with a run of its range. */
+static int grow_leaf(struct change *c, const struct run *run, struct outcome *out)
 {
 	const char *base = c->o->m.base;
 	int depth = c->path.depth - 1;
@@ -267,7 +291,7 @@ static int grow_leaf(struct change *c, const uint32_t *entry, uint32_t n, struct
 	s.n = 0;
 	s.skip = leaf->skip;
 	entries_take(&s, base, leaf);
-	at = entries_add(&s, base, entry, n);
+	at = entries_add(&s, base, run);
 	replaced_node(c, leaf);
 	/* Where it is the last, a run may follow. */
 	if (s.n <= (at + 1 < s.n ? FULL : ORDERED_FANOUT)) {
@@ -329,11 +353,11 @@ static uint32_t grow_root(struct change *c, const struct outcome *in)
 }
 
 /* Replace the leaf, and above it as many nodes as have to be split. */
-static int insert_by_copy(struct change *c, const uint32_t *entry, uint32_t n)
+static int insert_by_copy(struct change *c, const struct run *run)
 {
 	int depth = c->path.depth - 1;
 	struct outcome now = {0}, up;
-	int rc = grow_leaf(c, entry, n, &now);
+	int rc = grow_leaf(c, run, &now);
 
 	while (!rc && now.right && depth > 0) {
 		up = (struct outcome){0};
@@ -411,27 +435,46 @@ void ordered_init(struct ordered *o, const struct index_memory *m)
 	o->m = *m;
 }
 
-/* How many of the entries, the first of which has key k, can go into the path's
- * leaf together: they ascend, and are in its range. */
-static uint32_t run_length(const struct change *c, const struct flat *k, const uint32_t *entry,
-			   uint32_t n)
+/* Is k, which is greater than a key of the range that ends at `hi`, beyond it?  The
+ * range's keys have `skip` bytes in common with `hi`; d is the digest after them. */
+static bool is_beyond(const struct sep *hi, uint32_t skip, const struct flat *k, uint64_t d)
 {
-	const char *base = c->o->m.base;
+	uint64_t end;
+
+	if (!hi)
+		return false;
+	if (k->n < skip || memcmp(k->bytes, hi->bytes, skip) != 0)
+		return true;
+	end = key_digest(hi->bytes, hi->n, skip);
+	return d != end ? d > end : cmp_sep(hi, k) <= 0;
+}
+
+/* The entries, the first of which has key k, that can go into the path's leaf
+ * together. */
+static void take_run(const struct change *c, const struct flat *k, const uint32_t *entry,
+		     uint32_t n, struct run *run)
+{
+	const struct node *leaf = path_node(c, c->path.depth - 1);
 	const struct sep *lo, *hi;
-	struct flat f[2];
 	const struct flat *last = k;
+	struct flat f[2];
 	uint32_t i;
 
+	run->entry = entry;
+	run->digest[0] = key_digest(k->bytes, k->n, leaf->skip);
 	range_of(c, c->path.depth - 1, &lo, &hi);
 	for (i = 1; i < n && i < ORDERED_FANOUT; i++) {
 		struct flat *next = &f[i % 2];
+		uint64_t d;
 
-		flat_of_entry(next, base, entry[i]);
-		if (cmp_flat(last, next) >= 0 || (hi && cmp_sep(hi, next) <= 0))
+		flat_of_entry(next, c->o->m.base, entry[i]);
+		d = run->digest[i] = key_digest(next->bytes, next->n, leaf->skip);
+		if (is_beyond(hi, leaf->skip, next, d) || d < run->digest[i - 1] ||
+		    (d == run->digest[i - 1] && cmp_flat(last, next) >= 0))
 			break;
 		last = next;
 	}
-	return i;
+	run->n = i;
 }
 
 /* Put in the first of the entries, or a run of them, from where the path ends that
@@ -439,6 +482,7 @@ static uint32_t run_length(const struct change *c, const struct flat *k, const u
 static uint32_t insert_some(struct change *c, const uint32_t *entry, uint32_t n)
 {
 	const char *base = c->o->m.base;
+	struct run run;
 	struct flat k;
 	int rc = WEFT_OK;
 
@@ -446,18 +490,17 @@ static uint32_t insert_some(struct change *c, const uint32_t *entry, uint32_t n)
 	weft_assert(k.n < ORDERED_KEY_MAX);
 	c->nfresh = c->nold = 0;
 	ordered_find_from(&c->path, base, c->root, &k);
-	if (c->path.depth && n > 1)
-		n = run_length(c, &k, entry, n);
-	if (!c->path.depth) {
-		n = 1;
+	run.n = 1;
+	if (c->path.depth)
+		take_run(c, &k, entry, n, &run);
+	if (!c->path.depth)
 		rc = insert_first(c->o, c->root, entry[0]);
-	} else if (n > 1 || !append(base, path_node(c, c->path.depth - 1), entry[0], &k)) {
-		rc = insert_by_copy(c, entry, n);
-	}
+	else if (run.n > 1 || !append(base, path_node(c, c->path.depth - 1), entry[0], &k))
+		rc = insert_by_copy(c, &run);
 	if (rc)
 		return 0;
-	count_items(c->root, n);
-	return n;
+	count_items(c->root, run.n);
+	return run.n;
 }
 
 uint32_t ordered_insert_many(struct ordered *o, struct ordered_root *root, const uint32_t *entry,
