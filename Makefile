@@ -1,7 +1,8 @@
 # weft: build, test, run.  `make help` lists the targets.
 #
 # All sources of a folder are built: a new .c file needs no line here.
-# Options: B=DIR (build folder), CC=clang, SAN=-fsanitize=..., PREFIX, DESTDIR.
+# Options: B=DIR (build folder), CC=clang, SAN=-fsanitize=..., LTO= (links faster, runs
+# slower), PREFIX, DESTDIR.
 
 B       ?= build
 PREFIX  ?= /usr/local
@@ -11,8 +12,13 @@ CSTD    := -std=gnu11
 WARN    := -Wall -Wextra -Wno-unused-parameter
 OPT     ?= -O2 -g
 SAN     ?=
+# Much of the cache is small functions that other files call.  Objects have ordinary code
+# as well, for the tests, which are many and are linked without.
+ifeq ($(SAN)$(findstring clang,$(shell $(CC) --version)),)
+LTO     ?= -flto=auto -ffat-lto-objects
+endif
 CPPFLAGS += -Iinclude -I. -I$(B)/gen -D_GNU_SOURCE -D_LGPL_SOURCE $(DEFS)
-CFLAGS  += $(CSTD) $(WARN) $(OPT) $(SAN) -fno-strict-aliasing -pthread $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+CFLAGS  += $(CSTD) $(WARN) $(OPT) $(SAN) $(LTO) -fno-strict-aliasing -pthread $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -ldl
 LDFLAGS += $(SAN) -pthread -Wl,--build-id -rdynamic
 
@@ -46,7 +52,7 @@ $(B)/libweft.a: $(LIB_OBJ)
 # take nothing out of an archive.
 $(B)/weft: $(B)/procs/main.o $(LIB_OBJ)
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(LDFLAGS) $(OPT) $(LTO) -o $@ $^ $(LDLIBS)
 
 $(B)/tests/%: $(B)/tests/unit/%.o $(B)/libweft.a
 	@mkdir -p $(@D)
@@ -56,7 +62,7 @@ $(B)/tests/%: $(B)/tests/unit/%.o $(B)/libweft.a
 $(B)/bench/%: $(B)/bench/%.o $(B)/libweft.a
 	@mkdir -p $(@D)
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(LDFLAGS) $(OPT) $(LTO) -o $@ $^ $(LDLIBS)
 
 # The peer that it is compared with.
 $(B)/bench/bench_lookup: LDLIBS += -lurcu-cds
