@@ -27,16 +27,11 @@ static uint32_t blob_lookup(const struct cache_writer *w, uint64_t hash, struct 
 	return 0;
 }
 
-uint32_t blob_get(struct cache_writer *w, struct str bytes)
+static uint32_t blob_make(struct cache_writer *w, uint64_t hash, struct str bytes)
 {
-	uint64_t hash = cache_hash_bytes(bytes);
-	uint32_t ref = blob_lookup(w, hash, bytes);
+	uint32_t ref;
 	struct blob *b;
 
-	if (ref) {
-		blob_hold(w, ref);
-		return ref;
-	}
 	if (blob_size(bytes.n) > ARENA_ALLOC_MAX)
 		return 0;
 	ref = arena_alloc(w->arena, blob_size(bytes.n), ARENA_BLOB);
@@ -46,8 +41,27 @@ uint32_t blob_get(struct cache_writer *w, struct str bytes)
 	*b = (struct blob){.hash = hash, .refcount = 1, .n = bytes.n};
 	if (bytes.n)
 		memcpy(b->bytes, bytes.p, bytes.n);
-	chain_insert(&w->blobs, hash, ref);
 	return ref;
+}
+
+uint32_t blob_get(struct cache_writer *w, struct str bytes)
+{
+	uint64_t hash = cache_hash_bytes(bytes);
+	uint32_t ref = blob_lookup(w, hash, bytes);
+
+	if (ref) {
+		blob_hold(w, ref);
+		return ref;
+	}
+	ref = blob_make(w, hash, bytes);
+	if (ref)
+		chain_insert(&w->blobs, hash, ref);
+	return ref;
+}
+
+uint32_t blob_new(struct cache_writer *w, struct str bytes)
+{
+	return blob_make(w, 0, bytes);
 }
 
 void blob_drop(struct cache_writer *w, uint32_t ref)
@@ -60,7 +74,8 @@ void blob_drop(struct cache_writer *w, uint32_t ref)
 	weft_debug_assert(b->refcount > 0);
 	if (--b->refcount)
 		return;
-	chain_remove(&w->blobs, b->hash, ref);
+	if (b->hash)
+		chain_remove(&w->blobs, b->hash, ref);
 	retire(w, ref, blob_size(b->n), ARENA_BLOB);
 }
 

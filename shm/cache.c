@@ -10,7 +10,9 @@
 
 uint64_t cache_hash_bytes(struct str bytes)
 {
-	return XXH3_64bits(bytes.p, bytes.n);
+	uint64_t hash = XXH3_64bits(bytes.p, bytes.n);
+
+	return hash ? hash : 1; /* 0 is for what is not interned */
 }
 
 uint32_t cache_hash_uid(const uint8_t uid[16])

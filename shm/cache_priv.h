@@ -159,6 +159,8 @@ static inline void blob_hold(struct cache_writer *w, uint32_t ref)
 		((struct blob *)ref_ptr(w->base, ref))->refcount++;
 }
 uint32_t blob_get(struct cache_writer *w, struct str bytes); /* held; 0: no memory */
+/* The same for bytes that hardly anything else has: not looked for, not found. */
+uint32_t blob_new(struct cache_writer *w, struct str bytes);
 void blob_drop(struct cache_writer *w, uint32_t ref);	      /* 0 is allowed */
 
 /* --- labelset.c ------------------------------------------------------------ */

@@ -228,7 +228,8 @@ static bool take_part(struct cache_writer *w, const struct version_in *in, int p
 	}
 	if (in->part[p].n == 0)
 		return true;
-	*out = blob_get(w, in->part[p]);
+	/* What an object says in fields of its own is seldom said by another. */
+	*out = p == PART_REST ? blob_new(w, in->part[p]) : blob_get(w, in->part[p]);
 	return *out != 0;
 }
 

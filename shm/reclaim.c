@@ -69,7 +69,7 @@ static void prefetch_last(const struct cache_writer *w, const struct version *ol
 		const struct blob *b = ref_ptr(w->base, old->part[p]);
 
 		if (p != PART_LABELS && old->part[p] && old->part[p] != after->part[p] &&
-		    b->refcount == 1)
+		    b->refcount == 1 && b->hash)
 			chain_prefetch(&w->blobs, b->hash);
 	}
 }

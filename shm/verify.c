@@ -20,13 +20,13 @@ struct verify {
 	struct cache_writer *w;
 	struct err *e;
 	int code; /* the first thing found */
-	struct refs entries, blobs, sets, slots, spaces, edges;
+	struct refs entries, blobs, own_blobs, sets, slots, spaces, edges;
 	uint64_t bytes[ARENA_USE_COUNT];
 	uint64_t live, unpublished, versions;
 	uint64_t in_sets, on_nodes, owned, edges_listed; /* members that lists should have */
 };
 
-#define bad(v, ...) \
+#define bad(v, ...)                                                                                \
 	((v)->code = (v)->code ? (v)->code : err_set((v)->e, WEFT_ECORRUPT, __VA_ARGS__))
 
 static void refs_add(struct refs *r, uint32_t ref)
@@ -79,18 +79,25 @@ static void add_bytes(struct verify *v, enum arena_use use, size_t n)
 
 /* --- Entries and versions -------------------------------------------------------- */
 
+static struct refs *refs_of_part(struct verify *v, int p, uint32_t ref)
+{
+	if (p == PART_LABELS)
+		return &v->sets;
+	return blob_at(v->w->base, ref)->hash ? &v->blobs : &v->own_blobs;
+}
+
 static void check_version(struct verify *v, struct entry *e, uint32_t ref)
 {
 	struct version *x = version_at(v->w, ref);
 	const struct version *prev =
-		prcu_own(&x->prev) ? version_at(v->w, prcu_own(&x->prev)) : NULL;
+	    prcu_own(&x->prev) ? version_at(v->w, prcu_own(&x->prev)) : NULL;
 
 	if (x->entry.u != ref_of(v->w->base, e))
 		bad(v, "version %" PRIu64 " belongs to another entry than '%s'", x->rv, e->name);
 	/* What the one before has, too, is held once for both. */
 	for (int p = 0; p < PART_COUNT; p++)
 		if (x->part[p] && !(prev && prev->part[p] == x->part[p]))
-			refs_add(p == PART_LABELS ? &v->sets : &v->blobs, x->part[p]);
+			refs_add(refs_of_part(v, p, x->part[p]), x->part[p]);
 	if (x->hot.node.u && !(prev && prev->hot.node.u == x->hot.node.u))
 		refs_add(&v->slots, x->hot.node.u);
 	add_bytes(v, ARENA_VERSION, version_size(x));
@@ -195,7 +202,8 @@ static void check_entries(struct verify *v)
 	for (size_t i = 0; i < v->entries.n; i++)
 		check_entry(v, v->entries.ref[i]);
 	if (v->live != w->objects || v->unpublished != w->unpublished)
-		bad(v, "%" PRIu64 " live and %" PRIu64 " prepared, counted %" PRIu64 " and %" PRIu64,
+		bad(v,
+		    "%" PRIu64 " live and %" PRIu64 " prepared, counted %" PRIu64 " and %" PRIu64,
 		    v->live, v->unpublished, w->objects, w->unpublished);
 }
 
@@ -228,7 +236,8 @@ static void check_types(struct verify *v)
 
 /* Walk a list of entries; every member must satisfy `belongs`. */
 static uint64_t check_list(struct verify *v, const char *what, uint32_t ref, struct list_fields f,
-			   uint32_t home, bool (*belongs)(struct verify *, struct entry *, uint32_t))
+			   uint32_t home,
+			   bool (*belongs)(struct verify *, struct entry *, uint32_t))
 {
 	uint32_t before = 0;
 	uint64_t n = 0;
@@ -355,15 +364,17 @@ static void check_slot(void *ctx, uint32_t hash, uint32_t ref)
 	add_bytes(v, ARENA_INDEX, sizeof(*s));
 	if (hash != cache_hash_name(blob_str(v->w->base, s->name.u)) ||
 	    s->refcount != refs_count(&v->slots, ref))
-		bad(v, "node slot '%s': wrong hash or %u references", blob_at(v->w->base, s->name.u)->bytes,
-		    s->refcount);
-	v->on_nodes -= check_list(v, "node's list", prcu_own(&s->first),
-				  LIST_FIELDS(struct entry, node_next, node_prev), ref,
-				  on_this_node);
-	for (uint32_t p = prcu_own(&s->first); p && !v->code; p = prcu_own(&entry_at(v->w, p)->node_next)) {
+		bad(v, "node slot '%s': wrong hash or %u references",
+		    blob_at(v->w->base, s->name.u)->bytes, s->refcount);
+	v->on_nodes -=
+	    check_list(v, "node's list", prcu_own(&s->first),
+		       LIST_FIELDS(struct entry, node_next, node_prev), ref, on_this_node);
+	for (uint32_t p = prcu_own(&s->first); p && !v->code;
+	     p = prcu_own(&entry_at(v->w, p)->node_next)) {
 		const struct version *x = newest_of(v->w, entry_at(v->w, p));
 
-		running += is_live(x) && x->hot.phase != POD_SUCCEEDED && x->hot.phase != POD_FAILED;
+		running +=
+		    is_live(x) && x->hot.phase != POD_SUCCEEDED && x->hot.phase != POD_FAILED;
 	}
 	if (running != prcu_own(&s->count))
 		bad(v, "a node slot counts %u pods of %u", prcu_own(&s->count), running);
@@ -381,7 +392,8 @@ static void check_set(struct verify *v, uint32_t ref, uint32_t space)
 		bad(v, "a label set has %u references or a wrong space", s->refcount);
 	v->in_sets -= check_list(v, "label set", prcu_own(&s->first),
 				 LIST_FIELDS(struct entry, set_next, set_prev), ref, in_this_set);
-	for (uint32_t m = prcu_own(&s->first); m && !v->code; m = prcu_own(&entry_at(v->w, m)->set_next))
+	for (uint32_t m = prcu_own(&s->first); m && !v->code;
+	     m = prcu_own(&entry_at(v->w, m)->set_next))
 		live += is_live(newest_of(v->w, entry_at(v->w, m)));
 	if (live != prcu_own(&s->count))
 		bad(v, "a label set counts %u objects of %u", prcu_own(&s->count), live);
@@ -416,7 +428,8 @@ static void check_memberships(struct verify *v)
 	for (size_t i = 0; i < v->spaces.n; i++)
 		sets += v->spaces.ref[i];
 	if (v->on_nodes || v->in_sets || sets != v->w->labelsets.members)
-		bad(v, "members that are in no list: %" PRIu64 " of nodes, %" PRIu64 " of label sets",
+		bad(v,
+		    "members that are in no list: %" PRIu64 " of nodes, %" PRIu64 " of label sets",
 		    v->on_nodes, v->in_sets);
 }
 
@@ -445,6 +458,21 @@ static void check_blobs(struct verify *v)
 	if (found != t->members || met != v->blobs.n || held != v->w->blobs_held)
 		bad(v, "%" PRIu64 " references to blobs from outside, not %" PRIu64, held,
 		    v->w->blobs_held);
+}
+
+/* Blobs that are not interned are found through those that have them alone. */
+static void check_own_blobs(struct verify *v)
+{
+	struct refs *r = &v->own_blobs;
+
+	refs_sort(r);
+	for (size_t i = 0; i < r->n; i += refs_count(r, r->ref[i])) {
+		const struct blob *b = blob_at(v->w->base, r->ref[i]);
+
+		add_bytes(v, ARENA_BLOB, offsetof(struct blob, bytes) + b->n);
+		if (b->refcount != refs_count(r, r->ref[i]))
+			bad(v, "a blob of its own has %u references", b->refcount);
+	}
 }
 
 static void check_journal(struct verify *v)
@@ -495,8 +523,8 @@ static void check_hashes(struct verify *v)
 int cw_verify(struct cache_writer *w, struct err *e)
 {
 	static void (*const checks[])(struct verify *) = {
-		check_hashes, check_entries, check_types,   check_owners,
-		check_memberships, check_journal, check_blobs, check_memory,
+	    check_hashes,  check_entries, check_types,     check_owners, check_memberships,
+	    check_journal, check_blobs,   check_own_blobs, check_memory,
 	};
 	struct verify v = {.w = w, .e = e};
 
@@ -505,6 +533,7 @@ int cw_verify(struct cache_writer *w, struct err *e)
 		checks[i](&v);
 	free(v.entries.ref);
 	free(v.blobs.ref);
+	free(v.own_blobs.ref);
 	free(v.sets.ref);
 	free(v.slots.ref);
 	free(v.spaces.ref);

@@ -44,7 +44,7 @@ DEFINE_REF(edge);
  * `refcount` and `hash_next` (the store's own).  `bytes` is one msgpack value,
  * see object.h for the extension types that make it a template. */
 struct blob {
-	uint64_t hash; /* XXH3 of bytes */
+	uint64_t hash; /* XXH3 of bytes; 0: not interned, one object's own */
 	uint32_t refcount;
 	uint32_t hash_next;
 	uint32_t n;
@@ -267,8 +267,8 @@ struct str cache_blob(const struct cache *c, blob_ref r);   /* empty for 0 */
 struct str cache_string(const struct cache *c, string_ref r);
 /* The msgpack bytes of a part (labels included), empty if absent. */
 struct str cache_part(const struct cache *c, const struct version *v, enum part part);
-/* XXH3 of a part's bytes, 0 if it is absent: tells contents, where a reference
- * may mean something else later. */
+/* XXH3 of a part's bytes, 0 if it is absent (or PART_REST, which is not interned):
+ * tells contents, where a reference may mean something else later. */
 static inline uint64_t cache_part_hash(const struct cache *c, const struct version *v, enum part part)
 {
 	struct str bytes = cache_part(c, v, part);

@@ -232,7 +232,7 @@ void apply_update(struct store *s, const struct caller *who, const struct msg_up
 	} else if (m->dry_run || (!mask && !m->node.n)) {
 		update_made(s, e, v->rv, false, r);
 	} else {
-		r->status = make_update(s, e, &rec);
+		r->status = make_update(s, e, &rec, &in);
 		if (!r->status)
 			update_made(s, e, rec.rv, false, r);
 	}

@@ -171,18 +171,16 @@ int update_in(struct store *s, const struct entry *e, const struct version *old,
 	return kube_project(s->z, e->type, all, in->holes, in->nholes, in);
 }
 
-int make_update(struct store *s, struct entry *e, const struct rec_update *r)
+int make_update(struct store *s, struct entry *e, const struct rec_update *r,
+		const struct version_in *in)
 {
 	struct rec rec = {.kind = REC_update, .update = *r};
-	struct version_in in;
 	struct version *v;
-	int rc = update_in(s, e, cw_newest(s->w, e), r, &in);
+	int rc = cw_prepare_update(s->w, e, r->rv, in, &v);
 
-	if (!rc)
-		rc = cw_prepare_update(s->w, e, r->rv, &in, &v);
 	if (rc)
 		return rc;
-	note_record(s, &rec, in.flags & VERSION_MEMORY);
+	note_record(s, &rec, in->flags & VERSION_MEMORY);
 	note_version(s, v);
 	return WEFT_OK;
 }
@@ -253,12 +251,17 @@ static int replay_create(struct replay *p, const struct rec_create *r)
 
 static int replay_update(struct replay *p, const struct rec_update *r)
 {
+	struct version_in in;
 	struct entry *e;
+	int rc;
 
 	if (r->rv <= p->s->replay_after)
 		return WEFT_OK;
 	e = r->uid.n ? replay_find(p, r->uid.p) : NULL;
-	return e ? make_update(p->s, e, r) : WEFT_ECORRUPT;
+	if (!e)
+		return WEFT_ECORRUPT;
+	rc = update_in(p->s, e, cw_newest(p->s->w, e), r, &in);
+	return rc ? rc : make_update(p->s, e, r, &in);
 }
 
 static int replay_gone(struct replay *p, const struct rec_gone *r)

@@ -145,10 +145,10 @@ static void fetch_named(struct ports *p, struct port_ahead *a)
 
 	a->named = true;
 	if (a->m.kind == MSG_create)
-		cw_ahead_key(w, &a->fetch, c->type, c->ns, c->name, c->rest);
+		cw_ahead_key(w, &a->fetch, c->type, c->ns, c->name, c->spec);
 	else if (a->m.kind == MSG_update)
 		cw_ahead_key(w, &a->fetch, u->type, u->ns, u->name,
-			     u->rest.n ? u->rest : u->status);
+			     u->spec.n ? u->spec : u->status);
 	else if (a->m.kind == MSG_remove)
 		cw_ahead_key(w, &a->fetch, r->type, r->ns, r->name, (struct str){0});
 	else

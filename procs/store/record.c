@@ -6,79 +6,74 @@ struct rec_head {
 	uint32_t n; /* bytes of fields, a multiple of 8 */
 };
 
-static void pad_to(struct buf *b, size_t align)
-{
-	static const char zeros[8];
-
-	if (b->n % align)
-		buf_add(b, zeros, align - b->n % align);
-}
-
 /* --- Encoding ------------------------------------------------------------------ */
 
-static void put_U64(struct buf *b, uint64_t v)
-{
-	buf_add(b, &v, sizeof(v));
-}
+/* How many bytes a field takes, and writing it; returns the place behind it. */
 
-static void put_U32(struct buf *b, uint32_t v)
-{
-	buf_add(b, &v, sizeof(v));
-}
-
-static void put_U8(struct buf *b, uint8_t v)
-{
-	put_U32(b, v);
-}
-
-static void put_U16(struct buf *b, uint16_t v)
-{
-	put_U32(b, v);
-}
-
-static void put_I32(struct buf *b, int32_t v)
-{
-	put_U32(b, (uint32_t)v);
-}
+#define NUMBER(kind, as)                                                                           \
+	static size_t size_##kind(rec_##kind v)                                                    \
+	{                                                                                          \
+		return sizeof(as);                                                                 \
+	}                                                                                          \
+	static char *put_##kind(char *p, rec_##kind v)                                             \
+	{                                                                                          \
+		as wide = (as)v;                                                                   \
+                                                                                                   \
+		memcpy(p, &wide, sizeof(wide));                                                    \
+		return p + sizeof(wide);                                                           \
+	}
+NUMBER(U8, uint32_t)
+NUMBER(U16, uint32_t)
+NUMBER(U32, uint32_t)
+NUMBER(I32, uint32_t)
+NUMBER(U64, uint64_t)
+#undef NUMBER
 
 /* A length, then the elements. */
-static void put_array(struct buf *b, const void *p, uint32_t n, size_t size)
+static size_t size_array(uint32_t n, size_t size)
 {
-	put_U32(b, n);
-	if (n)
-		buf_add(b, p, n * size);
-	pad_to(b, 4);
+	return sizeof(n) + align_up(n * size, (size_t)4);
 }
 
-static void put_STR(struct buf *b, struct str s)
+static char *put_array(char *p, const void *elements, uint32_t n, size_t size)
 {
-	put_array(b, s.p, s.n, 1);
+	size_t bytes = n * size, padded = align_up(bytes, (size_t)4);
+
+	memcpy(p, &n, sizeof(n));
+	p += sizeof(n);
+	if (!n)
+		return p;
+	memcpy(p, elements, bytes);
+	memset(p + bytes, 0, padded - bytes);
+	return p + padded;
 }
 
-static void put_UID(struct buf *b, struct str s)
-{
-	put_array(b, s.p, s.n, 1);
-}
+#define ARRAY(kind, size)                                                                          \
+	static size_t size_##kind(rec_##kind v)                                                    \
+	{                                                                                          \
+		return size_array(v.n, size);                                                      \
+	}                                                                                          \
+	static char *put_##kind(char *p, rec_##kind v)                                             \
+	{                                                                                          \
+		return put_array(p, v.p, v.n, size);                                               \
+	}
+ARRAY(STR, 1)
+ARRAY(UID, 1)
+ARRAY(UIDS, 16)
+ARRAY(U32S, 4)
+#undef ARRAY
 
-static void put_UIDS(struct buf *b, struct uids u)
+static size_t fields_size(const struct rec *r)
 {
-	put_array(b, u.p, u.n, 16);
-}
+	size_t n = 0;
 
-static void put_U32S(struct buf *b, struct u32s u)
-{
-	put_array(b, u.p, u.n, 4);
-}
-
-static void encode_fields(struct buf *b, const struct rec *r)
-{
 	switch (r->kind) {
-#define REC(nm, num)                                                         \
-	case num: {                                                          \
+#define REC(nm, num)                                                                               \
+	case num: {                                                                                \
 		const struct rec_##nm *m = &r->nm;
-#define FIELD(kind, field) put_##kind(b, m->field);
-#define END(nm)                                                              \
-	break;                                                               \
+#define FIELD(kind, field) n += size_##kind(m->field);
+#define END(nm)                                                                                    \
+	break;                                                                                     \
 	}
 #include "procs/store/records.def"
 #undef REC
@@ -86,18 +81,40 @@ static void encode_fields(struct buf *b, const struct rec *r)
 #undef END
 #undef RECORD_FIELDS
 	}
+	return n;
+}
+
+static char *put_fields(char *p, const struct rec *r)
+{
+	switch (r->kind) {
+#define REC(nm, num)                                                                               \
+	case num: {                                                                                \
+		const struct rec_##nm *m = &r->nm;
+#define FIELD(kind, field) p = put_##kind(p, m->field);
+#define END(nm)                                                                                    \
+	break;                                                                                     \
+	}
+#include "procs/store/records.def"
+#undef REC
+#undef FIELD
+#undef END
+#undef RECORD_FIELDS
+	}
+	return p;
 }
 
 void rec_encode(struct buf *out, const struct rec *r)
 {
-	struct rec_head h = {.kind = (uint32_t)r->kind};
-	size_t at = out->n;
+	size_t n = fields_size(r), padded = align_up(n, (size_t)8);
+	struct rec_head h = {.kind = (uint32_t)r->kind, .n = (uint32_t)padded};
+	char *p;
 
-	buf_add(out, &h, sizeof(h));
-	encode_fields(out, r);
-	pad_to(out, 8);
-	h.n = (uint32_t)(out->n - at - sizeof(h));
-	memcpy(out->p + at, &h, sizeof(h));
+	buf_reserve(out, sizeof(h) + padded);
+	p = out->p + out->n;
+	memcpy(p, &h, sizeof(h));
+	p = put_fields(p + sizeof(h), r);
+	memset(p, 0, padded - n);
+	out->n += sizeof(h) + padded;
 }
 
 /* --- Decoding ------------------------------------------------------------------ */
@@ -207,12 +224,12 @@ static struct u32s get_U32S(struct fields *f)
 static bool decode_fields(struct fields *f, struct rec *r)
 {
 	switch (r->kind) {
-#define REC(nm, num)                                                         \
-	case num: {                                                          \
+#define REC(nm, num)                                                                               \
+	case num: {                                                                                \
 		struct rec_##nm *m = &r->nm;
 #define FIELD(kind, field) m->field = get_##kind(f);
-#define END(nm)                                                              \
-	return !f->bad;                                                      \
+#define END(nm)                                                                                    \
+	return !f->bad;                                                                            \
 	}
 #include "procs/store/records.def"
 #undef REC
@@ -248,13 +265,13 @@ int rec_decode(struct str *bytes, struct rec *out)
 /* --- Printing ------------------------------------------------------------------ */
 
 #define print_number(b, v) buf_printf(b, "%lld", (long long)(v))
-#define print_U8 print_number
-#define print_U16 print_number
-#define print_U32 print_number
-#define print_U64 print_number
-#define print_I32 print_number
-#define print_UIDS(b, v) buf_printf(b, "%u uids", (v).n)
-#define print_U32S(b, v) buf_printf(b, "%u numbers", (v).n)
+#define print_U8           print_number
+#define print_U16          print_number
+#define print_U32          print_number
+#define print_U64          print_number
+#define print_I32          print_number
+#define print_UIDS(b, v)   buf_printf(b, "%u uids", (v).n)
+#define print_U32S(b, v)   buf_printf(b, "%u numbers", (v).n)
 
 static void print_UID(struct buf *b, struct str s)
 {
@@ -287,14 +304,14 @@ void rec_print(struct buf *out, const struct rec *r)
 	buf_printf(out, "%s{", rec_name(r->kind));
 	start = out->n;
 	switch (r->kind) {
-#define REC(nm, num)                                                         \
-	case num: {                                                          \
+#define REC(nm, num)                                                                               \
+	case num: {                                                                                \
 		const struct rec_##nm *m = &r->nm;
-#define FIELD(kind, field)                                                   \
-	print_name(out, start, #field);                                      \
+#define FIELD(kind, field)                                                                         \
+	print_name(out, start, #field);                                                            \
 	print_##kind(out, m->field);
-#define END(nm)                                                              \
-	break;                                                               \
+#define END(nm)                                                                                    \
+	break;                                                                                     \
 	}
 #include "procs/store/records.def"
 #undef REC
@@ -308,8 +325,8 @@ void rec_print(struct buf *out, const struct rec *r)
 const char *rec_name(enum rec_kind kind)
 {
 	switch (kind) {
-#define REC(nm, num)                                                         \
-	case num:                                                            \
+#define REC(nm, num)                                                                               \
+	case num:                                                                                  \
 		return #nm;
 #define FIELD(kind, field)
 #define END(nm)

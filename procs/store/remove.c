@@ -261,8 +261,10 @@ static int mark_object(struct store *s, const struct caller *who, uint64_t cause
 		.meta = d->meta,
 		.status = d->status,
 	};
+	struct version_in in;
+	int rc = update_in(s, e, v, &rec, &in);
 
-	return make_update(s, e, &rec);
+	return rc ? rc : make_update(s, e, &rec, &in);
 }
 
 static int end_object(struct store *s, const struct caller *who, uint64_t cause, struct entry *e)

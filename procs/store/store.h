@@ -116,7 +116,9 @@ void store_refuse(struct store *s, const struct caller *who, uint64_t seq, int s
  * names.  WEFT_ENOMEM, WEFT_EEXIST, WEFT_EINVAL (parts that are not msgpack) as
  * cw_prepare_*(), with nothing changed; `e` is the live object. */
 int make_create(struct store *s, const struct rec_create *r, struct entry **out);
-int make_update(struct store *s, struct entry *e, const struct rec_update *r);
+/* `in` as update_in() gave it. */
+int make_update(struct store *s, struct entry *e, const struct rec_update *r,
+		const struct version_in *in);
 int make_gone(struct store *s, struct entry *e, const struct rec_gone *r);
 
 /* One item of a bulk record; the caller logs the record when all are made. */
