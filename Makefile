@@ -57,7 +57,7 @@ $(B)/weft: $(B)/procs/main.o $(LIB_OBJ)
 $(B)/tests/%: $(B)/tests/unit/%.o $(B)/libweft.a
 	@mkdir -p $(@D)
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs check) $(LDLIBS)
+	$(Q)$(CC) $(LDFLAGS) -fno-lto -o $@ $^ $(shell pkg-config --libs check) $(LDLIBS)
 
 $(B)/bench/%: $(B)/bench/%.o $(B)/libweft.a
 	@mkdir -p $(@D)
