@@ -261,17 +261,21 @@ static struct str value_of(uint64_t n)
 	memcpy(bytes, "\x81\xa1v\xda", 4);
 	bytes[4] = (char)(VALUE_N >> 8);
 	bytes[5] = (char)VALUE_N;
-	memset(bytes + 6, 'x', VALUE_N);
-	snprintf(bytes + 6, 17, "%016llx", (unsigned long long)n);
-	bytes[6 + 16] = 'x';
+	if (!bytes[6])
+		memset(bytes + 6, 'x', VALUE_N);
+	for (int i = 15; i >= 0; i--, n >>= 4)
+		bytes[6 + i] = "0123456789abcdef"[n & 15];
 	return (struct str){bytes, 6 + VALUE_N};
 }
 
-static struct str name_of(uint32_t i)
+/* object-0000000 and so on.  The client has to be quicker than the store. */
+static struct str name_of(uint32_t n)
 {
-	static char text[32];
+	static char text[] = "object-0000000";
 
-	return (struct str){text, (uint32_t)snprintf(text, sizeof(text), "object-%07u", i)};
+	for (int i = 13; i >= 7; i--, n /= 10)
+		text[i] = (char)('0' + n % 10);
+	return (struct str){text, sizeof(text) - 1};
 }
 
 static void make_namespace(void)

@@ -175,6 +175,12 @@ void cw_prefetch(struct cache_writer *w, uint32_t ref)
 	hash_prefetch(w->base, &w->h->by_uid, cache_hash_uid(e->uid));
 }
 
+void cw_prefetch_state(struct cache_writer *w, uint32_t version)
+{
+	if (version)
+		cw_prefetch_lines(w, version);
+}
+
 /* Each stage uses what the one before has asked for. */
 void cw_ahead_key(struct cache_writer *w, struct cw_ahead *a, uint16_t type, struct str ns,
 		  struct str name, struct str bytes)

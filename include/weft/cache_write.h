@@ -90,6 +90,9 @@ void cw_blob_drop(struct cache_writer *w, blob_ref b);
  * is looked at.  Any value is allowed, also one that came through a ring. */
 void cw_prefetch(struct cache_writer *w, uint32_t ref);
 
+/* The same for a version: what publishing the one after it looks at. */
+void cw_prefetch_state(struct cache_writer *w, uint32_t version);
+
 /* The same for an object that a request names: several objects are taken from
  * stage to stage together, before the first of them is looked at.  Stage 0 sets
  * *a.  `bytes` is what a part will become (or empty). */

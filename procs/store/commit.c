@@ -56,12 +56,13 @@ static void fetch_version(const struct committer *c, const struct batch *b, uint
 	if (i + 2 * CACHE_AHEAD < b->nversions)
 		__builtin_prefetch(&b->versions[i + 2 * CACHE_AHEAD]->entry, 1);
 	if (i + CACHE_AHEAD < b->nversions) {
-		const char *at =
-			(const char *)cache_entry(c->s->c, b->versions[i + CACHE_AHEAD]->entry);
+		const struct version *v = b->versions[i + CACHE_AHEAD];
+		const char *at = (const char *)cache_entry(c->s->c, v->entry);
 
 		__builtin_prefetch(at, 1);
 		__builtin_prefetch(at + CACHE_LINE, 1);
-		c->hooks.ahead(c->hooks.arg, b->versions[i + CACHE_AHEAD]);
+		cw_prefetch_state(c->s->w, prcu_own(&v->prev));
+		c->hooks.ahead(c->hooks.arg, v);
 	}
 }
 

@@ -146,8 +146,8 @@ int update_in(struct store *s, const struct entry *e, const struct version *old,
 	      const struct rec_update *r, struct version_in *in)
 {
 	const struct str part[PART_COUNT] = {r->meta, r->labels, r->spec, r->status, r->rest};
-	struct str all[PART_COUNT];
 	bool status = r->mask & 1u << PART_STATUS;
+	struct str all[PART_COUNT];
 
 	if (r->holes.n > UINT8_MAX)
 		return WEFT_EINVAL;
@@ -162,12 +162,11 @@ int update_in(struct store *s, const struct entry *e, const struct version *old,
 		in->node = r->node;
 		in->hot.flags |= HOT_SCHEDULED;
 	}
-	for (int i = 0; i < PART_COUNT; i++) {
-		in->part[i] = part[i];
-		all[i] = r->mask & 1u << i ? part[i] : cache_part(s->c, old, (enum part)i);
-	}
+	memcpy(in->part, part, sizeof(in->part));
 	if (!(r->mask & PROJECTED))
 		return WEFT_OK;
+	for (int i = 0; i < PART_COUNT; i++)
+		all[i] = r->mask & 1u << i ? part[i] : cache_part(s->c, old, (enum part)i);
 	return kube_project(s->z, e->type, all, in->holes, in->nholes, in);
 }
 

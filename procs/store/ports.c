@@ -209,14 +209,22 @@ static uint32_t read_some(struct ports *p, struct port *t, uint64_t *bytes, int 
 	return n;
 }
 
+/* Each step of fetching needs what the one before has fetched: while one request
+ * is done, those behind it are at one step each, PORT_GAP apart. */
 static void do_some(struct ports *p, struct port *t, uint32_t n)
 {
-	for (int stage = 1; stage < CW_AHEAD_STAGES && n > 1; stage++)
-		for (uint32_t i = 0; i < n; i++)
-			if (p->ahead[i].named)
-				cw_ahead_next(p->s->w, &p->ahead[i].fetch, stage);
-	for (uint32_t i = 0; i < n; i++)
-		do_request(p, t, &p->ahead[i]);
+	uint32_t lead = n > 1 ? (CW_AHEAD_STAGES - 1) * PORT_GAP : 0;
+
+	for (uint32_t i = 0; i < n + lead; i++) {
+		for (uint32_t stage = 1; stage < CW_AHEAD_STAGES && lead; stage++) {
+			uint32_t at = i - (stage - 1) * PORT_GAP;
+
+			if (at < n && p->ahead[at].named)
+				cw_ahead_next(p->s->w, &p->ahead[at].fetch, (int)stage);
+		}
+		if (i >= lead)
+			do_request(p, t, &p->ahead[i - lead]);
+	}
 }
 
 /* Has the port had its share of this turn? */
@@ -302,15 +310,15 @@ static void send_reply(struct ports *p, const struct batch *b, const struct wait
 		return;
 	t->owed -= reply_room(w) < t->owed ? reply_room(w) : t->owed;
 	m.reply = (struct msg_reply){
-		.seq = w->seq,
-		.status = w->status,
-		.rv = w->rv,
-		.entry = w->entry,
-		.done = w->done,
-		.gone = w->gone,
-		.name = {b->text.p + w->name_at, w->name_n},
-		.message = {b->text.p + w->message_at, w->message_n},
-		.skipped = {(const uint32_t *)(b->text.p + w->skipped_at), w->skipped_n},
+	    .seq = w->seq,
+	    .status = w->status,
+	    .rv = w->rv,
+	    .entry = w->entry,
+	    .done = w->done,
+	    .gone = w->gone,
+	    .name = {b->text.p + w->name_at, w->name_n},
+	    .message = {b->text.p + w->message_at, w->message_n},
+	    .skipped = {(const uint32_t *)(b->text.p + w->skipped_at), w->skipped_n},
 	};
 	if (port_send(t, &m) || t->dead)
 		return;

@@ -58,8 +58,9 @@ struct routed {
 
 /* Requests that were read and not yet done: what they will touch is fetched
  * for all of them before the first is. */
-#define PORT_AHEAD	 16
-#define PORT_AHEAD_BYTES (64u << 10)
+#define PORT_AHEAD	 64
+#define PORT_GAP	 6 /* requests between two steps of fetching: as long as memory takes */
+#define PORT_AHEAD_BYTES (128u << 10)
 struct port_ahead {
 	struct msg m;
 	struct buf record; /* m's strings lie here */
