@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "weft/fault.h"
 #include "weft/ring.h"
 
 #define RECORD_ALIGN 8u
@@ -100,7 +101,7 @@ void *ring_reserve(struct ring *r, uint32_t n)
 	weft_assert(n > 0);
 	if (need > r->size / 2)
 		return NULL;
-	if (!has_room(r, skip + need)) {
+	if (!has_room(r, skip + need) || fault_fails(ring_full)) {
 		count(&r->out->full, 1);
 		return NULL;
 	}
@@ -113,6 +114,7 @@ void *ring_reserve(struct ring *r, uint32_t n)
 	r->mark = r->pos;
 	r->pos += need;
 	r->pending++;
+	fault_at(ring_reserved);
 	return len + 1;
 }
 
@@ -158,6 +160,7 @@ void ring_ring(struct ring *r)
 	static const uint64_t one = 1;
 	ssize_t n;
 
+	fault_at(ring_committed);
 	/* [ring.R3] pairs with [ring.A3]: either we see the consumer asleep, or
 	 * it sees our head (or overflow) and does not go to sleep. */
 	full_fence();
@@ -260,6 +263,7 @@ void ring_next(struct ring *r)
 
 void ring_release(struct ring *r)
 {
+	fault_at(ring_peeked);
 	/* [ring.R2] pairs with [ring.A2] */
 	atomic_store_explicit(&r->in->tail, r->pos, memory_order_release);
 }
@@ -294,6 +298,7 @@ bool ring_overflowed(struct ring *r)
 bool ring_sleep(struct ring *r)
 {
 	atomic_store_explicit(&r->in->asleep, 1, memory_order_relaxed);
+	fault_at(ring_sleep);
 	/* [ring.A3] pairs with [ring.R3] */
 	full_fence();
 	if (atomic_load_explicit(&r->out->head, memory_order_relaxed) == r->pos &&

@@ -1,5 +1,6 @@
 /* arena.c - memory inside the cache segment: what arena.h promises. */
 #include "weft/arena.h"
+#include "weft/fault.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -144,7 +145,7 @@ uint32_t arena_alloc(struct arena *a, size_t n, enum arena_use use)
 	struct size_class *c;
 	uint32_t ref;
 
-	if (n > ARENA_ALLOC_MAX || must_fail(a))
+	if (n > ARENA_ALLOC_MAX || must_fail(a) || fault_fails(memory_arena))
 		return 0;
 	c = &a->classes[class_of(n)];
 	if (c->free) {

@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include "shm/cache_layout.h"
+#include "weft/fault.h"
 
 /* --- Hashes of keys ---------------------------------------------------------------- */
 
@@ -130,6 +131,7 @@ void cache_lock(struct cache *c)
 {
 	if (c->reader)
 		prcu_read_lock(c->reader, &c->h->gp);
+	fault_at(rcu_section);
 }
 
 void cache_unlock(struct cache *c)

@@ -13,6 +13,7 @@
  * section stays whole until the section ends, however fast the window moves.
  */
 #include "shm/cache_priv.h"
+#include "weft/fault.h"
 
 #define CUT_AHEAD 6 /* records between two steps of prefetching */
 
@@ -114,6 +115,7 @@ static void cut_until(struct cache_writer *w, uint64_t end)
 	for (; w->cut < end; w->cut++) {
 		prefetch_record(w, w->cut, end);
 		record_cut(w, version_at(w, journal_get(w, w->cut)));
+		fault_at(store_cut);
 	}
 	journal_trim(w);
 }
@@ -143,6 +145,7 @@ static void start_grace(struct cache_writer *w)
 	if (g->retired_tail == w->retire.head && g->oldest == w->cut)
 		return;
 	g->target = prcu_start(&w->h->gp);
+	fault_at(rcu_grace);
 	g->start_ns = clock_mono_ns();
 	g->blocked = false;
 	g->running = true;
@@ -164,6 +167,7 @@ size_t cw_reclaim(struct cache_writer *w, uint32_t max)
 	struct grace *g = &w->grace;
 	size_t freed = 0;
 
+	fault_at(store_reclaim);
 	if (g->running) {
 		g->blocked = !prcu_poll(&w->h->gp, w->readers, w->nreaders, g->target,
 					&g->blocker);

@@ -1,4 +1,5 @@
 /* segment.c - POSIX shared memory segments: what segment.h promises. */
+#include "weft/fault.h"
 #include "weft/segment.h"
 
 #include <dirent.h>
@@ -106,6 +107,8 @@ static int reserve(int fd, uint64_t from, uint64_t to)
 {
 	int rc;
 
+	if (fault_fails(memory_segment))
+		return errno;
 	do
 		rc = posix_fallocate(fd, (off_t)from, (off_t)(to - from));
 	while (rc == EINTR);

@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 #include "procs/apiserver/http.h"
+#include "weft/fault.h"
 
 #define CONNECTIONS_MAX 16384
 #define CONNECTION_MEMORY (32u << 10) /* zeroed with each request */
@@ -157,6 +158,7 @@ static ssize_t stream_read(void *cls, uint64_t pos, char *buf, size_t max)
 	n = q->chunk.n - q->chunk_at;
 	if (n > max)
 		n = max;
+	fault_at(api_stream);
 	memcpy(buf, q->chunk.p + q->chunk_at, n);
 	q->chunk_at += n;
 	return (ssize_t)n;
@@ -252,6 +254,7 @@ static enum MHD_Result send_answer(struct request *q)
 	if (q->stream)
 		stream_watch_client(q);
 	count_answer(q);
+	fault_at(api_answer);
 	ret = MHD_queue_response(q->conn, (unsigned)q->code, resp);
 	MHD_destroy_response(resp);
 	return ret;

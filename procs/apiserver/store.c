@@ -2,6 +2,7 @@
  * store.c - requests to the store, and what its refusals mean to a client.
  */
 #include "procs/apiserver/store.h"
+#include "weft/fault.h"
 
 #define MANAGER_MAX 128u /* bytes of a field manager's name */
 
@@ -33,6 +34,7 @@ static void on_reply(void *arg, const struct msg_reply *reply)
 	struct sending *s = arg;
 
 	s->q->in_flight--;
+	fault_at(api_reply);
 	s->cb(s->q, s->arg, reply);
 }
 
@@ -61,6 +63,7 @@ enum outcome store_send(struct request *q, const struct msg *m, store_cb cb, voi
 	s = zone_alloc(q->z, sizeof(*s));
 	*s = (struct sending){.q = q, .m = *m, .cb = cb, .arg = arg};
 	q->in_flight++;
+	fault_at(api_send);
 	if (api->waiting || !try_send(s)) {
 		*api->waiting_end = s;
 		api->waiting_end = &s->next;

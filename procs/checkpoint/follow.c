@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "kube_types.h" /* TYPE_MAX */
+#include "weft/fault.h"
 
 #define ROUND_CHANGES 262144u /* versions looked at in one round */
 #define SECTION	      256     /* versions or objects in one read section */
@@ -176,6 +177,7 @@ static int write_changes(struct follower *f, struct cache *c, uint64_t rv, struc
 	int rc = WEFT_OK;
 
 	for (uint32_t i = 0; !rc && i < f->nchanges; i += SECTION) {
+		fault_at(check_section);
 		cache_lock(c);
 		if (cache_oldest(c) > rv + 1)
 			rc = WEFT_EGONE;
@@ -196,6 +198,7 @@ static int advance(struct follower *f, struct cache *c, struct err *e)
 	if (rc || reached == table_rv(f->t))
 		return rc;
 	sort_changes(f);
+	fault_at(check_collected);
 	rc = table_begin(f->t, e);
 	if (!rc)
 		rc = write_changes(f, c, reached, e);

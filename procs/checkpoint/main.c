@@ -20,6 +20,7 @@
 #include <stdlib.h>
 
 #include "procs/checkpoint/follow.h"
+#include "weft/fault.h"
 #include "weft/proc.h"
 #include "weft/value.h"
 
@@ -81,6 +82,7 @@ static int round_now(struct main *m)
 	proc_beat(m->p);
 	if (rc)
 		log_error("checkpoint: %s", e.msg);
+	fault_at(check_committed);
 	/* [checkpoint.R1] The commit is done: the store may recycle the log up to here. */
 	atomic_store_explicit(&proc_counters(m->p)->checkpoint_rv, follow_rv(m->f),
 			      memory_order_release);

@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include "procs/checkpoint/table_priv.h"
+#include "weft/fault.h"
 
 #define MAP_FIRST (256u << 20)
 
@@ -604,6 +605,7 @@ int table_commit(struct table *t, uint64_t rv, struct err *e)
 		return rc;
 	}
 	close_cursors(t);
+	fault_at(check_commit);
 	rc = mdb_txn_commit(t->txn);
 	t->txn = NULL;
 	if (rc)

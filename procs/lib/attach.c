@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "weft/fault.h"
 #include "weft/json.h"
 
 #define GENERATION_WAIT_NS (10 * INT64_C(1000000000))
@@ -270,6 +271,7 @@ struct proc *proc_start(enum proc_kind kind)
 		exit(1);
 	}
 	started = p;
+	fault_process(1u << kind, p->slot, p->incarnation);
 	install_signals();
 	proc_beat(p);
 	if (kind != PROC_STORE && wait_for_cache(p, &e)) {
@@ -279,6 +281,7 @@ struct proc *proc_start(enum proc_kind kind)
 		exit(1);
 	}
 	p->store_up = true;
+	fault_at(proc_attached);
 	return p;
 }
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "weft/fault.h"
 #include "weft/kube.h"
 
 #define TURN_NS (2 * INT64_C(1000000)) /* then the inbox gets its turn */
@@ -177,6 +178,7 @@ static void enqueue_type(struct controller *ctl, uint16_t type)
 	bool first = true;
 
 	while (enqueue_chunk(ctl, type, ns, name, first)) {
+		fault_at(ctl_chunk);
 		first = false;
 		proc_beat(ctl->p);
 	}
@@ -238,7 +240,9 @@ static bool reconcile_entry(struct controller *ctl, struct queue_item *it)
 	if (gone && !ctl->ops->wants_gone)
 		return true;
 	ctl->current_rv = v->rv;
+	fault_at(ctl_reconcile);
 	ctl->ops->reconcile(ctl, e, v);
+	fault_at(ctl_reconciled);
 	return gone;
 }
 

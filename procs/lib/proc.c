@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "weft/fault.h"
+
 #define BEAT_NS (200 * INT64_C(1000000))     /* a heartbeat at most this often */
 #define SLEEP_MAX_NS (800 * INT64_C(1000000)) /* and at least this often */
 #define CPU_NS (500 * INT64_C(1000000))
@@ -157,6 +159,7 @@ void proc_flush(struct proc *p)
 	if (!p->unpublished)
 		return;
 	p->unpublished = false;
+	fault_at(proc_flush);
 	ring_commit(&p->out);
 	ring_ring(&p->out);
 }
@@ -209,12 +212,14 @@ static void take_reply(struct proc *p, const struct msg_reply *reply)
 
 	/* One that we do not know answers a request that was lost with an
 	 * earlier store; its sender has been told. */
+	fault_at(proc_reply);
 	if (flights_take(&p->flights, reply->seq, &f))
 		answer(p, &f, reply);
 }
 
 static void take_work(struct proc *p, const struct msg_work *work)
 {
+	fault_at(proc_work);
 	if (work->generation != p->generation || !p->handlers || !p->handlers->on_work)
 		return;
 	atomic_fetch_add_explicit(&p->own->counters.work_items, work->entries.n,
@@ -266,6 +271,7 @@ static void see_store(struct proc *p)
 	bool up = atomic_load_explicit(&p->control->store_up, memory_order_acquire) != 0;
 
 	if (p->store_up && !up) {
+		fault_at(proc_lost);
 		/* What it answered before it died is still true. */
 		proc_flush(p);
 		while (read_inbox(p, RECORDS_A_TURN))
@@ -288,6 +294,7 @@ static void see_generation(struct proc *p)
 	while (read_inbox(p, RECORDS_A_TURN))
 		;
 	p->store_up = false;
+	fault_at(proc_generation);
 	if (proc_reattach(p, now)) {
 		p->changes--; /* look again next turn */
 		return;
@@ -392,6 +399,7 @@ static void resync_if_due(struct proc *p)
 	if (!p->resync)
 		return;
 	p->resync = false;
+	fault_at(proc_resync);
 	atomic_fetch_add_explicit(&p->own->counters.resyncs, 1, memory_order_relaxed);
 	if (p->handlers && p->handlers->on_resync)
 		p->handlers->on_resync(p->handlers->arg);

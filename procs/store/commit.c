@@ -1,5 +1,6 @@
 /* commit.c - what commit.h promises. */
 #include "procs/store/commit.h"
+#include "weft/fault.h"
 
 void commit_init(struct committer *c, struct store *s, struct log_thread *log, uint64_t rv_safe,
 		 const struct commit_hooks *hooks)
@@ -75,7 +76,9 @@ static void publish(struct committer *c, struct batch *b)
 		c->hooks.before(c->hooks.arg, v);
 		cw_publish(c->s->w, v);
 		c->hooks.after(c->hooks.arg, v);
+		fault_at(store_publish);
 	}
+	fault_at(store_rv);
 	if (b->nversions)
 		cw_commit_rv(c->s->w, b->last_rv);
 	c->writes += b->nversions;
@@ -92,6 +95,7 @@ static void refuse(struct committer *c, struct batch *b, int rc, const struct er
 	if (!c->failing)
 		log_error("the log refuses writes: " STR_FMT, STR_ARG(why));
 	c->failing = true;
+	fault_at(store_abort);
 	batch_abort(c->s, next, rc, why);
 	batch_abort(c->s, b, rc, why);
 	batch_done(c, b);
@@ -111,6 +115,7 @@ static void submit(struct committer *c, struct batch *b)
 		buf_add(&b->log, head, sizeof(head));
 	c->rv_asked = b->last_rv + RV_AHEAD;
 	c->flying = b;
+	fault_at(store_filled);
 	log_thread_submit(c->log, &b->log, b->first_rv, b->last_rv, c->rv_asked);
 }
 

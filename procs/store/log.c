@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
+#include "weft/fault.h"
+
 #define SEGMENT_MAGIC UINT64_C(0x74666577676f6c31) /* "1golweft" */
 #define BATCH_MAGIC 0x6274666cu
 #define LOG_FORMAT 1u
@@ -477,6 +479,7 @@ static int segment_begin(struct log *log, uint64_t need, struct err *e)
 	rc = ops->write(log->fs, fd, &h, sizeof(h), 0, e);
 	if (!rc)
 		rc = ops->sync(log->fs, fd, e);
+	fault_at(log_segment);
 	if (!rc)
 		rc = ops->rename(log->fs, from, to, e);
 	if (rc) {
@@ -496,6 +499,7 @@ static int segment_begin(struct log *log, uint64_t need, struct err *e)
 	s->start_rv = h.start_rv;
 	s->size = size;
 	log->broken = false;
+	fault_at(log_segment_named);
 	return WEFT_OK;
 }
 
@@ -532,6 +536,7 @@ int log_append(struct log *log, struct buf *b, uint64_t first_rv, uint64_t last_
 		buf_add(b, zeros, need - n);
 		rc = log->fs->ops->write(log->fs, log->fd, b->p, need, log->off, e);
 		b->n = n;
+		fault_at(store_written);
 	}
 	if (!rc)
 		rc = log->fs->ops->sync(log->fs, log->fd, e);
@@ -558,6 +563,7 @@ static int segment_retire(struct log *log, struct err *e)
 
 	segment_name(from, s->number);
 	spare_name(to, log->next_spare);
+	fault_at(log_cut);
 	rc = keep ? log->fs->ops->rename(log->fs, from, to, e)
 		  : log->fs->ops->remove(log->fs, from, e);
 	if (rc)
@@ -592,6 +598,7 @@ void log_prepare(struct log *log)
 		return;
 	log->fs->ops->close(log->fs, fd);
 	spare_name(to, log->next_spare);
+	fault_at(log_prepare);
 	if (!log->fs->ops->rename(log->fs, from, to, NULL))
 		log->spare[log->nspare++] = log->next_spare++;
 }

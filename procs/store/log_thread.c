@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "weft/fault.h"
+
 enum job_state { JOB_NONE, JOB_SUBMITTED, JOB_DONE };
 
 /* `lock` guards everything below it; the job's fields are the thread's while
@@ -29,6 +31,7 @@ static void job_finish(struct log_thread *t, int rc, const struct err *e)
 {
 	uint64_t one = 1;
 
+	fault_at(store_synced);
 	pthread_mutex_lock(&t->lock);
 	t->rc = rc;
 	t->err = *e;
@@ -60,6 +63,7 @@ static void *log_thread_main(void *arg)
 			struct err e = {0};
 
 			pthread_mutex_unlock(&t->lock);
+			fault_at(store_append);
 			job_finish(t, log_append(t->log, t->b, t->first_rv, t->last_rv, t->rv_limit,
 						 &e),
 				   &e);

@@ -16,6 +16,7 @@
 
 #include "procs/store/ports.h"
 #include "procs/store/recover.h"
+#include "weft/fault.h"
 #include "weft/value.h"
 
 #define IDLE_WAIT_MS	1000 /* the heartbeat */
@@ -226,6 +227,7 @@ static int map_segments(struct main *m, uint32_t slot, uint32_t incarnation, str
 	char name[SEG_NAME_MAX];
 	int rc;
 
+	fault_at(store_map);
 	proc_name_proc(name, m->cluster, slot, incarnation);
 	rc = seg_open(&at->proc, name, SEG_PROC, proc_layout_proc(), false, e);
 	if (rc)
@@ -335,6 +337,7 @@ static void confirm(struct main *m)
 
 		if (!t->open || !t->dead || !t->drained_at || !settled(m, t->drained_at))
 			continue;
+		fault_at(store_drained);
 		atomic_store_explicit(&((struct inbox_segment *)m->mapped[i].inbox.base)->drained,
 				      t->incarnation, memory_order_release);
 		unmap(m, i);
@@ -344,6 +347,7 @@ static void confirm(struct main *m)
 		if (!m->map_batch[k] || !settled(m, m->map_batch[k]))
 			continue;
 		m->map_batch[k] = 0;
+		fault_at(store_epoch);
 		atomic_store_explicit(&m->own->epochs[k], SHARD_EPOCH(m->map_seen[k]),
 				      memory_order_release);
 		tell = true;
@@ -490,6 +494,7 @@ int store_main(void)
 		log_error("%s", e.msg);
 		return 1;
 	}
+	fault_at(store_made);
 	atomic_store_explicit(&m->own->made_generation, m->recovery.generation,
 			      memory_order_release);
 	proc_ready(m->p);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "procs/store/route.h"
+#include "weft/fault.h"
 
 void ports_init(struct ports *p, struct store *s, struct committer *c, uint32_t generation)
 {
@@ -166,6 +167,7 @@ static void do_request(struct ports *p, struct port *t, struct port_ahead *a)
 	else
 		store_apply(p->s, &who, &a->m);
 	t->owed += reply_room(&b->replies[b->nreplies - 1]);
+	fault_at(store_applied);
 }
 
 /* A reply to a request that names one object is no longer than this, as a rule. */
@@ -215,6 +217,7 @@ static void do_some(struct ports *p, struct port *t, uint32_t n)
 {
 	uint32_t lead = n > 1 ? (CW_AHEAD_STAGES - 1) * PORT_GAP : 0;
 
+	fault_at(store_drain);
 	for (uint32_t i = 0; i < n + lead; i++) {
 		for (uint32_t stage = 1; stage < CW_AHEAD_STAGES && lead; stage++) {
 			uint32_t at = i - (stage - 1) * PORT_GAP;
@@ -333,9 +336,11 @@ static void on_published(void *arg, struct batch *b)
 {
 	struct ports *p = arg;
 
+	fault_at(store_reply);
 	for (uint32_t i = 0; i < b->nreplies; i++)
 		send_reply(p, b, &b->replies[i]);
 	route_flush(p);
+	fault_at(store_ring);
 	for (uint32_t i = 0; i < PROC_SLOTS; i++) {
 		struct port *t = &p->port[i];
 

@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include "procs/checkpoint/table.h"
+#include "weft/fault.h"
 
 
 /* --- The data directory's own file ----------------------------------------------------- */
@@ -108,6 +109,7 @@ static int replay_batch(void *arg, const struct log_batch *b, struct err *e)
 	int rc;
 
 	r->batches++;
+	fault_at(store_replay);
 	if (b->last_rv <= r->s->replay_after)
 		return WEFT_OK;
 	while ((rc = rec_decode(&rest, &rec)) > 0) {
@@ -175,6 +177,7 @@ int recover(struct recovery *r, struct err *e)
 		r->configure(r->arg, r->s);
 	rc = load_checkpoint(r, e);
 	r->s->replay_after = r->checkpoint_rv;
+	fault_at(store_load);
 	if (rc)
 		advise_on_checkpoint(e, rc);
 	else if ((rc = log_replay(r->log, replay_batch, r, e)))

@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "weft/fault.h"
+
 #define SHORT_LIFE_NS INT64_C(1000000000)
 #define BACKOFF_FIRST_NS (50 * INT64_C(1000000))
 #define BACKOFF_MAX_NS (10 * INT64_C(1000000000))
@@ -136,6 +138,7 @@ static _Noreturn void become(struct supervisor *s, struct child *c, pid_t parent
 	snprintf(slot, sizeof(slot), "%u", c->slot);
 	snprintf(cluster, sizeof(cluster), "%016llx", (unsigned long long)s->dir.cluster);
 	snprintf(supervisor, sizeof(supervisor), "%d", (int)parent);
+	fault_at(super_child);
 	setenv("WEFT_SLOT", slot, 1);
 	setenv("WEFT_CLUSTER", cluster, 1);
 	setenv("WEFT_SUPERVISOR", supervisor, 1);
@@ -150,9 +153,9 @@ static int spawn(struct supervisor *s, struct child *c, struct err *e)
 	pid_t parent = getpid();
 	int output[2];
 
-	if (pipe2(output, O_CLOEXEC) < 0)
+	if (fault_fails(descriptor_pipe) || pipe2(output, O_CLOEXEC) < 0)
 		return err_errno(e, errno, "pipe");
-	c->pid = fork();
+	c->pid = fault_fails(process_fork) ? -1 : fork();
 	if (c->pid < 0) {
 		int saved = errno;
 
@@ -162,6 +165,7 @@ static int spawn(struct supervisor *s, struct child *c, struct err *e)
 	}
 	if (c->pid == 0)
 		become(s, c, parent, output[1]);
+	fault_at(super_forked);
 	close(output[1]);
 	fcntl(output[0], F_SETFL, O_NONBLOCK);
 	c->log_fd = output[0];
@@ -177,6 +181,7 @@ static void publish_slot(struct supervisor *s, struct child *c)
 {
 	struct slot *slot = &s->control->slots[c->slot];
 
+	fault_at(super_segments);
 	slot->kind = c->kind;
 	slot->shard = c->shard;
 	slot->ring_out = proc_kind_info(c->kind)->ring_out;
@@ -185,6 +190,7 @@ static void publish_slot(struct supervisor *s, struct child *c)
 	atomic_store_explicit(&slot->started_ns, s->now, memory_order_relaxed);
 	/* [control.R1] pairs with [control.A1]. */
 	atomic_store_explicit(&slot->state, SLOT_STARTING, memory_order_release);
+	fault_at(super_slot);
 }
 
 void child_restart(struct supervisor *s, struct child *c)
@@ -311,6 +317,7 @@ void child_ended(struct supervisor *s, struct child *c)
 	logs_read(s, c);
 	logs_end(s, c);
 	tell_end(s, c, status);
+	fault_at(super_ended);
 	if (c->pidfd >= 0)
 		close(c->pidfd);
 	c->pidfd = -1;

@@ -18,6 +18,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "weft/fault.h"
+
 #define SCALE_MAX 32
 #define CLIENT_WAIT_MS 30000
 
@@ -110,6 +112,7 @@ static void fence(struct supervisor *s, int kind, struct scaling *sc)
 
 	/* [control.R2] pairs with [control.A2]. */
 	atomic_store_explicit(&s->control->maps[kind].next, next, memory_order_release);
+	fault_at(super_fence);
 	sc->state = SCALE_FENCING;
 	supervisor_changed(s);
 }
@@ -134,8 +137,10 @@ static void finish(struct supervisor *s, int kind, struct scaling *sc)
 	struct shard_map *map = &s->control->maps[kind];
 	const char *name = proc_kind_info((enum proc_kind)kind)->name;
 
+	fault_at(super_map);
 	/* [control.R2] pairs with [control.A2]. */
 	atomic_store_explicit(&map->now, atomic_load(&map->next), memory_order_release);
+	fault_at(super_mapped);
 	supervisor_changed(s);
 	stop_surplus(s, kind, sc->count);
 	logs_say(s, LOG_INFO, "%s has %u process%s now", name, sc->count,

@@ -10,6 +10,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "weft/fault.h"
 #include "weft/json.h"
 
 #define TICK_SOON_MS 5   /* while something is on its way */
@@ -218,6 +219,7 @@ static void loop(struct supervisor *s)
 	struct epoll_event events[32];
 	int n;
 
+	fault_process(FAULT_SUPERVISOR, 0, 0);
 	s->now = s->last_tick_ns = proc_mono_ns();
 	child_start(s, PROC_STORE, 0);
 	while (s->stop <= STOP_STORE) {

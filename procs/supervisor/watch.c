@@ -6,6 +6,8 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include "weft/fault.h"
+
 #define DRAIN_WARN_NS INT64_C(1000000000)
 #define START_SILENCE_NS (30 * INT64_C(1000000000)) /* before the first heartbeat */
 #define OUR_PAUSE_NS INT64_C(1500000000)
@@ -48,7 +50,9 @@ static void publish_generation(struct supervisor *s)
 		return;
 	unlink_generation(s, s->old_generation);
 	s->old_generation = now;
+	fault_at(super_generation);
 	atomic_store_explicit(&s->control->generation, made, memory_order_release);
+	fault_at(super_generation_half);
 	atomic_store_explicit(&s->control->store_up, 1, memory_order_release);
 	supervisor_changed(s);
 	if (now)
@@ -293,6 +297,7 @@ static void tick_stop(struct supervisor *s)
 
 void watch_tick(struct supervisor *s)
 {
+	fault_clock(&s->control->clock);
 	tick_stop(s);
 	publish_generation(s);
 	retire_generation(s);

@@ -3,7 +3,7 @@
 # Prints each include that does not, and fails.
 cd "$(dirname "$0")/../.." || exit 1
 
-shm='weft/(base|segment|prcu|arena|cache|cache_write)\.h|shm/'
+shm='weft/(base|segment|prcu|arena|cache|cache_write|fault)\.h|weft/faults\.def|shm/'
 ipc="$shm|weft/(value|json|ring|msg)\.h|weft/messages\.def|ipc/"
 kube="$ipc|weft/(kube|schema)\.h|kube_types\.h|procs/kube/"
 lib="$kube|weft/proc\.h|procs/lib/"
