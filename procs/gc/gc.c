@@ -144,6 +144,13 @@ static struct verdict judge(struct pass *p, const struct entry *e, const struct 
 
 /* --- Requests ------------------------------------------------------------------------ */
 
+/* What has changed meanwhile was left alone; its change need not lead here. */
+static void on_deleted(void *arg, const struct msg_reply *reply)
+{
+	if (reply->skipped.n)
+		ctl_after(arg, 1);
+}
+
 static void flush(struct pass *p)
 {
 	struct msg m = {.kind = MSG_delete_many};
@@ -159,7 +166,7 @@ static void flush(struct pass *p)
 		.rvs = {p->rvs, p->n},
 	};
 	p->n = 0;
-	if (ctl_send(p->ctl, &m, NULL, NULL))
+	if (ctl_send(p->ctl, &m, on_deleted, p->ctl))
 		p->full = true;
 }
 

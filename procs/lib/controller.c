@@ -320,6 +320,14 @@ static int64_t on_turn(void *arg, int64_t now)
 
 /* --- Requests ------------------------------------------------------------------------- */
 
+/* What was asked for an object that is gone was not done: no event will lead
+ * there again, only a look at everything. */
+static bool is_lost(const struct queue_item *it, const struct msg_reply *reply)
+{
+	return it->flags & QUEUE_GONE && reply->status != WEFT_EFENCED &&
+	       (reply->status || reply->skipped.n);
+}
+
 static void on_reply(void *arg, const struct msg_reply *reply)
 {
 	struct sent *s = arg;
@@ -332,6 +340,8 @@ static void on_reply(void *arg, const struct msg_reply *reply)
 		s->cb(s->arg, reply);
 		ctl->current = outer;
 	}
+	if (it && is_lost(it, reply))
+		ctl->p->resync = true;
 	if (it)
 		queue_answered(&ctl->queue, it, reply->status, clock_mono_ns());
 	s->next = ctl->free;

@@ -279,6 +279,27 @@ START_TEST(what_is_gone_is_told_if_wanted_and_forgotten)
 }
 END_TEST
 
+/* Nothing else leads back to what was to be done for it. */
+START_TEST(what_failed_for_one_that_is_gone_means_looking_again)
+{
+	uint64_t resyncs = ctl_resyncs(ctl);
+	uint32_t a;
+
+	ops.wants_gone = true;
+	send_each = 1;
+	for (int failing = 0; failing < 2; failing++) {
+		a = create(TYPE_REPLICASET, "a");
+		delete_object(a);
+		fc.store.status = failing ? WEFT_EIO : WEFT_OK;
+		route(TYPE_REPLICASET, a);
+		turn();
+		turn();
+		turn();
+		ck_assert_uint_eq(ctl_resyncs(ctl), resyncs + (unsigned)failing);
+	}
+}
+END_TEST
+
 START_TEST(a_reference_that_names_something_else_means_looking_again)
 {
 	uint64_t resyncs = ctl_resyncs(ctl);
@@ -563,6 +584,7 @@ int main(void)
 	tcase_add_test(tc, conflicts_bring_it_back_at_once);
 	tcase_add_test(tc, timers_bring_it_back);
 	tcase_add_test(tc, what_is_gone_is_told_if_wanted_and_forgotten);
+	tcase_add_test(tc, what_failed_for_one_that_is_gone_means_looking_again);
 	tcase_add_test(tc, a_reference_that_names_something_else_means_looking_again);
 	tcase_add_test(tc, other_shards_objects_are_left_alone);
 	tcase_add_test(tc, a_full_ring_stops_reconciling_until_there_is_room);
