@@ -65,6 +65,17 @@ static int write_all(const char *path, struct str text, mode_t mode, struct err 
 	return WEFT_OK;
 }
 
+/* What was made in `dir` keeps its name. */
+static int sync_names(const char *dir, struct err *e)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int ret = fd < 0 || fsync(fd) ? err_errno(e, errno, "sync '%s'", dir) : WEFT_OK;
+
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
 /* --- Making certificates ---------------------------------------------------------------- */
 
 static int tls_err(struct err *e, int ret, const char *what)
@@ -333,6 +344,21 @@ static int refuse_damaged(const char *dir, const char *file, struct err *e)
 		       dir, file, dir);
 }
 
+/* The making of an authority was cut short: its key is there, which comes first,
+ * and nothing that came of it. */
+static bool is_unfinished(const char *dir)
+{
+	static const char *const later[] = {"ca.crt", "apiserver.key", "admin.key", "sa.key"};
+	char path[PATH_LEN];
+
+	for (size_t i = 0; i < countof(later); i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, later[i]);
+		if (!access(path, F_OK))
+			return false;
+	}
+	return true;
+}
+
 /* Read the pair, or make it first. */
 static int need_cert(const struct pki *pki, const char *dir, const struct cert_wish *w,
 		     struct err *e)
@@ -347,7 +373,7 @@ static int need_cert(const struct pki *pki, const char *dir, const struct cert_w
 	has_key = !read_all(key, w->key);
 	if (has_cert && has_key && pair_serves(pki, w))
 		return WEFT_OK;
-	if (!w->purpose && (has_cert || has_key))
+	if (!w->purpose && (has_cert || has_key) && !is_unfinished(dir))
 		return refuse_damaged(dir, has_cert ? "ca.key" : "ca.crt", e);
 	if (has_cert && has_key)
 		log_info("'%s' is made anew: it ends soon, lacks a name, or is damaged", cert);
@@ -412,6 +438,10 @@ int pki_open(struct pki *pki, const char *dir, const char *hosts, struct err *e)
 		ret = need_cert(pki, path, &wishes[i], e);
 	if (!ret)
 		ret = need_token_key(pki, path, e);
+	if (!ret)
+		ret = sync_names(path, e);
+	if (!ret)
+		ret = sync_names(dir, e);
 out:
 	if (lock >= 0)
 		close(lock);

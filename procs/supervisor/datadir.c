@@ -129,30 +129,39 @@ static int take_lock(struct datadir *d, struct err *e)
 	return 0;
 }
 
-static int check_version(struct datadir *d, struct err *e)
+/* Make the file `name`: whole or not at all, whatever happens meanwhile. */
+static int make_small(struct datadir *d, const char *name, const char *text, struct err *e)
 {
-	char found[32];
-	int fd;
+	char made[64];
+	ssize_t n = (ssize_t)strlen(text);
+	int fd, why;
 
-	if (read_small(d, "version", found, sizeof(found))) {
-		found[strcspn(found, "\n")] = 0;
-		if (strcmp(found, DATA_VERSION) == 0)
-			return 0;
-		return err_set(e, WEFT_ELAYOUT,
-			       "data directory '%s' is of version '%s', this weft reads version "
-			       DATA_VERSION ": use the weft that made it, or another directory",
-			       d->path, found);
-	}
-	fd = openat(d->fd, "version", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0 || write(fd, DATA_VERSION "\n", 2) != 2) {
-		int saved = errno;
-
+	snprintf(made, sizeof(made), "%s.new", name);
+	fd = openat(d->fd, made, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, text, (size_t)n) != n || fsync(fd) ||
+	    renameat(d->fd, made, d->fd, name) || fsync(d->fd)) {
+		why = errno;
 		if (fd >= 0)
 			close(fd);
-		return err_errno(e, saved, "write to data directory '%s'", d->path);
+		return err_errno(e, why, "write to data directory '%s'", d->path);
 	}
 	close(fd);
 	return 0;
+}
+
+static int check_version(struct datadir *d, struct err *e)
+{
+	char found[32];
+
+	if (!read_small(d, "version", found, sizeof(found)))
+		return make_small(d, "version", DATA_VERSION "\n", e);
+	found[strcspn(found, "\n")] = 0;
+	if (strcmp(found, DATA_VERSION) == 0)
+		return 0;
+	return err_set(e, WEFT_ELAYOUT,
+		       "data directory '%s' is of version '%s', this weft reads version "
+		       DATA_VERSION ": use the weft that made it, or another directory",
+		       d->path, found);
 }
 
 /* Field 22 of /proc/PID/stat: when the process started; 0 if there is none. */

@@ -81,6 +81,33 @@ START_TEST(they_are_made_once)
 }
 END_TEST
 
+static void remove_file(const char *name)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	ck_assert_int_eq(unlink(path), 0);
+}
+
+/* An authority's key alone is what a first start leaves that ends too soon; with
+ * anything that came of it, the certificate was lost. */
+START_TEST(making_that_was_cut_short_is_done_again)
+{
+	struct pki pki;
+	struct err e;
+
+	ck_assert_int_eq(pki_open(&pki, dir, "127.0.0.1", &e), WEFT_OK);
+	pki_free(&pki);
+	remove_file("pki/ca.crt");
+	ck_assert_int_eq(pki_open(&pki, dir, "127.0.0.1", &e), WEFT_ECORRUPT);
+	for (size_t i = 0; i < 5; i++)
+		remove_file((const char *[]){"pki/apiserver.crt", "pki/apiserver.key",
+					     "pki/admin.crt", "pki/admin.key", "pki/sa.key"}[i]);
+	ck_assert_int_eq(pki_open(&pki, dir, "127.0.0.1", &e), WEFT_OK);
+	pki_free(&pki);
+}
+END_TEST
+
 START_TEST(they_are_good_for_their_purpose)
 {
 	gnutls_x509_crt_t ca, server, admin;
@@ -184,6 +211,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, files_are_the_owners);
 	tcase_add_test(tc, they_are_made_once);
+	tcase_add_test(tc, making_that_was_cut_short_is_done_again);
 	tcase_add_test(tc, they_are_good_for_their_purpose);
 	tcase_add_test(tc, one_of_many_makes_them);
 	tcase_add_test(tc, a_directory_without_rights_is_an_error);
