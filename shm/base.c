@@ -1,6 +1,7 @@
 /* base.c - codes, errors, buffers, logging, time: what base.h promises. */
 #include "weft/base.h"
 
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,6 +85,18 @@ int err_wrap(struct err *e, const char *fmt, ...)
 	if (snprintf(e->msg, sizeof(e->msg), "%s: %s", outer, inner) >= (int)sizeof(e->msg))
 		memcpy(e->msg + sizeof(e->msg) - 4, "...", 4);
 	return e->code;
+}
+
+/* --- Directories ----------------------------------------------------------- */
+
+int names_sync(const char *dir, struct err *e)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int rc = fd < 0 || fsync(fd) ? err_errno(e, errno, "sync directory '%s'", dir) : WEFT_OK;
+
+	if (fd >= 0)
+		close(fd);
+	return rc;
 }
 
 /* --- Growing byte buffers ----------------------------------------------- */

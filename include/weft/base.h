@@ -114,6 +114,12 @@ static inline int str_cmp(struct str a, struct str b)
 	return c ? c : (a.n > b.n) - (a.n < b.n);
 }
 
+/* --- Directories ----------------------------------------------------------- */
+
+/* What names the directory has now, it has after a loss of power: a file's own
+ * sync does not promise that. */
+int names_sync(const char *dir, struct err *e);
+
 /* --- Growing byte buffers ----------------------------------------------- */
 
 /* A private, growing buffer.  Zero-initialise; buf_free() when done.  A

@@ -65,17 +65,6 @@ static int write_all(const char *path, struct str text, mode_t mode, struct err 
 	return WEFT_OK;
 }
 
-/* What was made in `dir` keeps its name. */
-static int sync_names(const char *dir, struct err *e)
-{
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int ret = fd < 0 || fsync(fd) ? err_errno(e, errno, "sync '%s'", dir) : WEFT_OK;
-
-	if (fd >= 0)
-		close(fd);
-	return ret;
-}
-
 /* --- Making certificates ---------------------------------------------------------------- */
 
 static int tls_err(struct err *e, int ret, const char *what)
@@ -439,9 +428,9 @@ int pki_open(struct pki *pki, const char *dir, const char *hosts, struct err *e)
 	if (!ret)
 		ret = need_token_key(pki, path, e);
 	if (!ret)
-		ret = sync_names(path, e);
+		ret = names_sync(path, e);
 	if (!ret)
-		ret = sync_names(dir, e);
+		ret = names_sync(dir, e);
 out:
 	if (lock >= 0)
 		close(lock);

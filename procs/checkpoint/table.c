@@ -178,6 +178,17 @@ static int open_tables(struct table *t, const uint8_t cluster_id[16], struct err
 	return table_err(t, rc, "commit", e);
 }
 
+/* LMDB syncs what it writes, but not that its files and their directory have a
+ * name; before the log may rely on them, they have to. */
+static int sync_names(const char *dir, struct err *e)
+{
+	char above[600];
+	int rc = names_sync(dir, e);
+
+	snprintf(above, sizeof(above), "%s/..", dir);
+	return rc ? rc : names_sync(above, e);
+}
+
 int table_open(struct table **out, const char *dir, const uint8_t cluster_id[16], struct err *e)
 {
 	struct table *t = calloc(1, sizeof(*t));
@@ -192,6 +203,8 @@ int table_open(struct table **out, const char *dir, const uint8_t cluster_id[16]
 	rc = table_env(t, dir, 0, e);
 	if (!rc)
 		rc = open_tables(t, cluster_id, e);
+	if (!rc)
+		rc = sync_names(dir, e);
 	if (rc) {
 		table_close(t);
 		return rc;

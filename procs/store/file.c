@@ -163,25 +163,35 @@ static const struct file_ops dir_ops = {
 	.list = dir_list,
 };
 
+/* A directory that is made keeps its name. */
+static int dir_make(const char *path, struct err *e)
+{
+	char above[600];
+
+	if (mkdir(path, 0700))
+		return errno == EEXIST ? WEFT_OK : err_errno(e, errno, "make directory '%s'", path);
+	snprintf(above, sizeof(above), "%s/..", path);
+	return names_sync(above, e);
+}
+
 int file_dir_open(struct files **out, const char *path, struct err *e)
 {
 	struct dir *d = calloc(1, sizeof(*d));
+	int rc;
 
 	if (!d)
 		return err_set(e, WEFT_ENOMEM, "open directory '%s': out of memory", path);
 	d->fs.ops = &dir_ops;
 	snprintf(d->path, sizeof(d->path), "%s", path);
-	if (mkdir(path, 0700) && errno != EEXIST)
-		goto fail;
-	d->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (d->fd < 0)
-		goto fail;
-	*out = &d->fs;
-	return WEFT_OK;
-fail:
-	err_errno(e, errno, "open directory '%s'", path);
-	free(d);
-	return e ? e->code : WEFT_ESYS;
+	rc = dir_make(path, e);
+	d->fd = rc ? -1 : open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (!rc && d->fd < 0)
+		rc = err_errno(e, errno, "open directory '%s'", path);
+	if (rc)
+		free(d);
+	else
+		*out = &d->fs;
+	return rc;
 }
 
 void file_dir_close(struct files *fs)

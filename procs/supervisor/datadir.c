@@ -33,23 +33,34 @@ int datadir_default(char out[512], struct err *e)
 	return n < 512 ? 0 : err_set(e, WEFT_ETOOBIG, "the data directory's path is too long");
 }
 
-/* mkdir -p, each new one for us alone. */
+/* A directory for us alone, unless there is one; it keeps its name. */
+static int make_directory(const char *path, struct err *e)
+{
+	char above[520];
+
+	if (mkdir(path, 0700) < 0)
+		return errno == EEXIST ? 0 : err_errno(e, errno, "make directory '%s'", path);
+	snprintf(above, sizeof(above), "%s/..", path);
+	return names_sync(above, e);
+}
+
+/* mkdir -p. */
 static int make_path(const char *path, struct err *e)
 {
 	char part[512];
 	size_t n = strlen(path);
+	int rc = 0;
 
 	if (!n || n >= sizeof(part))
 		return err_set(e, WEFT_EINVAL, "'%s' is no usable path", path);
-	for (size_t i = 1; i <= n; i++) {
+	for (size_t i = 1; i <= n && !rc; i++) {
 		if (path[i] && path[i] != '/')
 			continue;
 		memcpy(part, path, i);
 		part[i] = 0;
-		if (mkdir(part, 0700) < 0 && errno != EEXIST)
-			return err_errno(e, errno, "make directory '%s'", part);
+		rc = make_directory(part, e);
 	}
-	return 0;
+	return rc;
 }
 
 int datadir_find(struct datadir *d, const char *path, struct err *e)
