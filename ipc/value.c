@@ -448,7 +448,8 @@ value *v_setn(zone *z, value *map, struct str key, value v)
 		*at = v;
 		return at;
 	}
-	weft_assert(v_is_map(map));
+	if (!v_is_map(map))
+		*map = v_map();
 	m->ptr = slots_grow(z, m->ptr, sizeof(*m->ptr), m->size);
 	m->ptr[m->size] = (msgpack_object_kv){v_str(key), v};
 	return &m->ptr[m->size++].val;
@@ -499,7 +500,8 @@ value *v_append(zone *z, value *array, value v)
 {
 	msgpack_object_array *a = &array->via.array;
 
-	weft_assert(v_is_array(array));
+	if (!v_is_array(array))
+		*array = v_array();
 	a->ptr = slots_grow(z, a->ptr, sizeof(*a->ptr), a->size);
 	a->ptr[a->size] = v;
 	return &a->ptr[a->size++];

@@ -255,6 +255,8 @@ void kube_split_changed(zone *z, const struct cache *c, const struct entry *e,
 			uint32_t *mask);
 void kube_parts_free(struct kube_parts *p);
 
+/* Are the parts of `mask` what can be stored: absent, or well-formed msgpack? */
+bool kube_parts_valid(const struct str part[PART_COUNT], uint32_t mask);
 /* What the store derives from a new version's parts: in->hot, the flags
  * FINALIZERS and OWNED, owner uids.  Parts are stored msgpack; `status_holes`
  * fill the status.  A pod's in->node is only overwritten when its spec names a

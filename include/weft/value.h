@@ -93,7 +93,8 @@ static inline msgpack_object_kv *v_members(const value *v, msgpack_object_kv **e
 /* --- Changing --------------------------------------------------------------- */
 
 /* Set or add a member; returns where it lies now: until the next member is
- * added.  `key` is borrowed.  A shallow copy (value b = *a) shares a's members:
+ * added.  `key` is borrowed.  What is no map becomes an empty one first (and no
+ * array, in v_append()): objects may hold anything anywhere.  A shallow copy (value b = *a) shares a's members:
  * setting and deleting shows in both, adding only in the one added to. */
 value *v_set(zone *z, value *map, const char *key, value v);
 value *v_setn(zone *z, value *map, struct str key, value v);

@@ -276,15 +276,21 @@ static void project_meta(zone *z, uint16_t type, struct str bytes, struct versio
 	}
 }
 
+bool kube_parts_valid(const struct str part[PART_COUNT], uint32_t mask)
+{
+	for (int i = 0; i < PART_COUNT; i++)
+		if (part[i].n && mask & 1u << i && !peek_valid(part[i]))
+			return false;
+	return true;
+}
+
 int kube_project(zone *z, uint16_t type, const struct str part[PART_COUNT],
 		 const uint32_t *status_holes, uint8_t nholes, struct version_in *in)
 {
 	struct holes h = {status_holes, nholes};
-	uint32_t stored = in->mask ? ~in->mask : 0; /* these were checked before */
 
-	for (int i = 0; i < PART_COUNT; i++)
-		if (part[i].n && !(stored & 1u << i) && !peek_valid(part[i]))
-			return WEFT_EINVAL;
+	if (!kube_parts_valid(part, in->mask ? in->mask : UINT32_MAX))
+		return WEFT_EINVAL;
 	in->flags &= (uint8_t)~(VERSION_FINALIZERS | VERSION_OWNED);
 	in->hot = (struct hot){.replicas = 1};
 	in->owner_uids = NULL;

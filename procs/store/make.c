@@ -164,7 +164,7 @@ int update_in(struct store *s, const struct entry *e, const struct version *old,
 	}
 	memcpy(in->part, part, sizeof(in->part));
 	if (!(r->mask & PROJECTED))
-		return WEFT_OK;
+		return kube_parts_valid(part, r->mask) ? WEFT_OK : WEFT_EINVAL;
 	for (int i = 0; i < PART_COUNT; i++)
 		all[i] = r->mask & 1u << i ? part[i] : cache_part(s->c, old, (enum part)i);
 	return kube_project(s->z, e->type, all, in->holes, in->nholes, in);

@@ -89,7 +89,7 @@ static bool settle_finalizers(struct store *s, uint16_t type, const struct versi
 	    !(p == PROPAGATION_DEFAULT && orphans_by_default(type)))
 		return false;
 	if (cache_part(s->c, v, PART_META).n &&
-	    v_decode(s->z, cache_part(s->c, v, PART_META), &meta))
+	    (v_decode(s->z, cache_part(s->c, v, PART_META), &meta) || !v_is_map(&meta)))
 		return had;
 	old = v_get(&meta, "finalizers");
 	orphan = wants_orphan(type, p, old);
@@ -168,7 +168,7 @@ static void set_terminating(struct store *s, const struct version *v, struct ver
 	value status = v_map();
 
 	if (cache_part(s->c, v, PART_STATUS).n &&
-	    v_decode(s->z, cache_part(s->c, v, PART_STATUS), &status))
+	    (v_decode(s->z, cache_part(s->c, v, PART_STATUS), &status) || !v_is_map(&status)))
 		status = v_map();
 	v_set(s->z, &status, "phase", v_cstr("Terminating"));
 	v_encode(&out, &status);

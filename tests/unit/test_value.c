@@ -73,9 +73,12 @@ START_TEST(paths_make_maps)
 	v_append(z, v_array_at(z, spec, "list"), v_int(1));
 	v_set(z, &m, "gone", v_null());
 	v_map_at(z, &m, "gone");
+	v_set(z, &m, "odd", v_cstr("no map"));
+	v_set(z, v_map_at(z, &m, "odd"), "key", v_int(1));
 	ck_assert_uint_eq(v_len(v_path(&m, "spec.list")), 1);
 	ck_assert(v_is_map(v_get(&m, "gone")));
-	ck_assert_uint_eq(v_len(&m), 2);
+	ck_assert(v_is_map(v_get(&m, "odd")));
+	ck_assert_uint_eq(v_len(&m), 3);
 }
 END_TEST
 
