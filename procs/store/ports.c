@@ -248,7 +248,7 @@ static bool port_drain(struct ports *p, struct port *t)
 	}
 	if (rc < 0)
 		malformed(p, t, "its ring is damaged");
-	if (rc == 0 && t->dead && !t->drained_at && !commit_full(p->c))
+	if (rc <= 0 && t->dead && !t->drained_at && !commit_full(p->c))
 		t->drained_at = p->c->filled;
 	if (bytes)
 		ring_release(&t->in);

@@ -320,6 +320,23 @@ START_TEST(a_dead_process_is_read_to_the_end)
 }
 END_TEST
 
+/* Whatever it left in its ring: its successor waits for the end of it. */
+START_TEST(a_dead_process_with_a_damaged_ring_is_done_with)
+{
+	static const uint64_t heads[] = {3, RING + 8, UINT64_MAX, UINT64_MAX - 7};
+
+	for (size_t i = 0; i < countof(heads); i++) {
+		atomic_store(&client[0].out->head, atomic_load(&client[0].requests.tail) + heads[i]);
+		ports.port[3].dead = true;
+		ports.port[3].drained_at = 0;
+		for (int k = 0; k < 3; k++)
+			serve();
+		ck_assert_uint_ne(ports.port[3].drained_at, 0);
+	}
+}
+END_TEST
+
+
 int main(void)
 {
 	Suite *s = suite_create("ports");
@@ -334,6 +351,7 @@ int main(void)
 	tcase_add_test(t, a_full_inbox_blocks_nobody);
 	tcase_add_test(t, dropped_work_is_told_when_the_batch_is_visible);
 	tcase_add_test(t, a_dead_process_is_read_to_the_end);
+	tcase_add_test(t, a_dead_process_with_a_damaged_ring_is_done_with);
 	suite_add_tcase(s, t);
 	return rig_run(s);
 }
