@@ -184,6 +184,9 @@ struct proc_segment {
 	/* Store only: the epoch of each kind's shard map that is in force, see
 	 * struct shard_map. */
 	_Atomic uint32_t epochs[PROC_KIND_COUNT];
+	/* Checkpoint only: up to where the tables are on the disk, and the same
+	 * inverted.  The log is cut by it: rubbish must not pass for it. */
+	_Atomic uint64_t safe_rv, safe_rv_inverted;
 	struct proc_counters counters;
 	struct ring_in inbox;		/* our end of the inbox ring */
 	struct prcu_reader readers[PRCU_READERS_MAX];

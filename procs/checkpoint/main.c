@@ -72,6 +72,18 @@ static bool is_busy(struct main *m, uint64_t rv, int64_t now_ns)
 	return !passed(m->busy_ns, now_ns, CALM_MS);
 }
 
+/* The store may recycle the log up to here. */
+static void tell_rv(struct main *m)
+{
+	struct proc_segment *own = proc_own(m->p);
+	uint64_t rv = follow_rv(m->f);
+
+	atomic_store_explicit(&proc_counters(m->p)->checkpoint_rv, rv, memory_order_relaxed);
+	atomic_store_explicit(&own->safe_rv_inverted, ~rv, memory_order_relaxed);
+	/* [checkpoint.R1] The commit is done. */
+	atomic_store_explicit(&own->safe_rv, rv, memory_order_release);
+}
+
 static int round_now(struct main *m)
 {
 	struct err e = {0};
@@ -83,9 +95,7 @@ static int round_now(struct main *m)
 	if (rc)
 		log_error("checkpoint: %s", e.msg);
 	fault_at(check_committed);
-	/* [checkpoint.R1] The commit is done: the store may recycle the log up to here. */
-	atomic_store_explicit(&proc_counters(m->p)->checkpoint_rv, follow_rv(m->f),
-			      memory_order_release);
+	tell_rv(m);
 	m->round_ns = clock_mono_ns();
 	return rc;
 }

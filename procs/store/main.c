@@ -51,6 +51,7 @@ struct main {
 	uint64_t map_batch[PROC_KIND_COUNT]; /* batch after which to confirm; 0: confirmed */
 	uint32_t changes;
 	bool scanned;
+	bool rescan; /* somebody's segments could not be mapped: try again soon */
 	int64_t stall_ns;
 	int64_t reclaimed_at;
 	uint64_t reclaimed;
@@ -239,6 +240,22 @@ static int map_segments(struct main *m, uint32_t slot, uint32_t incarnation, str
 	return rc;
 }
 
+/* What it writes cannot be read.  If it still runs it is of no use to anybody; if
+ * not, its successor has not to wait for what it left.  The inbox is ours. */
+static void give_up(struct main *m, uint32_t slot, uint32_t incarnation)
+{
+	char name[SEG_NAME_MAX];
+	struct seg inbox;
+
+	m->ports.hostile = PROC_WHO(slot, incarnation);
+	proc_name_inbox(name, m->cluster, slot, incarnation);
+	if (seg_open(&inbox, name, SEG_INBOX, proc_layout_inbox(), true, NULL))
+		return;
+	atomic_store_explicit(&((struct inbox_segment *)inbox.base)->drained, incarnation,
+			      memory_order_release);
+	seg_close(&inbox);
+}
+
 static void map_slot(struct main *m, uint32_t slot, const struct slot *s, uint32_t incarnation)
 {
 	struct mapped *at = &m->mapped[slot];
@@ -249,6 +266,10 @@ static void map_slot(struct main *m, uint32_t slot, const struct slot *s, uint32
 
 	if (rc) {
 		log_warn("slot %u: %s", slot, e.msg);
+		if (rc == WEFT_ELAYOUT || rc == WEFT_ECORRUPT)
+			give_up(m, slot, incarnation);
+		else if (rc != WEFT_ENOENT) /* memory or descriptors are used up */
+			m->rescan = true;
 		return;
 	}
 	proc = (struct proc_segment *)at->proc.base;
@@ -259,8 +280,7 @@ static void map_slot(struct main *m, uint32_t slot, const struct slot *s, uint32
 		      s->ring_out, &inbox->out, &proc->inbox, PROC_BELL_FD(slot));
 	if (rc) {
 		log_warn("slot %u: its ring has another size", slot);
-		/* Nothing of it can be read: its successor has not to wait for that. */
-		atomic_store_explicit(&inbox->drained, incarnation, memory_order_release);
+		give_up(m, slot, incarnation);
 		unmap(m, slot);
 		return;
 	}
@@ -386,18 +406,26 @@ static void report_stall(struct main *m, int64_t now)
 	}
 }
 
-/* The checkpoint process says how far it is. */
+/* Up to where the checkpoint says that it has everything; 0 if what is there
+ * makes no sense, or is just being changed. */
+static uint64_t safe_rv(const struct main *m, const struct proc_segment *seg)
+{
+	/* [checkpoint.A1] pairs with [checkpoint.R1]: the tables are on the disk. */
+	uint64_t rv = atomic_load_explicit(&seg->safe_rv, memory_order_acquire);
+
+	if (atomic_load_explicit(&seg->safe_rv_inverted, memory_order_relaxed) != ~rv)
+		return 0;
+	return rv <= cache_rv(m->store.c) ? rv : 0;
+}
+
 static void recycle_log(struct main *m)
 {
 	for (uint32_t i = 0; i < PROC_SLOTS; i++) {
 		const struct port *t = &m->ports.port[i];
 		const struct proc_segment *seg = (struct proc_segment *)m->mapped[i].proc.base;
 
-		/* [checkpoint.A1] pairs with [checkpoint.R1]: the tables are on the disk. */
 		if (t->open && t->kind == PROC_CHECKPOINT)
-			log_thread_cut(m->log_thread,
-				       atomic_load_explicit(&seg->counters.checkpoint_rv,
-							    memory_order_acquire));
+			log_thread_cut(m->log_thread, safe_rv(m, seg));
 	}
 }
 
@@ -422,6 +450,8 @@ static int housekeep(struct main *m)
 	if (now - m->reclaimed_at < RECLAIM_WAIT_MS * 1000000)
 		return RECLAIM_WAIT_MS;
 	m->reclaimed_at = now;
+	m->scanned &= !m->rescan;
+	m->rescan = false;
 	freed = cw_reclaim(m->store.w, RECLAIM_MAX);
 	m->reclaimed += freed;
 	report_stall(m, clock_mono_ns());

@@ -194,6 +194,8 @@ static uint32_t read_some(struct ports *p, struct port *t, uint64_t *bytes, int 
 
 		if (!t->dead && !has_room(t, n)) {
 			p->blocked |= n == 0;
+			if (ring_used(&t->out) > t->out.size)
+				malformed(p, t, "its inbox's end is damaged");
 			break;
 		}
 		*rc = ring_peek(&t->in, &rec);

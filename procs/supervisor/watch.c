@@ -105,6 +105,21 @@ static void end_stalled(struct supervisor *s, struct child *c, const char *why)
 	child_signal(s, c, SIGKILL);
 }
 
+/* How long a process may say that it will be silent: for the longest work that
+ * there is (procs/store/main.c, procs/checkpoint/main.c), whatever it writes. */
+static int64_t silence_max(const struct child *c)
+{
+	return (c->kind == PROC_STORE ? 600 : 60) * INT64_C(1000000000);
+}
+
+/* When a heartbeat that we see now counts as beaten. */
+static int64_t beaten_at(const struct supervisor *s, const struct child *c, int64_t beat)
+{
+	if (beat <= s->now)
+		return s->now;
+	return beat - s->now < silence_max(c) ? beat : s->now + silence_max(c);
+}
+
 static void check_heartbeat(struct supervisor *s, struct child *c)
 {
 	const struct proc_segment *seg = child_segment(c);
@@ -116,7 +131,7 @@ static void check_heartbeat(struct supervisor *s, struct child *c)
 		/* It lives, and may have said for how long it will be silent; or we
 		 * did not look ourselves, and cannot say. */
 		c->beat = beat;
-		c->beat_seen_ns = beat > s->now ? beat : s->now;
+		c->beat_seen_ns = beaten_at(s, c, beat);
 		return;
 	}
 	if (s->now - c->beat_seen_ns <= limit)

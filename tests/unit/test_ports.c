@@ -320,6 +320,22 @@ START_TEST(a_dead_process_is_read_to_the_end)
 }
 END_TEST
 
+/* It will never be answered: somebody has to say so. */
+START_TEST(a_damaged_inbox_is_reported)
+{
+	static const uint64_t tails[] = {8, UINT64_MAX - 2 * INBOX, INBOX * 16};
+
+	for (size_t i = 0; i < countof(tails); i++) {
+		ports.hostile = 0;
+		ports.port[3].bad = 0;
+		atomic_store(&client[0].replies.tail, atomic_load(&client[0].inbox->head) + tails[i]);
+		for (int k = 0; k < PORT_HOSTILE; k++)
+			ports_drain(&ports);
+		ck_assert_uint_eq(ports.hostile, PROC_WHO(3, 1));
+	}
+}
+END_TEST
+
 /* Whatever it left in its ring: its successor waits for the end of it. */
 START_TEST(a_dead_process_with_a_damaged_ring_is_done_with)
 {
@@ -351,6 +367,7 @@ int main(void)
 	tcase_add_test(t, a_full_inbox_blocks_nobody);
 	tcase_add_test(t, dropped_work_is_told_when_the_batch_is_visible);
 	tcase_add_test(t, a_dead_process_is_read_to_the_end);
+	tcase_add_test(t, a_damaged_inbox_is_reported);
 	tcase_add_test(t, a_dead_process_with_a_damaged_ring_is_done_with);
 	suite_add_tcase(s, t);
 	return rig_run(s);
