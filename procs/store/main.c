@@ -441,6 +441,17 @@ static void count(struct main *m)
 	prcu_set_relaxed(&n->reclaimed, m->reclaimed);
 }
 
+/* Tests ask for it. */
+static void verify(struct main *m)
+{
+	struct err e = {0};
+
+	if (cw_verify(m->store.w, &e))
+		log_error("the cache is not sound: %s", e.msg);
+	else
+		log_info("the cache is sound");
+}
+
 /* Now and then; returns in how many ms it wants to be called again. */
 static int housekeep(struct main *m)
 {
@@ -454,6 +465,8 @@ static int housekeep(struct main *m)
 	m->rescan = false;
 	freed = cw_reclaim(m->store.w, RECLAIM_MAX);
 	m->reclaimed += freed;
+	if (fault_fails(store_verify))
+		verify(m);
 	report_stall(m, clock_mono_ns());
 	recycle_log(m);
 	count(m);
