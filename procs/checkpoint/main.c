@@ -94,6 +94,10 @@ static int round_now(struct main *m)
 	proc_beat(m->p);
 	if (rc)
 		log_error("checkpoint: %s", e.msg);
+	/* LMDB goes on no more, as after its last page could not be written: a new
+	 * process opens the tables anew. */
+	if (rc == WEFT_ECORRUPT)
+		exit(1);
 	fault_at(check_committed);
 	tell_rv(m);
 	m->round_ns = clock_mono_ns();
