@@ -64,6 +64,12 @@ $(B)/bench/%: $(B)/bench/%.o $(B)/libweft.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $(OPT) $(LTO) -o $@ $^ $(LDLIBS)
 
+# What fault tests do to a cluster from outside.
+$(B)/fault/%: $(B)/tests/fault/%.o $(B)/libweft.a
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 # The peer that it is compared with.
 $(B)/bench/bench_lookup: LDLIBS += -lurcu-cds
 
@@ -87,6 +93,11 @@ up: deps
 check: deps
 	@$(MAKE) --no-print-directory all tests
 	@B=$(B) tests/run lint unit asan tsan fuzz e2e fault
+
+## check-faults: random harm for SECONDS=900, hours if you like
+check-faults: deps
+	@$(MAKE) --no-print-directory all
+	@B=$(B) FAULT_SECONDS=$(or $(SECONDS),900) tests/run faults
 
 ## check-quick: lint and unit tests
 check-quick: all tests

@@ -181,10 +181,15 @@ static off_t place_of(int fd)
 	return lseek(fd, 0, SEEK_CUR);
 }
 
+static bool is_dsync(int fd)
+{
+	return (fcntl(fd, F_GETFL) & O_DSYNC) != 0;
+}
+
 static ssize_t write_and_trace(int fd, const char *path, const struct iovec *iov, int niov,
 			       off_t off)
 {
-	struct record more = {.dsync = (fcntl(fd, F_GETFL) & O_DSYNC) != 0};
+	struct record more = {.dsync = is_dsync(fd)};
 	struct iovec done[IOV_MAX_HERE];
 	ssize_t did;
 	off_t at;
@@ -208,7 +213,7 @@ static ssize_t put(int fd, const struct iovec *iov, int niov, off_t off)
 	weft_assert(niov <= IOV_MAX_HERE);
 	if (!on_disk(fd, path))
 		return real_write(fd, iov, niov, off);
-	if (fault_fails(disk_write))
+	if (fault_fails(disk_write) || (is_dsync(fd) && fault_fails(disk_write_dsync)))
 		return -1;
 	if (fault_fails(disk_write_half)) {
 		why = errno;

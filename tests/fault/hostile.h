@@ -167,8 +167,11 @@ static inline void hostile_tree(struct hostile *h, struct buf *out, int depth)
 
 static inline const struct entry *hostile_known(struct hostile *h)
 {
-	return h->nknown ? cache_entry(h->c, (entry_ref){h->known[hostile_below(h, h->nknown)]})
-			 : NULL;
+	const struct entry *e;
+
+	if (!h->nknown || cache_entry_checked(h->c, h->known[hostile_below(h, h->nknown)], &e))
+		return NULL;
+	return e;
 }
 
 /* A part of some object, whatever its type. */

@@ -306,8 +306,8 @@ static inline struct str random_status(void)
 {
 	static const char *const text[] = {
 		"{'phase':'Pending'}",
-		"{'phase':'Running','conditions':[{'type':'Ready','status':'True',"
-		"'lastTransitionTime':'2026-01-02T03:04:05Z'}]}",
+		("{'phase':'Running','conditions':[{'type':'Ready','status':'True',"
+		 "'lastTransitionTime':'2026-01-02T03:04:05Z'}]}"),
 		"{'phase':'Succeeded'}",
 		"{'phase':'Failed','containerStatuses':[{'restartCount':3}]}",
 	};

@@ -1,0 +1,127 @@
+"""Whatever can be refused is refused for a while, to everybody or to one kind of process:
+memory, descriptors, processes, room in rings, every operation on the disk.
+
+Meanwhile reads are answered.  Afterwards everything runs, writes are taken, the checkpoint
+catches up with what is there, and all that was acknowledged is there after `kill -9` of all."""
+import argparse, errno, os, random, signal, sys, time
+import faults as F
+from cluster import NS, Client, Cluster, Failure, Tally, Trouble, version
+
+AFTER = 20  # seconds in which all has to be well again
+
+
+STORES = ("disk_open", "disk_write", "disk_write_half", "disk_sync", "disk_allocate",
+          "disk_rename", "disk_remove")  # the checkpoint's turn comes extra
+STORE, CHECKPOINT = F.kind_bit("store"), F.kind_bit("checkpoint")
+SEGMENTS = ("disk_rename", "disk_remove", "disk_allocate")  # what new segments of the log need
+
+
+def cases(names):
+    """(point, errno, kinds, hits that pass first): a failure in the middle of something too."""
+    for name in names:
+        for code in F.REFUSALS[name]:
+            yield name, code, STORE if name in STORES else F.ALL, 0
+        if name in ("disk_write", "disk_write_half", "disk_sync"):
+            yield name, errno.EIO, CHECKPOINT, 0
+            yield name, errno.EIO, CHECKPOINT, 1
+
+
+def put(c, acked, n, size=3000):
+    """Writes as many as are taken, out of n."""
+    client = Client(c)
+    for i in range(n):
+        name = f"r-{len(acked)}-{time.time_ns()}"
+        try:
+            status, answer = client.call("POST", NS + "/configmaps", {
+                "metadata": {"name": name}, "data": {"v": "x" * size}})
+            if status == 201:
+                acked[name] = version(answer)
+        except Trouble:
+            time.sleep(0.1)
+            return
+
+
+def well(c, acked):
+    """Everything is as if nothing had been."""
+    until = time.monotonic() + AFTER
+    c.wait_all_run(AFTER)
+    newest = before = max(acked.values())
+    while True:
+        if newest == before:
+            put(c, acked, 1)
+            newest = max(acked.values())
+        rows = (c.status() or {}).get("processes", [])
+        safe = [r["counters"]["checkpoint_rv"] for r in rows if r["process"] == "checkpoint"]
+        if newest > before and safe and safe[0] >= newest:
+            return
+        if time.monotonic() > until:
+            raise Failure(f"after {AFTER} s the checkpoint is at {safe}, writes at {newest}: "
+                          f"{c.last_words()}")
+        time.sleep(0.3)
+
+
+def refuse(c, acked, case, seconds):
+    """True if anybody was refused anything."""
+    name, code, kinds, skip = case
+    before = c.faults.fired(name)
+    # One failure in the middle of things, or nothing else for a while.
+    c.faults.set(name, F.FAIL, code, kinds=kinds, skip=skip, times=1 if skip else F.FOR_EVER)
+    if not name.startswith("disk_"):
+        c.send("scheduler/0", signal.SIGKILL)  # who needs memory, a process, a pipe
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        put(c, acked, 5, 150000 if name in SEGMENTS else 3000)
+        if Client(c).sure("GET", NS + "/configmaps?limit=1")[0] != 200:
+            raise Failure("a read was not answered")
+    c.faults.clear(name)
+    if c.process.poll() is not None:
+        c.up()
+    return c.faults.fired(name) > before
+
+
+def run(c, tally, o):
+    acked = {}
+    put(c, acked, 50)
+    for case in cases([n for n in sorted(F.REFUSALS) if not o.only or n in o.only]):
+        fired = refuse(c, acked, case, o.seconds)
+        well(c, acked)
+        print(f"{time.strftime('%T')} {case[0]}: {os.strerror(case[1]) if case[1] else 'no'}, "
+              f"to {'all' if case[2] == F.ALL else F.KINDS[case[2].bit_length() - 1]}, "
+              f"{'once' if case[3] else 'for a while'}" + ("" if fired else " (nobody asked)"), flush=True)
+        if fired:
+            tally.add("refused: " + case[0])
+    for pid in c.processes().values():
+        c.send(pid, signal.SIGKILL)
+    time.sleep(0.1)
+    c.wait_all_run()
+    there = {i["metadata"]["name"]: version(i)
+             for i in Client(c).sure("GET", NS + "/configmaps")[1]["items"]}
+    lost = [n for n, rv in acked.items() if there.get(n) != rv]
+    if lost:
+        raise Failure(f"{len(lost)} acknowledged writes are gone: {lost[:3]}")
+
+
+def main():
+    options = argparse.ArgumentParser()
+    options.add_argument("--weft", default="build-faults/weft")
+    options.add_argument("--seconds", type=float, default=1, help="of each refusal")
+    options.add_argument("--only", type=lambda s: s.split(","), help="points: disk_write,memory_arena")
+    options.add_argument("--keep", action="store_true", default=bool(os.environ.get("KEEP")))
+    o = options.parse_args()
+    c, tally, bad = Cluster(o.weft, 1), Tally(), None
+    try:
+        c.up()
+        run(c, tally, o)
+        c.stop()
+    except (Failure, Trouble) as e:
+        bad = str(e)
+        print("BROKEN:", bad)
+    finally:
+        c.kill()
+        c.close(bad or o.keep)
+    if bad:
+        sys.exit(1)
+    tally.close()
+
+
+main()
