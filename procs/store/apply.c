@@ -115,6 +115,11 @@ void apply_create(struct store *s, const struct caller *who, const struct msg_cr
 {
 	if (check_namespace(s, m->type, m->ns, r))
 		return;
+	/* The log names objects by it. */
+	if (m->uid.n && cw_find_uid(s->w, (const uint8_t *)m->uid.p)) {
+		answer_error(s, r, WEFT_EINVAL, "another object has this uid");
+		return;
+	}
 	s->uids++;
 	for (uint32_t i = 0; i < GENERATE_ATTEMPTS; i++)
 		if (create_once(s, who, m, i, r) != WEFT_EEXIST || !m->generate)
