@@ -70,6 +70,13 @@ $(B)/fault/%: $(B)/tests/fault/%.o $(B)/libweft.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# The load generator: all of its folder.
+LOAD_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard bench/load/*.c))
+
+$(B)/bench/load/load: $(LOAD_OBJ) $(B)/libweft.a
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 # The peer that it is compared with.
 $(B)/bench/bench_lookup: LDLIBS += -lurcu-cds
 
@@ -82,7 +89,7 @@ $(B)/fuzz/%: $(B)/tests/fuzz/fuzz_%.o $(FUZZ_OBJ)
 	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
 
 tests: $(TESTS)
-benches: $(BENCHES)
+benches: $(BENCHES) $(B)/bench/load/load
 
 ## up: install what is missing, build, run a cluster with 3 nodes and roll out an example
 up: deps

@@ -30,6 +30,7 @@ struct bench {
 	const char *unit; /* "M items/s" */
 	double target;	  /* in `unit`; 0: none */
 	enum bench_goal goal;
+	const value *details; /* a map whose members go into the JSON too; may be NULL */
 	int nruns;
 	double runs[BENCH_RUNS_MAX];
 };
@@ -124,6 +125,8 @@ static inline void bench_json(const struct bench *b, double median, double ratio
 	runs = v_array_at(z, &o, "runs");
 	for (int i = 0; i < b->nruns; i++)
 		v_append(z, runs, v_float(b->runs[i]));
+	v_each_kv(kv, b->details)
+		v_setn(z, &o, (struct str){kv->key.via.str.ptr, kv->key.via.str.size}, kv->val);
 	v_set(z, &o, "machine", v_cstr(bench_machine()));
 	v_set(z, &o, "time", v_int(time(NULL)));
 	json_encode(&text, &o, NULL);

@@ -1,0 +1,116 @@
+/*
+ * churn.c - Deployments scaled up and down at random, at a set rate, while the
+ * watches of their ReplicaSets and pods show what each controller does.  The
+ * longest time in which one did nothing is what a client sees of its death.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/load/load.h"
+
+enum { SCALED, DEPLOYMENT, REPLICASET, SCHEDULER, NODE, METERS };
+
+static const char *const names[METERS] = {"scaled", "deployment", "replicaset", "scheduler",
+					  "node"};
+
+static struct {
+	struct pool pool;
+	struct meter meters[METERS];
+	struct dice dice;
+	struct deployment *list;
+} churn;
+
+static bool make_scale(struct pool *p, struct job *j)
+{
+	uint32_t least = opt.replicas / 2 + 1;
+
+	j->key = dice_below(&churn.dice, opt.count);
+	j->method = "PATCH";
+	j->kind = "application/merge-patch+json";
+	j->meter = &churn.meters[SCALED];
+	deployment_path(&j->path, j->key);
+	buf_printf(&j->body, "{\"spec\":{\"replicas\":%u}}",
+		   least + dice_below(&churn.dice, opt.replicas));
+	return true;
+}
+
+static bool has(struct str line, const char *text)
+{
+	return memmem(line.p, line.n, text, strlen(text)) != NULL;
+}
+
+static long number_after(struct str line, const char *key)
+{
+	const char *at = memmem(line.p, line.n, key, strlen(key));
+
+	return at ? atol(at + strlen(key)) : -1;
+}
+
+static void count(int which, int64_t now)
+{
+	meter_add(&churn.meters[which], now, now);
+}
+
+/* A ReplicaSet whose status is behind its spec has just been changed by the
+ * deployment controller, any other by its own. */
+static void on_replicaset(struct watch *w, struct str line, int64_t now)
+{
+	if (number_after(line, "\"generation\":") != number_after(line, "\"observedGeneration\":"))
+		count(DEPLOYMENT, now);
+}
+
+static void on_pod(struct watch *w, struct str line, int64_t now)
+{
+	if (has(line, "\"deletionTimestamp\""))
+		return;
+	if (has(line, "\"type\":\"ADDED\""))
+		count(REPLICASET, now);
+	else if (has(line, "\"phase\":\"Running\""))
+		count(NODE, now);
+	else if (has(line, "\"nodeName\""))
+		count(SCHEDULER, now);
+}
+
+static void open_watch(struct watch *w, struct client *cl, const char *group, const char *kind,
+		       void (*event)(struct watch *, struct str, int64_t))
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/namespaces/%s/%s", group, opt.ns, kind);
+	w->event = event;
+	if (!watch_open(w, cl, path, ""))
+		weft_fatal("cannot watch %s", kind);
+}
+
+static void report(void)
+{
+	for (uint32_t i = 0; i < METERS; i++) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "churn/%s", names[i]);
+		meter_report(&churn.meters[i], name, (double)churn.meters[i].gap / 1e6, "ms", true);
+	}
+}
+
+int run_churn(struct client *cl)
+{
+	struct watch pods = {0}, sets = {0};
+
+	opt.rate = opt.rate ? opt.rate : 50;
+	churn.dice.state = opt.seed;
+	churn.list = deployments_ready(cl);
+	churn.pool.make = make_scale;
+	pool_open(&churn.pool, cl, 8);
+	open_watch(&sets, cl, "/apis/apps/v1", "replicasets", on_replicaset);
+	open_watch(&pods, cl, "/api/v1", "pods", on_pod);
+	for (uint32_t i = 0; i < METERS; i++)
+		meter_start(&churn.meters[i], names[i], now_ns());
+	pool_run(&churn.pool, opt.rate, opt.seconds, churn.meters, METERS);
+	report();
+	pool_close(&churn.pool);
+	watch_close(&pods);
+	watch_close(&sets);
+	free(churn.list);
+	return 0;
+}

@@ -1,0 +1,130 @@
+/* pool.c - requests on schedule over many connections. */
+#include <stdlib.h>
+
+#include "bench/load/load.h"
+
+void pool_open(struct pool *p, struct client *cl, uint32_t n)
+{
+	p->cl = cl;
+	p->n = p->nidle = n;
+	p->jobs = calloc(n, sizeof(*p->jobs));
+	p->idle = calloc(n, sizeof(*p->idle));
+	if (!p->jobs || !p->idle)
+		weft_fatal("no memory for %u connections", n);
+	for (uint32_t i = 0; i < n; i++) {
+		p->jobs[i].conn = must_open(cl);
+		p->idle[i] = i;
+	}
+}
+
+void pool_close(struct pool *p)
+{
+	for (uint32_t i = 0; i < p->n; i++) {
+		conn_close(p->jobs[i].conn);
+		buf_free(&p->jobs[i].path);
+		buf_free(&p->jobs[i].body);
+	}
+	free(p->jobs);
+	free(p->idle);
+}
+
+void pool_start(struct pool *p, double rate)
+{
+	p->rate = rate;
+	p->start = now_ns();
+	p->sent = 0;
+	p->exhausted = false;
+}
+
+/* The job's connection works, opened again if it has to be. */
+static bool revive(struct pool *p, struct job *j)
+{
+	if (j->conn && !conn_broken(j->conn))
+		return true;
+	if (now_ns() < p->retry)
+		return false;
+	conn_close(j->conn);
+	j->conn = conn_open(p->cl, NULL);
+	p->retry = now_ns() + (j->conn ? 0 : 1000000);
+	return j->conn != NULL;
+}
+
+static struct pool *answering; /* whose callback runs: there is one thread */
+
+static void answered(void *arg, struct conn *c, const struct answer *a)
+{
+	struct pool *p = answering;
+	struct job *j = arg;
+
+	if (a->status / 100 == 2)
+		meter_add(j->meter, j->intended, now_ns());
+	else
+		meter_error(j->meter, a->status);
+	if (p->answered)
+		p->answered(p, j, a);
+	p->idle[p->nidle++] = (uint32_t)(j - p->jobs);
+}
+
+/* When request number `i` is due. */
+static int64_t due(const struct pool *p, uint64_t i)
+{
+	return p->start + (int64_t)((double)i * 1e9 / p->rate);
+}
+
+void pool_send(struct pool *p)
+{
+	int64_t now = now_ns();
+
+	answering = p;
+	while (p->nidle && !p->exhausted && (!p->rate || due(p, p->sent) <= now)) {
+		struct job *j = &p->jobs[p->idle[p->nidle - 1]];
+
+		if (!revive(p, j))
+			return;
+		j->path.n = j->body.n = 0;
+		j->kind = NULL;
+		if (!p->make(p, j)) {
+			p->exhausted = true;
+			return;
+		}
+		j->intended = p->rate ? due(p, p->sent) : now_ns();
+		p->sent++;
+		p->nidle--;
+		http_send(j->conn, j->method, buf_str(&j->path), j->kind, buf_str(&j->body), NULL,
+			  answered, j);
+	}
+}
+
+int64_t pool_wait(const struct pool *p, int64_t most)
+{
+	int64_t now = now_ns(), left = most;
+
+	if (p->retry > now)
+		left = p->retry - now;
+	else if (p->rate && p->nidle && !p->exhausted)
+		left = due(p, p->sent) - now;
+	return left < 0 ? 0 : left < most ? left : most;
+}
+
+void pool_drain(struct pool *p)
+{
+	int64_t until = now_ns() + 10000000000;
+
+	answering = p;
+	while (p->nidle < p->n && now_ns() < until)
+		client_turn(p->cl, 10000000);
+}
+
+void pool_run(struct pool *p, double rate, double seconds, struct meter *m, uint32_t nmeters)
+{
+	int64_t until;
+
+	pool_start(p, rate);
+	until = p->start + (int64_t)(seconds * 1e9);
+	while (now_ns() < until && !interrupted() && !(p->exhausted && p->nidle == p->n)) {
+		pool_send(p);
+		client_turn(p->cl, pool_wait(p, 10000000));
+		meters_show(m, nmeters, now_ns());
+	}
+	pool_drain(p);
+}
