@@ -25,6 +25,7 @@ extern struct options opt;
 struct scenario {
 	const char *name, *what;
 	int (*run)(struct client *cl);
+	bool reads; /* only that: it needs no namespace of its own */
 };
 extern const struct scenario scenarios[];
 extern const uint32_t scenario_count;
@@ -88,6 +89,7 @@ static inline double meter_ms(const struct meter *m, double share)
 
 /* A request to make and what to do with its answer. */
 struct job {
+	struct pool *pool;
 	struct conn *conn;
 	int64_t intended;
 	struct buf path, body;
@@ -139,8 +141,8 @@ void pool_run(struct pool *p, double rate, double seconds, struct meter *m, uint
 struct deployment {
 	int64_t intended;  /* when its change was sent; 0: not yet */
 	uint32_t replicas; /* wanted */
-	bool waiting;	   /* for that change to be brought about */
-	uint64_t seen;	   /* its newest generation that was seen */
+	bool waiting;      /* for that change to be brought about */
+	uint64_t seen;     /* its newest generation that was seen */
 	uint64_t wanted;   /* the generation that the change makes */
 };
 void deployment_path(struct buf *out, uint32_t i);

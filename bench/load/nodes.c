@@ -10,7 +10,9 @@
 #include "weft/json.h"
 
 static struct {
-	struct meter meter;
+	struct meter meter;    /* from the deletion of a Node; the garbage collector of pods
+				* waits for 40 s, as Kubernetes' does */
+	struct meter replaced; /* from the first of its pods that is missing */
 	uint64_t pods;
 } nodes;
 
@@ -52,13 +54,10 @@ static int64_t pods_on(struct client *cl, struct conn *c, struct str node)
 static bool all_ready(struct client *cl, struct conn *c)
 {
 	struct buf path = {0};
-	bool ok = true;
+	bool ok;
 
-	for (uint32_t i = 0; ok && i < 1; i++) {
-		path.n = 0;
-		deployment_path(&path, i);
-		ok = get_number(cl, c, buf_str(&path), "status.readyReplicas") == opt.replicas;
-	}
+	deployment_path(&path, 0);
+	ok = get_number(cl, c, buf_str(&path), "status.readyReplicas") == opt.replicas;
 	buf_free(&path);
 	return ok;
 }
@@ -90,6 +89,11 @@ static struct str fresh(zone *z, value *node)
 
 static struct str lost; /* the name of the Node that is away */
 
+static bool not_all_ready(struct client *cl, struct conn *c)
+{
+	return !all_ready(cl, c);
+}
+
 static bool is_empty(struct client *cl, struct conn *c)
 {
 	return pods_on(cl, c, lost) == 0;
@@ -97,6 +101,7 @@ static bool is_empty(struct client *cl, struct conn *c)
 
 static void lose_node(struct client *cl, struct conn *c, struct str name, int64_t due)
 {
+	int64_t began;
 	zone *z = zone_new();
 	struct str path = zone_str(z, pathf("/api/v1/nodes/" STR_FMT, STR_ARG(name)));
 	value node = get_object(cl, c, z, path);
@@ -106,9 +111,12 @@ static void lose_node(struct client *cl, struct conn *c, struct str name, int64_
 	while (now_ns() < due && !interrupted())
 		client_turn(cl, due - now_ns() > 0 ? due - now_ns() : 0);
 	http_call(cl, c, "DELETE", path, (struct str){0});
+	wait_for(cl, c, not_all_ready);
+	began = now_ns();
 	wait_for(cl, c, is_empty);
 	wait_for(cl, c, all_ready);
 	meter_add(&nodes.meter, due, now_ns());
+	meter_add(&nodes.replaced, began, now_ns());
 	http_call(cl, c, "POST", STR("/api/v1/nodes"), fresh(z, &node));
 	zone_free(z);
 }
@@ -125,6 +133,7 @@ int run_nodes(struct client *cl)
 	free(deployments_ready(cl));
 	list = get_object(cl, c, z, STR("/api/v1/nodes"));
 	meter_start(&nodes.meter, "nodes", now_ns());
+	meter_start(&nodes.replaced, "replaced", now_ns());
 	for (uint32_t i = 0; i < lose && !interrupted(); i++) {
 		value *node =
 		    v_at(v_get(&list, "items"), dice_below(&dice, v_len(v_get(&list, "items"))));
@@ -136,6 +145,7 @@ int run_nodes(struct client *cl)
 	fprintf(stderr, "nodes: %llu pods lost with %u Nodes\n", (unsigned long long)nodes.pods,
 		lose);
 	meter_report(&nodes.meter, "nodes/lost", meter_ms(&nodes.meter, 0.5), "ms", true);
+	meter_report(&nodes.replaced, "nodes/replaced", meter_ms(&nodes.replaced, 0.5), "ms", true);
 	conn_close(c);
 	zone_free(z);
 	return 0;

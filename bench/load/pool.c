@@ -12,6 +12,7 @@ void pool_open(struct pool *p, struct client *cl, uint32_t n)
 	if (!p->jobs || !p->idle)
 		weft_fatal("no memory for %u connections", n);
 	for (uint32_t i = 0; i < n; i++) {
+		p->jobs[i].pool = p;
 		p->jobs[i].conn = must_open(cl);
 		p->idle[i] = i;
 	}
@@ -49,12 +50,10 @@ static bool revive(struct pool *p, struct job *j)
 	return j->conn != NULL;
 }
 
-static struct pool *answering; /* whose callback runs: there is one thread */
-
 static void answered(void *arg, struct conn *c, const struct answer *a)
 {
-	struct pool *p = answering;
 	struct job *j = arg;
+	struct pool *p = j->pool;
 
 	if (a->status / 100 == 2)
 		meter_add(j->meter, j->intended, now_ns());
@@ -75,7 +74,6 @@ void pool_send(struct pool *p)
 {
 	int64_t now = now_ns();
 
-	answering = p;
 	while (p->nidle && !p->exhausted && (!p->rate || due(p, p->sent) <= now)) {
 		struct job *j = &p->jobs[p->idle[p->nidle - 1]];
 
@@ -110,7 +108,6 @@ void pool_drain(struct pool *p)
 {
 	int64_t until = now_ns() + 10000000000;
 
-	answering = p;
 	while (p->nidle < p->n && now_ns() < until)
 		client_turn(p->cl, 10000000);
 }

@@ -13,18 +13,33 @@ static struct scan {
 	int status;
 } scan;
 
-/* Items are counted by what each begins its metadata with once: a uid of its own
- * stands directly in "metadata"; owner references have one too, so what is
- * counted is "creationTimestamp", which only metadata has. */
+static const char item_key[] = "\"creationTimestamp\"";
+#define ITEM_KEY_N (sizeof(item_key) - 1)
+
+static uint64_t count_in(const char *at, size_t n)
+{
+	const char *end = at + n;
+	uint64_t items = 0;
+
+	while ((at = memmem(at, (size_t)(end - at), item_key, ITEM_KEY_N))) {
+		at += ITEM_KEY_N;
+		items++;
+	}
+	return items;
+}
+
+/* Items are counted by the one key that each one's metadata has and nothing else
+ * does, also where it lies across two pieces. */
 static void count_items(struct str piece)
 {
-	static const char key[] = "\"creationTimestamp\"";
-	const char *at = piece.p, *end = piece.p + piece.n;
+	static char seam[2 * ITEM_KEY_N];
+	static size_t before;
+	size_t after = piece.n < ITEM_KEY_N - 1 ? piece.n : ITEM_KEY_N - 1;
 
-	while ((at = memmem(at, (size_t)(end - at), key, sizeof(key) - 1))) {
-		at += sizeof(key) - 1;
-		scan.items++;
-	}
+	memcpy(seam + before, piece.p, after);
+	scan.items += count_in(piece.p, piece.n) + count_in(seam, before + after);
+	before = after;
+	memcpy(seam, piece.p + piece.n - after, after);
 }
 
 /* A page's continue token stands in the list's metadata: first in what some
