@@ -31,16 +31,17 @@ struct options opt = {
 const struct scenario scenarios[] = {
     {"api",
      "requests one by one: --ops get,create,patch,update,delete,list, or a mix: get=6+patch=2",
-     run_api},
+     run_api, false},
     {"watch", "--watchers of one object, written --rate times a second; --writes others meanwhile",
-     run_watch},
+     run_watch, false},
     {"scan", "a list of all pods, in pages of --limit (0: whole)", run_scan, true},
     {"deployments", "--count Deployments of --replicas through --ops create,roll,down,up,delete",
-     run_deployments},
+     run_deployments, false},
     {"churn",
      "--count Deployments scaled at random, --rate times a second; gaps in what comes of it",
-     run_churn},
-    {"nodes", "--count Nodes deleted, --rate a second, until their pods run elsewhere", run_nodes},
+     run_churn, false},
+    {"nodes", "--count Nodes deleted, --rate a second, until their pods run elsewhere", run_nodes,
+     false},
 };
 const uint32_t scenario_count = countof(scenarios);
 
