@@ -220,7 +220,7 @@ static void open_all(struct client *cl, struct watch *w)
 	run.list = calloc(opt.count, sizeof(*run.list));
 	run.pool.make = make;
 	run.pool.answered = answered;
-	run.image = 13;
+	run.image = 13; /* the first step's is 14, unless that changes what another run made */
 	pool_open(&run.pool, cl, opt.connections < opt.count ? opt.connections : opt.count);
 	w->event = on_event;
 	if (!watch_open(w, cl, path, ""))
@@ -252,6 +252,7 @@ int run_deployments(struct client *cl)
 	     name = strtok_r(NULL, ",", &save)) {
 		if (!step_by_name(name, &step))
 			weft_fatal("'%s' is no step", name);
+		run.image += run.image == 13 && step != STEP_CREATE;
 		run_step(cl, step);
 		report_step();
 	}

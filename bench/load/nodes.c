@@ -121,6 +121,21 @@ static void lose_node(struct client *cl, struct conn *c, struct str name, int64_
 	zone_free(z);
 }
 
+/* One Deployment, whose pods are on the Nodes; what is there already will do. */
+static void there_or_made(struct client *cl, struct conn *c)
+{
+	struct buf path = {0};
+	int64_t replicas;
+
+	deployment_path(&path, 0);
+	replicas = get_number(cl, c, buf_str(&path), "spec.replicas");
+	if (replicas > 0)
+		opt.replicas = (uint32_t)replicas;
+	else
+		free(deployments_ready(cl));
+	buf_free(&path);
+}
+
 int run_nodes(struct client *cl)
 {
 	struct conn *c = must_open(cl);
@@ -129,8 +144,8 @@ int run_nodes(struct client *cl)
 	uint32_t lose = opt.count;
 	value list;
 
-	opt.count = 1; /* one Deployment, whose pods are on the Nodes */
-	free(deployments_ready(cl));
+	opt.count = 1;
+	there_or_made(cl, c);
 	list = get_object(cl, c, z, STR("/api/v1/nodes"));
 	meter_start(&nodes.meter, "nodes", now_ns());
 	meter_start(&nodes.replaced, "replaced", now_ns());
