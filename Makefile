@@ -77,6 +77,11 @@ $(B)/bench/load/load: $(LOAD_OBJ) $(B)/libweft.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# etcd's client, where its library is.
+$(B)/bench/etcd_load: $(B)/bench/etcd_load.o $(B)/libweft.a
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lnghttp2 $(LDLIBS)
+
 # The peer that it is compared with.
 $(B)/bench/bench_lookup: LDLIBS += -lurcu-cds
 
@@ -89,7 +94,7 @@ $(B)/fuzz/%: $(B)/tests/fuzz/fuzz_%.o $(FUZZ_OBJ)
 	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
 
 tests: $(TESTS)
-benches: $(BENCHES) $(B)/bench/load/load
+benches: $(BENCHES) $(B)/bench/load/load $(shell pkg-config --exists libnghttp2 && echo $(B)/bench/etcd_load)
 
 ## up: install what is missing, build, run a cluster with 3 nodes and roll out an example
 up: deps
@@ -111,7 +116,8 @@ check-quick: all tests
 	@B=$(B) tests/run lint unit
 
 ## bench: every benchmark: figure, target, machine
-bench: deps
+bench:
+	@packaging/deps bench
 	@$(MAKE) --no-print-directory all benches
 	@B=$(B) bench/run
 
