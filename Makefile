@@ -121,6 +121,14 @@ bench:
 	@$(MAKE) --no-print-directory all benches
 	@B=$(B) bench/run
 
+## profile: a flame graph of PROCESS=store (or another) under LOAD= with FLAGS=, as OUT=store.svg
+PROCESS ?= store
+PROFILE_B := build-profile
+profile:
+	@packaging/deps bench
+	@$(MAKE) --no-print-directory B=$(PROFILE_B) OPT="-O2 -g -fno-omit-frame-pointer" all $(PROFILE_B)/bench/load/load
+	@B=$(PROFILE_B) bench/profile $(PROCESS) $(if $(LOAD),--load $(LOAD)) $(if $(FLAGS),--flags "$(FLAGS)") $(if $(OUT),--out $(OUT))
+
 ## asan, tsan: unit tests under the sanitizers (tsan: the shared-memory code as threads)
 asan tsan: deps
 	@B=$(B) tests/run $@
@@ -167,6 +175,6 @@ fuzz:
 clean:
 	rm -rf $(B) build-*
 
-.PHONY: all tests benches up check check-quick check-faults bench asan tsan lint format deps install uninstall help fuzz clean
+.PHONY: all tests benches up check check-quick check-faults bench profile asan tsan lint format deps install uninstall help fuzz clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
