@@ -77,6 +77,13 @@ $(B)/bench/load/load: $(LOAD_OBJ) $(B)/libweft.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# weft with a process that puts load on the store through the rings.
+RINGS_OBJ := $(addprefix $(B)/bench/,rings/rings.o load/hist.o load/meter.o load/common.o)
+
+$(B)/bench/weft: $(B)/procs/main.o $(LIB_OBJ) $(RINGS_OBJ)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 # etcd's client, where its library is.
 $(B)/bench/etcd_load: $(B)/bench/etcd_load.o $(B)/libweft.a
 	$(call say,LD)
@@ -94,7 +101,7 @@ $(B)/fuzz/%: $(B)/tests/fuzz/fuzz_%.o $(FUZZ_OBJ)
 	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
 
 tests: $(TESTS)
-benches: $(BENCHES) $(B)/bench/load/load $(shell pkg-config --exists libnghttp2 && echo $(B)/bench/etcd_load)
+benches: $(BENCHES) $(B)/bench/load/load $(B)/bench/weft $(shell pkg-config --exists libnghttp2 && echo $(B)/bench/etcd_load)
 
 ## up: install what is missing, build, run a cluster with 3 nodes and roll out an example
 up: deps

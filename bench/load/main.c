@@ -4,29 +4,12 @@
  */
 #include <getopt.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "bench/load/load.h"
 #include "weft/json.h"
-
-struct options opt = {
-    .ops = "get,create,patch,update,delete,list",
-    .ns = "load",
-    .label = "",
-    .seed = 1,
-    .seconds = 3,
-    .connections = 64,
-    .objects = 100,
-    .watchers = 1000,
-    .limit = 500,
-    .count = 10,
-    .replicas = 100,
-    .bytes = 800,
-};
 
 const struct scenario scenarios[] = {
     {"api",
@@ -55,38 +38,6 @@ static void on_signal(int sig)
 bool interrupted(void)
 {
 	return stop;
-}
-
-int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
-/* xorshift64* */
-uint64_t dice_next(struct dice *d)
-{
-	d->state ^= d->state >> 12;
-	d->state ^= d->state << 25;
-	d->state ^= d->state >> 27;
-	return d->state * UINT64_C(2685821657736338717);
-}
-
-struct str pathf(const char *fmt, ...)
-{
-	static char text[4][1024];
-	static unsigned next;
-	char *out = text[next++ % 4];
-	va_list ap;
-	int n;
-
-	va_start(ap, fmt);
-	n = vsnprintf(out, sizeof(text[0]), fmt, ap);
-	va_end(ap);
-	weft_assert(n >= 0 && n < (int)sizeof(text[0]));
-	return (struct str){out, (uint32_t)n};
 }
 
 struct conn *must_open(struct client *cl)

@@ -34,7 +34,7 @@ void meters_show(struct meter *m, uint32_t n, int64_t now)
 {
 	static int64_t last;
 
-	if (now - last < 1000000000)
+	if (!n || now - last < 1000000000)
 		return;
 	fprintf(stderr, "%6.1f s", (double)(now - m[0].start) / 1e9);
 	for (uint32_t i = 0; i < n; i++) {

@@ -50,7 +50,8 @@
 	X(SCHEDULER, scheduler, 1, 1 << 20, 1 << 20, true)                   \
 	X(NODE, node, 1, 1 << 20, 1 << 20, true)                             \
 	X(NODELIFECYCLE, nodelifecycle, 1, 512 << 10, 512 << 10, true)       \
-	X(GC, gc, 1, 1 << 20, 1 << 20, true)
+	X(GC, gc, 1, 1 << 20, 1 << 20, true)                                 \
+	X(LOAD, load, 0, 4 << 20, 1 << 20, false)
 
 enum proc_kind {
 #define X(N, n, c, o, i, s) PROC_##N,
