@@ -32,7 +32,10 @@ static const struct command commands[] = {
 	{"top", command_top, "[--data DIR] [-n COUNT]",
 	 "show them live, with rates and memory",
 	 "Once a second, until Ctrl-C or until the cluster stops.  It only reads shared memory, so\n"
-	 "it works while a process hangs.\n\n"
+	 "it works while a process hangs.  Above the processes: the cache's memory by what it holds,\n"
+	 "how far back in the journal a watch can go, how far the checkpoint is behind, and what\n"
+	 "the store writes.  OWN MiB is what a process has for itself; QUEUE, WAITS, OUT and IN are\n"
+	 "as in `weft status`.\n\n"
 	 "  --data DIR       the cluster's directory; default as for `weft up`\n"
 	 "  -n, --count N    end after N pages\n"},
 	{"scale", command_scale, "[--data DIR] PROCESS=N", "change how many processes of a kind run",
