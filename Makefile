@@ -100,6 +100,8 @@ $(B)/fuzz/%: $(B)/tests/fuzz/fuzz_%.o $(FUZZ_OBJ)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
 
+$(B)/tests/test_hist: $(B)/bench/load/hist.o
+
 tests: $(TESTS)
 benches: $(BENCHES) $(B)/bench/load/load $(B)/bench/weft $(shell pkg-config --exists libnghttp2 && echo $(B)/bench/etcd_load)
 

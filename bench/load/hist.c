@@ -51,18 +51,3 @@ uint64_t hist_at(const struct hist *h, double share)
 	}
 	return h->max;
 }
-
-value hist_percentiles(zone *z, const struct hist *h)
-{
-	static const double percent[] = {0, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.99, 100};
-	value list = v_array();
-
-	for (uint32_t i = 0; i < countof(percent); i++) {
-		value pair = v_array();
-
-		v_append(z, &pair, v_float(percent[i]));
-		v_append(z, &pair, v_float((double)hist_at(h, percent[i] / 100) / 1e6));
-		v_append(z, &list, pair);
-	}
-	return list;
-}

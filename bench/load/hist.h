@@ -8,8 +8,6 @@
 
 #include <stdint.h>
 
-#include "weft/value.h"
-
 #define HIST_SUB_BITS 6
 #define HIST_SUB      (1u << HIST_SUB_BITS)
 #define HIST_BUCKETS  ((64 - HIST_SUB_BITS) * HIST_SUB)
@@ -25,7 +23,5 @@ void hist_merge(struct hist *into, const struct hist *from);
 /* The upper edge of the bucket that holds the value which `share` (0..1) of all
  * do not exceed, at most the largest value; 0 if there is none. */
 uint64_t hist_at(const struct hist *h, double share);
-/* [[percent, ms], ...] from the median outwards, for plots. */
-value hist_percentiles(zone *z, const struct hist *h);
 
 #endif

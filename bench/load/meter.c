@@ -54,6 +54,22 @@ double meter_rate(const struct meter *m)
 	return m->end > m->start ? (double)m->hist.n * 1e9 / (double)(m->end - m->start) : 0;
 }
 
+/* [[percent, ms], ...] */
+static value percentiles(zone *z, const struct hist *h)
+{
+	static const double percent[] = {0, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.99, 100};
+	value list = v_array();
+
+	for (uint32_t i = 0; i < countof(percent); i++) {
+		value pair = v_array();
+
+		v_append(z, &pair, v_float(percent[i]));
+		v_append(z, &pair, v_float((double)hist_at(h, percent[i] / 100) / 1e6));
+		v_append(z, &list, pair);
+	}
+	return list;
+}
+
 /* What a plot needs beside the figure. */
 static value details(zone *z, const struct meter *m)
 {
@@ -66,7 +82,7 @@ static value details(zone *z, const struct meter *m)
 	v_set(z, &d, "p50_ms", v_float(meter_ms(m, 0.5)));
 	v_set(z, &d, "p99_ms", v_float(meter_ms(m, 0.99)));
 	v_set(z, &d, "longest_gap_ms", v_float((double)m->gap / 1e6));
-	v_set(z, &d, "percentiles", hist_percentiles(z, &m->hist));
+	v_set(z, &d, "percentiles", percentiles(z, &m->hist));
 	each = v_array_at(z, &d, "each_second");
 	for (int64_t i = 0; i < seconds && i < METER_SECONDS; i++)
 		v_append(z, each, v_int(m->each[i]));
