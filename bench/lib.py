@@ -26,8 +26,8 @@ def tell(name, unit, runs, target=0, lower=False, what="", **details):
     figure = statistics.median(runs)
     ratio = (target / figure if lower else figure / target) if target and figure else 0
     against = f"target {target:g}, ratio {ratio:.2f}; " if target else ""
-    print(f"{name}: {figure:.4g} {unit} ({against}{len(runs)} runs, {min(runs):.4g} to {max(runs):.4g}) on {machine()}",
-          flush=True)
+    print(f"{name}: {figure:.4g} {unit} ({against}{len(runs)} runs, {min(runs):.4g} to {max(runs):.4g}) on {machine()}"
+          + (f": {what}" if what else ""), flush=True)
     tell_json({"name": name, "what": what, "unit": unit, "figure": figure, "target": target, "ratio": ratio,
                "better": "lower" if lower else "higher", "runs": sorted(runs), **details,
                "machine": machine(), "time": int(time.time())})
@@ -222,6 +222,13 @@ def pss_kib(pid):
             return next(int(l.split()[1]) for l in f if l.startswith("Pss:"))
     except OSError:
         return 0
+
+
+def cpu_s(pid):
+    """Seconds of CPU that a process has used, to a hundredth."""
+    with open(f"/proc/{pid}/stat") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def private_kib(pid):
