@@ -75,19 +75,19 @@ LOAD_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard bench/load/*.c))
 
 $(B)/bench/load/load: $(LOAD_OBJ) $(B)/libweft.a
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(LDFLAGS) $(OPT) $(LTO) -o $@ $^ $(LDLIBS)
 
 # weft with a process that puts load on the store through the rings.
 RINGS_OBJ := $(addprefix $(B)/bench/,rings/rings.o load/hist.o load/meter.o load/common.o)
 
 $(B)/bench/weft: $(B)/procs/main.o $(LIB_OBJ) $(RINGS_OBJ)
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(LDFLAGS) $(OPT) $(LTO) -o $@ $^ $(LDLIBS)
 
 # etcd's client, where its library is.
 $(B)/bench/etcd_load: $(B)/bench/etcd_load.o $(B)/libweft.a
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lnghttp2 $(LDLIBS)
+	$(Q)$(CC) $(LDFLAGS) $(OPT) $(LTO) -o $@ $^ -lnghttp2 $(LDLIBS)
 
 # The peer that it is compared with.
 $(B)/bench/bench_lookup: LDLIBS += -lurcu-cds
