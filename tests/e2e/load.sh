@@ -60,6 +60,11 @@ is 'Deployments end well' 0 $?
 is 'each step is told' 'create/5x20 delete/5x20 down/5x20 roll/5x20 up/5x20' \
 	"$(python3 -c 'import json, sys; print(*sorted(json.loads(l)["name"] for l in open(sys.argv[1])))' "$work/told")"
 
+"$root/bench/report" -o "$work/page.html" "$work/told" "$work/told" >/dev/null
+is 'the report has a row for each figure' 5 "$(grep -o 'x20<small>' "$work/page.html" | wc -l)"
+printf '%s\n' '{"name":"watch/1000","unit":"ms","figure":2.5,"target":5,"ratio":2,"machine":"m","time":0}' >"$work/some"
+like 'the table has what was measured' '^\| one write seen by 1,000 watchers over TLS, p99 \| 2.5 ms \| 5 \| 2.00 ' "$("$root/bench/table" "$work/some")"
+
 run deployments --ops create --count 2 --replicas 60 --namespace scan --keep
 rm "$work/told"
 run scan --limit 50
