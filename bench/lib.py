@@ -60,7 +60,8 @@ def load(kubeconfig, scenario, *, quiet=False, timeout=300, **flags):
 def load_start(kubeconfig, scenario, told, quiet=True, **flags):
     args = [LOAD, scenario, "--kubeconfig", kubeconfig]
     for key, value in flags.items():
-        args += [f"--{key}"] if value is True else [f"--{key}", str(value)]
+        if value is not False:
+            args += [f"--{key}"] if value is True else [f"--{key}", str(value)]
     out = subprocess.DEVNULL if quiet else None
     return subprocess.Popen(args, stdout=out, stderr=None if os.environ.get("V") else subprocess.DEVNULL,
                             env={**os.environ, "WEFT_BENCH_JSON": told})
