@@ -227,7 +227,7 @@ static void tick_draining(struct supervisor *s, struct child *c)
 
 static void tick_waiting(struct supervisor *s, struct child *c)
 {
-	if (s->now >= c->next_ns)
+	if (!s->stop && s->now >= c->next_ns)
 		child_restart(s, c);
 }
 
