@@ -324,7 +324,7 @@ int cw_restore(struct cache_writer *w, uint16_t type, struct str ns, struct str 
 	if (rv > w->rv_start)
 		return WEFT_EINVAL;
 	all.mask = (1u << PART_COUNT) - 1;
-	err = entry_new(w, type, ns, name, uid, created_s, created_rv, true, &e);
+	err = entry_new(w, type, ns, name, uid, created_s, created_rv, !in->unlisted, &e);
 	if (err)
 		return err;
 	err = version_new(w, e, NULL, rv, &all, &v);

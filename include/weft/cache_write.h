@@ -77,7 +77,7 @@ struct version_in {
 	const uint8_t (*owner_uids)[16];
 	uint8_t nowners;
 	bool has_controller;
-	bool unlisted; /* a new object: cw_list() puts it into key order */
+	bool unlisted; /* a new (or restored) object: cw_list() puts it into key order */
 };
 
 /* Intern bytes and hold a reference; 0 when memory is out.  cw_blob_drop()
@@ -123,8 +123,8 @@ int cw_prepare_create(struct cache_writer *w, uint16_t type, struct str ns, stru
 		      const uint8_t uid[16], uint32_t created_s, uint64_t rv,
 		      const struct version_in *in, struct version **out);
 
-/* Put objects of one type that were prepared as `unlisted` into key order: before
- * any of them is published.  Cheap when their keys ascend.  Returns how many of
+/* Put objects of one type that were prepared or restored as `unlisted` into key
+ * order: before any of them is published, or the cache is attached to.  Cheap when their keys ascend.  Returns how many of
  * the first are there now; fewer than n when memory ran out: the rest has to be
  * aborted. */
 uint32_t cw_list(struct cache_writer *w, uint16_t type, const entry_ref *entry, uint32_t n);

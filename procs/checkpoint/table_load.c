@@ -16,6 +16,11 @@ struct owners {
 	struct version_in in;
 };
 
+/* Rows are taken in blocks: what one will touch is fetched while those before it are
+ * put in, and a whole block gets its place in key order, which is LMDB's, at once. */
+#define BLOCK_ROWS 256u
+#define ROWS_AHEAD 8u
+
 struct load {
 	const char *dir;
 	const uint8_t *cluster_id;
@@ -28,9 +33,14 @@ struct load {
 	struct held {
 		uint64_t id;
 		blob_ref ref;
-	} *held; /* open addressing, all shared blobs */
+	} * held; /* open addressing, all shared blobs */
 	uint32_t nheld, held_cap;
 	uint64_t objects;
+	struct {
+		MDB_val key, val;
+	} row[BLOCK_ROWS];
+	entry_ref made[BLOCK_ROWS];
+	uint32_t nrows;
 	struct err *e;
 };
 
@@ -170,6 +180,11 @@ static int bad_row(struct load *l, const MDB_val *key, const char *why)
 		       key->mv_size > 2 ? (int)key->mv_size - 2 : 0, p + 2, why);
 }
 
+static int too_small(struct load *l)
+{
+	return err_set(l->e, WEFT_ENOMEM, "the cache is too small for the checkpoint");
+}
+
 /* "ns/name" or "name" behind the type. */
 static bool split_key(const MDB_val *key, uint16_t *type, struct str *ns, struct str *name)
 {
@@ -211,18 +226,17 @@ static int find_owners(struct load *l, uint16_t type, const struct row_view *v,
 	return WEFT_OK;
 }
 
-static int load_row(struct load *l, const MDB_val *key, const MDB_val *val)
+static int load_row(struct load *l, const MDB_val *key, const MDB_val *val, entry_ref *out)
 {
 	uint32_t holes[UINT8_MAX];
-	struct version_in in = {0};
+	struct version_in in = {.unlisted = true};
 	struct row_view v;
 	struct entry *made;
 	struct str ns, name;
 	uint16_t type;
 	int rc;
 
-	if (!split_key(key, &type, &ns, &name) ||
-	    !row_decode(val_str(key), val_str(val), &v))
+	if (!split_key(key, &type, &ns, &name) || !row_decode(val_str(key), val_str(val), &v))
 		return bad_row(l, key, "its row does not check out");
 	for (int i = 0; i < PART_COUNT; i++) {
 		in.part[i] = v.part[i].bytes;
@@ -250,8 +264,65 @@ static int load_row(struct load *l, const MDB_val *key, const MDB_val *val)
 			v.row.rv, &in, &made);
 	l->objects++;
 	if (rc == WEFT_ENOMEM)
-		return err_set(l->e, rc, "the cache is too small for the checkpoint");
-	return rc ? bad_row(l, key, weft_strerror(rc)) : WEFT_OK;
+		return too_small(l);
+	if (rc)
+		return bad_row(l, key, weft_strerror(rc));
+	*out = cache_entry_ref(cw_cache(l->w), made);
+	return WEFT_OK;
+}
+
+/* What a row will touch; it is not checked yet, but a wrong guess does no harm. */
+static void fetch_row(struct load *l, uint32_t i)
+{
+	const MDB_val *val = &l->row[i].val;
+	struct str ns, name;
+	uint16_t type;
+
+	if (i < l->nrows && val->mv_size >= sizeof(struct row) &&
+	    split_key(&l->row[i].key, &type, &ns, &name))
+		cw_ahead_new(l->w, type, ns, name, val->mv_data);
+}
+
+static uint16_t type_of_row(const struct load *l, uint32_t i)
+{
+	return cache_entry(cw_cache(l->w), l->made[i])->type;
+}
+
+/* Objects of one type follow each other. */
+static int list_block(struct load *l)
+{
+	for (uint32_t i = 0, end; i < l->nrows; i = end) {
+		uint16_t type = type_of_row(l, i);
+
+		for (end = i + 1; end < l->nrows && type_of_row(l, end) == type; end++)
+			;
+		if (cw_list(l->w, type, l->made + i, end - i) < end - i)
+			return too_small(l);
+	}
+	return WEFT_OK;
+}
+
+static int load_block(struct load *l)
+{
+	int rc = WEFT_OK;
+
+	for (uint32_t i = 0; i < ROWS_AHEAD; i++)
+		fetch_row(l, i);
+	for (uint32_t i = 0; !rc && i < l->nrows; i++) {
+		fetch_row(l, i + ROWS_AHEAD);
+		rc = load_row(l, &l->row[i].key, &l->row[i].val, &l->made[i]);
+	}
+	if (!rc)
+		rc = list_block(l);
+	l->nrows = 0;
+	return rc;
+}
+
+static int note_row(struct load *l, const MDB_val *key, const MDB_val *val)
+{
+	l->row[l->nrows].key = *key;
+	l->row[l->nrows++].val = *val;
+	return l->nrows < BLOCK_ROWS ? WEFT_OK : load_block(l);
 }
 
 static int load_each(struct load *l, MDB_dbi dbi,
@@ -291,7 +362,9 @@ static int load_all(struct load *l)
 	cw_expect(l->w, TYPE_POD, l->t.count);
 	rc = load_each(l, l->t.blobs, load_blob);
 	if (!rc)
-		rc = load_each(l, l->t.objects, load_row);
+		rc = load_each(l, l->t.objects, note_row);
+	if (!rc)
+		rc = load_block(l);
 	if (!rc && l->objects != l->t.count)
 		rc = err_set(l->e, WEFT_ECORRUPT,
 			     "checkpoint '%s/data.mdb': %llu objects of %llu are there", l->t.dir,
@@ -306,8 +379,8 @@ static int load_all(struct load *l)
 int table_load(const char *dir, struct cache_writer *w, const uint8_t cluster_id[16],
 	       const uint64_t *memory_types, uint64_t *rv, struct err *e)
 {
-	struct load l = {.dir = dir, .cluster_id = cluster_id, .w = w,
-			 .memory_types = memory_types, .e = e};
+	struct load l = {
+	    .dir = dir, .cluster_id = cluster_id, .w = w, .memory_types = memory_types, .e = e};
 	int rc;
 
 	*rv = 0;
