@@ -25,10 +25,34 @@ struct rank_choice {
 	uint32_t n;
 };
 
-/* The `count` active pods of `owner` that go first.  In a read section.  Time
- * grows with the number of pods, not with its square. */
+/*
+ * To rank means to look at every pod.  A ReplicaSet that shrinks in many steps, as
+ * in a rolling update, would look at all of them in each; so the ranking of a large
+ * one is made for several steps, and kept for some seconds, as long as all its pods
+ * are Ready and no new one has come: then nothing has become better to go first.
+ */
+#define RANKINGS_KEPT 4
+struct rankings {
+	struct ranking {
+		uint8_t owner[16];
+		uint32_t *entries;    /* in the order of going */
+		uint64_t *created_rv; /* of each: tells it from another that has its place */
+		uint32_t n, at;	      /* at: the next to go */
+		uint32_t newest;      /* pod of the owner when it was made */
+		uint64_t newest_rv;
+		uint32_t made_s;
+	} kept[RANKINGS_KEPT];
+	uint32_t next; /* to be given up */
+};
+
+/* The `count` active pods of `owner` that go first.  In a read section.  `kept`
+ * may be NULL: all is looked at now. */
 void rank_choose(const struct cache *c, const struct entry *owner, uint32_t count, uint32_t now_s,
-		 struct rank_choice *out);
+		 struct rankings *kept, struct rank_choice *out);
 void rank_free(struct rank_choice *choice);
+/* Give up what is too old to serve. */
+void rankings_trim(struct rankings *kept, uint32_t now_s);
+/* References are void: another generation of the cache, or the end. */
+void rankings_forget(struct rankings *kept);
 
 #endif

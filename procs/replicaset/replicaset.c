@@ -38,6 +38,8 @@ struct rs_state {
 
 struct rs_controller {
 	struct claims claims;
+	struct rankings rankings;
+	uint64_t resyncs; /* when they were begun */
 };
 
 /* What one reconcile knows. */
@@ -210,12 +212,22 @@ static int delete_refs(struct rs *rs, const uint32_t *entries, const uint64_t *r
 	return send_asked(rs, &m, n, true);
 }
 
+static struct rankings *rankings_now(struct rs *rs)
+{
+	struct rs_controller *self = ctl_state(rs->ctl);
+
+	if (self->resyncs != ctl_resyncs(rs->ctl))
+		rankings_forget(&self->rankings);
+	self->resyncs = ctl_resyncs(rs->ctl);
+	return &self->rankings;
+}
+
 static int delete_pods(struct rs *rs, uint32_t surplus)
 {
 	struct rank_choice choice = {0};
 	int ret = 0;
 
-	rank_choose(rs->c, rs->e, surplus, ctl_now_s(rs->ctl), &choice);
+	rank_choose(rs->c, rs->e, surplus, ctl_now_s(rs->ctl), rankings_now(rs), &choice);
 	for (uint32_t i = 0; i < choice.n && !ret; i += DELETE_BATCH) {
 		uint32_t n = choice.n - i < DELETE_BATCH ? choice.n - i : DELETE_BATCH;
 
@@ -339,6 +351,7 @@ static int manage(struct rs *rs)
 	if (rs->counts.active > rs->replicas)
 		return delete_pods(rs, rs->counts.active - rs->replicas);
 	rs->state->failed = false;
+	rankings_trim(rankings_now(rs), ctl_now_s(rs->ctl));
 	return 0;
 }
 

@@ -180,15 +180,13 @@ static void round_of(int round)
 	for (const struct entry *e = cache_first_dependent(shelf.c, rs[0]); e;
 	     e = cache_next_dependent(shelf.c, e))
 		active += is_active(cache_live(shelf.c, e));
-	rank_choose(shelf.c, rs[0], want, NOW, &choice);
+	rank_choose(shelf.c, rs[0], want, NOW, NULL, &choice);
 	ck_assert_uint_eq(choice.n, want < (uint32_t)active ? want : (uint32_t)active);
 	for (uint32_t i = 0; i < choice.n; i++) {
 		const struct entry *e = cache_entry(shelf.c, (entry_ref){choice.entries[i]});
 		int before = 0;
 
 		ck_assert_uint_eq(choice.rvs[i], cache_live(shelf.c, e)->rv);
-		if ((uint32_t)active <= want)
-			continue; /* all go: in any order */
 		for (const struct entry *o = cache_first_dependent(shelf.c, rs[0]); o;
 		     o = cache_next_dependent(shelf.c, o))
 			before += o != e && is_active(cache_live(shelf.c, o)) &&
@@ -209,12 +207,105 @@ START_TEST(ranks_as_documented)
 }
 END_TEST
 
+/* --- Rankings that are kept --------------------------------------------------------------- */
+
+#define MANY 6000
+
+static const struct entry *put_pod(const struct entry *rs, int i, bool ready)
+{
+	zone *z = shelf.z;
+	value obj = facts_json(
+	    z, zone_printf(z,
+			   "{\"metadata\":{},\"status\":{\"phase\":\"Running\",\"conditions\":[{"
+			   "\"type\":\"Ready\",\"status\":\"%s\","
+			   "\"lastTransitionTime\":\"2023-11-16T00:00:00Z\"}]}}",
+			   ready ? "True" : "False")
+		   .p);
+	struct version_in in = {.generation = 1, .grace_s = -1};
+	struct kube_parts parts;
+	uint8_t uid[16];
+	struct version *v;
+
+	v_set(z, v_get(&obj, "metadata"), "ownerReferences", owner_of(rs));
+	in.node = zone_printf(z, "n%d", i % 50);
+	kube_split(z, &obj, &parts);
+	shelf_in(&shelf, TYPE_POD, &parts, (1u << PART_COUNT) - 1, NULL, 0, &in);
+	for (int k = 0; k < 16; k++)
+		uid[k] = (uint8_t)random();
+	ck_assert_int_eq(cw_prepare_create(shelf.w, TYPE_POD, STR("d"), zone_printf(z, "m%d", i),
+					   uid, NOW - 1000, ++shelf.rv, &in, &v),
+			 0);
+	cw_publish(shelf.w, v);
+	cw_commit_rv(shelf.w, shelf.rv);
+	kube_parts_free(&parts);
+	return cache_entry(shelf.c, v->entry);
+}
+
+static void delete_entry(const struct entry *e)
+{
+	struct version *v;
+
+	ck_assert_int_eq(cw_prepare_delete(shelf.w, (struct entry *)e, ++shelf.rv, 0, 0, &v), 0);
+	cw_publish(shelf.w, v);
+	cw_commit_rv(shelf.w, shelf.rv);
+}
+
+/* Who goes now: those of the kept ranking, or of one made anew. */
+static void check_choice(const struct entry *rs, struct rankings *kept, uint32_t now_s, bool anew)
+{
+	struct rank_choice choice, fresh;
+
+	rank_choose(shelf.c, rs, 40, now_s, kept, &choice);
+	rank_choose(shelf.c, rs, 40, now_s, NULL, &fresh);
+	ck_assert_uint_eq(choice.n, 40);
+	for (uint32_t i = 0; i < choice.n; i++) {
+		const struct entry *e = cache_entry(shelf.c, (entry_ref){choice.entries[i]});
+
+		ck_assert(!anew || choice.entries[i] == fresh.entries[i]);
+		ck_assert_ptr_nonnull(cache_live(shelf.c, e)); /* nobody goes twice */
+		delete_entry(e);
+	}
+	rank_free(&choice);
+	rank_free(&fresh);
+}
+
+START_TEST(a_ranking_serves_until_something_changes)
+{
+	const struct entry *rs, *sick;
+	struct rankings kept = {0};
+	struct rank_choice choice;
+	uint32_t first;
+
+	srandom(facts_seed());
+	shelf = shelf_open();
+	rs = put_owned(TYPE_REPLICASET, "rs", NULL);
+	for (int i = 0; i < MANY; i++)
+		put_pod(rs, i, true);
+	check_choice(rs, &kept, NOW, true);
+	first = kept.kept[0].at;
+	for (int i = 0; i < 6; i++)
+		check_choice(rs, &kept, NOW + 1, false);
+	ck_assert_uint_eq(kept.kept[0].at, first * 7); /* one ranking for all */
+	put_pod(rs, MANY, true);
+	check_choice(rs, &kept, NOW + 2, true);     /* a new pod may go first */
+	check_choice(rs, &kept, NOW + 2 + 5, true); /* too old */
+	sick = put_pod(rs, MANY + 1, false);
+	rank_choose(shelf.c, rs, 1, NOW + 8, &kept, &choice);
+	ck_assert_uint_eq(choice.n, 1);
+	ck_assert_uint_eq(choice.entries[0], cache_entry_ref(shelf.c, sick).u);
+	rank_free(&choice);
+	rankings_forget(&kept);
+	shelf_close(&shelf);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("rank");
 	TCase *tc = tcase_create("rank");
 
 	tcase_add_test(tc, ranks_as_documented);
+	tcase_add_test(tc, a_ranking_serves_until_something_changes);
 	suite_add_tcase(s, tc);
 	return facts_main(s);
 }
