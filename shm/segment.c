@@ -10,8 +10,10 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -480,4 +482,54 @@ int seg_unlink_all(const char *prefix, struct err *e)
 	}
 	closedir(dir);
 	return rc ? rc : removed;
+}
+
+/* --- What others left --------------------------------------------------------------- */
+
+void seg_hold(struct seg *s)
+{
+	if (flock(s->fd, LOCK_EX | LOCK_NB) < 0)
+		log_warn("segment '%s': lock: %s", s->name, strerror(errno));
+}
+
+/* Is it ours, not new, and held by nobody? */
+static bool is_left(const char *name)
+{
+	int fd = shm_open(name, O_RDONLY | O_CLOEXEC, 0);
+	struct stat st;
+	bool left = fd >= 0 && fstat(fd, &st) == 0 && st.st_uid == geteuid() &&
+		    time(NULL) - st.st_ctime > SEG_SWEEP_S && flock(fd, LOCK_EX | LOCK_NB) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return left;
+}
+
+static bool ends_with(const char *name, const char *suffix)
+{
+	size_t n = strlen(name), k = strlen(suffix);
+
+	return n >= k && strcmp(name + n - k, suffix) == 0;
+}
+
+int seg_sweep(const char *prefix, const char *suffix)
+{
+	DIR *dir = opendir(SHM_DIR);
+	struct dirent *d;
+	int swept = 0;
+
+	if (!dir)
+		return 0;
+	while ((d = readdir(dir))) {
+		char name[sizeof(d->d_name) + 1];
+
+		snprintf(name, sizeof(name), "/%s", d->d_name);
+		if (strncmp(name, prefix, strlen(prefix)) != 0 || !ends_with(name, suffix) ||
+		    !is_left(name))
+			continue;
+		name[strlen(name) - strlen(suffix)] = '\0';
+		swept += seg_unlink_all(name, NULL) > 0;
+	}
+	closedir(dir);
+	return swept;
 }

@@ -107,6 +107,17 @@ int seg_unlink(const char *name, struct err *e);
  * returns how many.  For a supervisor that holds the data directory's lock. */
 int seg_unlink_all(const char *prefix, struct err *e);
 
+/* Mark the segment as that of a living process: until it ends or closes it,
+ * seg_sweep() leaves it alone.  By a lock on the file, which ends with its holder
+ * however that ends, and holds across pid namespaces. */
+void seg_hold(struct seg *s);
+
+/* Remove what was left by others who are gone: for each segment "PREFIX...SUFFIX"
+ * that nobody holds, was made more than SEG_SWEEP_S ago and is this user's, every
+ * segment whose name begins like it up to SUFFIX.  Returns for how many. */
+#define SEG_SWEEP_S 10
+int seg_sweep(const char *prefix, const char *suffix);
+
 /* Fold (name, sizeof, offset, option) words into a layout signature. */
 uint32_t seg_signature(const uint64_t *words, size_t n);
 

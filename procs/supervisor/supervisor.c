@@ -88,10 +88,14 @@ static int make_control(struct supervisor *s, struct err *e)
 	char name[SEG_NAME_MAX];
 	int rc;
 
+	rc = seg_sweep("/weft.", ".control");
+	if (rc)
+		logs_say(s, LOG_INFO, "removed the shared memory of %d clusters that were killed", rc);
 	proc_name_control(name, s->dir.cluster);
 	rc = seg_create(&s->control_seg, name, SEG_CONTROL, proc_layout_control(), bytes, bytes, e);
 	if (rc)
 		return err_wrap(e, "control segment");
+	seg_hold(&s->control_seg);
 	s->control = (struct control *)s->control_seg.base;
 	s->control->cluster_hash = s->dir.cluster;
 	snprintf(s->control->data_dir, sizeof(s->control->data_dir), "%s", s->dir.path);

@@ -46,6 +46,7 @@ static inline void fake_control(struct fake_cluster *f)
 	proc_name_control(name, f->cluster);
 	fake_segment(&f->control_seg, name, SEG_CONTROL, proc_layout_control(),
 		     align_up(sizeof(struct control), (size_t)4096));
+	seg_hold(&f->control_seg);
 	f->control = (struct control *)f->control_seg.base;
 	f->control->cluster_hash = f->cluster;
 	for (int k = 0; k < PROC_KIND_COUNT; k++) {

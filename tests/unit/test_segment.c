@@ -361,6 +361,34 @@ START_TEST(unlink_all_takes_its_prefix_only)
 }
 END_TEST
 
+START_TEST(what_nobody_holds_is_swept)
+{
+	char mine[SEG_NAME_MAX], part[SEG_NAME_MAX], left[SEG_NAME_MAX];
+	struct seg held, other, gone;
+
+	snprintf(mine, sizeof(mine), "%smine.control", prefix);
+	snprintf(left, sizeof(left), "%sleft.control", prefix);
+	snprintf(part, sizeof(part), "%sleft.cache", prefix);
+	ck_assert_int_eq(seg_create(&held, mine, SEG_CONTROL, 1, SIZE, SIZE, &e), 0);
+	seg_hold(&held);
+	ck_assert_int_eq(seg_create(&gone, left, SEG_CONTROL, 1, SIZE, SIZE, &e), 0);
+	seg_hold(&gone);
+	ck_assert_int_eq(seg_create(&other, part, SEG_CACHE, 1, SIZE, SIZE, &e), 0);
+	ck_assert_int_eq(seg_sweep(prefix, ".control"), 0); /* all new */
+	sleep(SEG_SWEEP_S + 2); /* the time of a file's last change cannot be set */
+	ck_assert_int_eq(seg_sweep(prefix, ".control"), 0); /* all held */
+	seg_close(&gone); /* as when its maker dies */
+	ck_assert_int_eq(seg_sweep(prefix, ".control"), 1);
+	seg_close(&other);
+	ck_assert_int_eq(seg_open(&other, part, SEG_CACHE, 1, false, &e), WEFT_ENOENT);
+	ck_assert_int_eq(seg_open(&other, left, SEG_CONTROL, 1, false, &e), WEFT_ENOENT);
+	ck_assert_int_eq(seg_open(&other, mine, SEG_CONTROL, 1, false, &e), 0);
+	seg_close(&other);
+	seg_close(&held);
+	seg_unlink(mine, NULL);
+}
+END_TEST
+
 START_TEST(a_mapping_outlives_its_name)
 {
 	struct seg s;
@@ -433,6 +461,11 @@ int main(void)
 	tcase_add_test(tc, a_mapping_outlives_its_name);
 	tcase_add_test(tc, signature_depends_on_every_word);
 	tcase_add_test(tc, build_id_is_that_of_this_executable);
+	suite_add_tcase(suite, tc);
+	tc = tcase_create("sweep");
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 4 * SEG_SWEEP_S);
+	tcase_add_test(tc, what_nobody_holds_is_swept);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
