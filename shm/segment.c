@@ -496,8 +496,10 @@ void seg_hold(struct seg *s)
 static bool is_left(const char *name)
 {
 	int fd = shm_open(name, O_RDONLY | O_CLOEXEC, 0);
+	struct seg_header h;
 	struct stat st;
 	bool left = fd >= 0 && fstat(fd, &st) == 0 && st.st_uid == geteuid() &&
+		    pread(fd, &h, sizeof(h), 0) == sizeof(h) && h.build == weft_build_id() &&
 		    time(NULL) - st.st_ctime > SEG_SWEEP_S && flock(fd, LOCK_EX | LOCK_NB) == 0;
 
 	if (fd >= 0)

@@ -113,7 +113,8 @@ int seg_unlink_all(const char *prefix, struct err *e);
 void seg_hold(struct seg *s);
 
 /* Remove what was left by others who are gone: for each segment "PREFIX...SUFFIX"
- * that nobody holds, was made more than SEG_SWEEP_S ago and is this user's, every
+ * that nobody holds, was made by this very executable (others may not hold theirs)
+ * more than SEG_SWEEP_S ago and is this user's, every
  * segment whose name begins like it up to SUFFIX.  Returns for how many. */
 #define SEG_SWEEP_S 10
 int seg_sweep(const char *prefix, const char *suffix);
