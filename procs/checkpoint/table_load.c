@@ -274,13 +274,12 @@ static int load_row(struct load *l, const MDB_val *key, const MDB_val *val, entr
 /* What a row will touch; it is not checked yet, but a wrong guess does no harm. */
 static void fetch_row(struct load *l, uint32_t i)
 {
-	const MDB_val *val = &l->row[i].val;
 	struct str ns, name;
 	uint16_t type;
 
-	if (i < l->nrows && val->mv_size >= sizeof(struct row) &&
+	if (i < l->nrows && l->row[i].val.mv_size >= sizeof(struct row) &&
 	    split_key(&l->row[i].key, &type, &ns, &name))
-		cw_ahead_new(l->w, type, ns, name, val->mv_data);
+		cw_ahead_new(l->w, type, ns, name, l->row[i].val.mv_data);
 }
 
 static uint16_t type_of_row(const struct load *l, uint32_t i)
