@@ -7,7 +7,7 @@
 B       ?= build
 PREFIX  ?= /usr/local
 CC      ?= cc
-PKGS    := msgpack yaml-0.1 lmdb libmicrohttpd gnutls libxxhash yajl liburcu
+PKGS    := msgpack yaml-0.1 lmdb gnutls libxxhash yajl liburcu
 CSTD    := -std=gnu11
 WARN    := -Wall -Wextra -Wno-unused-parameter
 OPT     ?= -O2 -g

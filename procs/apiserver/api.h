@@ -1,10 +1,10 @@
 /*
  * api.h - what the files of the API server share.
  *
- * One thread.  libmicrohttpd runs without threads of its own ("external"
- * epoll) inside the loop of the process library, so a request, the cache and
- * the ring to the store are touched by one thread only and need no lock.  More
- * cores are used by more apiserver processes on the same port.
+ * One thread.  Connections (conn.c) have no thread of their own but are served
+ * inside the loop of the process library, so a request, the cache and the ring
+ * to the store are touched by one thread only and need no lock.  More cores are
+ * used by more apiserver processes on the same port.
  *
  * A request goes through:  head and body read -> who is it (auth.c) -> which
  * resource and verb (route.c) -> what it accepts (negotiate.c) -> its handler.
@@ -17,7 +17,7 @@
 #define WEFT_APISERVER_API_H
 
 #include <gnutls/abstract.h>
-#include <microhttpd.h>
+#include "weft/http_head.h"
 #include "weft/json.h"
 #include "weft/kube.h"
 #include "weft/proc.h"
@@ -33,6 +33,7 @@ enum media { MEDIA_JSON, MEDIA_YAML };
 enum shape { SHAPE_OBJECT, SHAPE_TABLE, SHAPE_PARTIAL };
 
 struct api;
+struct http;
 struct request;
 
 /* A copy with a NUL behind it. */
@@ -72,6 +73,7 @@ bool auth_impersonate(struct request *q);
 /* True if q->user may do what q asks; else *why says (Kubernetes' words). */
 bool auth_allowed(struct request *q, struct str *why);
 bool user_in_group(const struct user *u, const char *group);
+const struct user *user_copy(zone *z, const struct user *u);
 void peer_free(struct peer *peer);
 
 /* --- Keys and certificates (certs.c, token.c) ------------------------------------- */
@@ -170,6 +172,14 @@ struct stream_ops {
 /* Let an idle stream's fill be called again. */
 void stream_wake(struct request *q);
 
+/* One piece for many idle streams, made once: chunk_begin(), add to it,
+ * chunk_end(), push.  False: the stream has not yet sent what it had, and nothing
+ * of this; wake it. */
+#define CHUNK_ROOM 10
+void chunk_begin(struct buf *out);
+void chunk_end(struct buf *out);
+bool stream_push(struct request *q, const struct buf *chunk);
+
 /* --- A request ------------------------------------------------------------------------ */
 
 struct header {
@@ -179,12 +189,13 @@ struct header {
 
 struct request {
 	struct api *api;
-	struct MHD_Connection *conn;
+	struct http *http; /* its connection; NULL: gone */
 	struct peer *peer;
 	zone *z;
 	struct request *next; /* free list */
 
 	/* what came */
+	struct head head;
 	enum method method;
 	struct str verb_name; /* "GET" */
 	struct str path;
@@ -213,15 +224,15 @@ struct request {
 	void *next_step; /* of a handler that goes on after a change */
 
 	/* life */
-	bool head_seen, handled, answered, suspended, gone, hup;
+	bool answered, stream_ended;
 	uint32_t in_flight; /* requests to the store that have not been answered */
-	struct buf chunk; /* what the stream made and the socket has not taken */
-	size_t chunk_at;
-	bool stream_ended;
+	size_t sent;	    /* of `out` */
 };
 
 /* A request header's value, empty if absent. */
 struct str request_header(const struct request *q, const char *name);
+/* The session of its connection; NULL: without TLS. */
+gnutls_session_t request_tls(const struct request *q);
 /* Adds a header to the answer; the value is copied. */
 void answer_header(struct request *q, const char *name, struct str value);
 /* Warning: 299 - "text" */
@@ -277,9 +288,8 @@ struct sending;
 
 struct api {
 	struct proc *p;
-	struct MHD_Daemon *daemons[2]; /* with TLS; without, if that is asked for */
-	uint32_t ndaemons;
-	int hup_epoll; /* tells of clients of streams that went away */
+	struct conns *conns;
+	struct buf piece; /* of an answer, on its way to its connection */
 	struct pki pki;
 	gnutls_privkey_t token_key; /* token.c; made from pki.sa_key when first used */
 	gnutls_pubkey_t token_pub;
@@ -288,8 +298,8 @@ struct api {
 	struct request *free;	 /* requests to use again */
 	uint32_t nfree;
 	struct sending *waiting, **waiting_end; /* for room in the ring (store.c) */
-	bool run;	/* libmicrohttpd has something to do */
-	int64_t due_ns; /* and wants to be called at the latest then; 0: no wish */
+	bool run;	/* connections have something to do */
+	int64_t due_ns; /* and want to be looked at then at the latest; 0: no wish */
 	zone *scratch; /* for one item; reset after it */
 	uint64_t requests[METHOD_OTHER + 1][6]; /* answered, by code / 100 */
 	uint64_t watches;
@@ -305,16 +315,6 @@ struct api {
 	struct watch *all;
 	int64_t look_again_ns;
 };
-
-/* Serve on a listening socket; `plain`: without TLS, everybody is the admin. */
-int http_start(struct api *api, int listen_fd, bool plain, struct err *e);
-/* Serve what is there; returns when to be called again (monotonic ns; 0: no
- * wish). */
-int64_t http_turn(struct api *api, int64_t now_ns);
-/* Takes no more connections and serves those that are there, for a second at
- * most; watches are left as they are. */
-void http_drain(struct api *api);
-void http_stop(struct api *api);
 
 static inline struct cache *api_cache(struct api *api)
 {

@@ -29,6 +29,20 @@ bool user_in_group(const struct user *u, const char *group)
 	return false;
 }
 
+const struct user *user_copy(zone *z, const struct user *u)
+{
+	struct user *copy = zone_alloc(z, sizeof(*copy));
+
+	*copy = *u;
+	copy->name = zone_str(z, u->name);
+	copy->uid = zone_str(z, u->uid);
+	copy->pod_name = zone_str(z, u->pod_name);
+	copy->pod_uid = zone_str(z, u->pod_uid);
+	for (uint32_t i = 0; i < u->ngroups; i++)
+		copy->groups[i] = zone_str(z, u->groups[i]);
+	return copy;
+}
+
 static void user_add_group(struct user *u, struct str group)
 {
 	if (u->ngroups < GROUPS_MAX)
@@ -74,7 +88,7 @@ static bool user_from_cert(struct peer *peer, const gnutls_datum_t *der)
 static bool peer_check(struct request *q)
 {
 	struct peer *peer = q->peer;
-	const union MHD_ConnectionInfo *info;
+	gnutls_session_t tls = request_tls(q);
 	const gnutls_datum_t *chain;
 	unsigned n = 0, status = 0;
 
@@ -83,12 +97,11 @@ static bool peer_check(struct request *q)
 	if (peer->checked)
 		return peer->valid || !peer->user.name.n;
 	peer->checked = true;
-	info = MHD_get_connection_info(q->conn, MHD_CONNECTION_INFO_GNUTLS_SESSION);
-	chain = info ? gnutls_certificate_get_peers(info->tls_session, &n) : NULL;
+	chain = tls ? gnutls_certificate_get_peers(tls, &n) : NULL;
 	if (!chain || !n)
 		return true;
 	peer->user.name = STR("?"); /* there is one; until it has been read */
-	if (gnutls_certificate_verify_peers2(info->tls_session, &status) || status)
+	if (gnutls_certificate_verify_peers2(tls, &status) || status)
 		return false;
 	peer->user.name = STR("");
 	peer->valid = user_from_cert(peer, &chain[0]);
@@ -101,7 +114,7 @@ void peer_free(struct peer *peer)
 {
 	if (peer->z)
 		zone_free(peer->z);
-	free(peer);
+	*peer = (struct peer){0};
 }
 
 bool auth_identify(struct request *q)

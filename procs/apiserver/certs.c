@@ -34,7 +34,7 @@ static int read_all(const char *path, struct str *out)
 
 	if (gnutls_load_file(path, &d))
 		return WEFT_ENOENT;
-	/* libmicrohttpd wants a C string. */
+	/* GnuTLS is given C strings. */
 	char *p = malloc(d.size + 1u);
 
 	weft_assert(p);

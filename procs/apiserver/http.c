@@ -1,42 +1,59 @@
 /*
- * http.c - connections and the life of a request, on libmicrohttpd.
+ * http.c - HTTP on a connection, and the life of a request.
  *
- * The daemon has no thread: its epoll descriptor is watched by the process
- * loop, and http_turn() lets it work.  A request that waits for the store, and
- * a stream with nothing to say, is suspended: it costs no time until it is
- * resumed.  As libmicrohttpd does not look at a suspended connection, clients
- * of streams that go away are noticed through an epoll of our own.
+ * A connection is in one phase, and each phase has one step, which does what can
+ * be done now: proceed() takes steps until one has to wait (for bytes, for the
+ * socket, for the store).
+ *
+ *	HEAD -> BODY -> HANDLING -> SENDING -> HEAD ...
+ *	                   |  \------> STREAMING --^
+ *	                   \-> WAITING (for the store) -> SENDING or STREAMING
  */
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
+#include "procs/apiserver/conn.h"
 #include "procs/apiserver/http.h"
 #include "weft/fault.h"
 
-#define CONNECTIONS_MAX 16384
-#define CONNECTION_MEMORY (32u << 10) /* zeroed with each request */
-#define CONNECTION_IDLE_S 120
 #define BODY_DRAINED_MAX (64u << 20) /* bytes of a body too big that are still read */
-#define REQUESTS_KEPT 256	   /* free ones, with their zone */
-#define DRAIN_ACCEPTS 4		   /* rounds of taking connections before the door is closed */
+#define REQUESTS_KEPT 256	     /* free ones, with their zone */
 #define DRAIN_LEAST_NS (30 * 1000000) /* for those whose request is on its way */
 #define DRAIN_MOST_NS (1000 * 1000000)
-#define BUFFER_KEPT (256u << 10)   /* larger buffers are not kept */
+#define BUFFER_KEPT (256u << 10) /* larger buffers are not kept */
+#define RUN_MAX 16		 /* requests or chunks of one connection in a row */
+#define RECORD 16384		 /* head and body go as one up to this */
+
+enum phase { PHASE_HEAD, PHASE_BODY, PHASE_HANDLING, PHASE_WAITING, PHASE_SENDING, PHASE_STREAMING };
+
+struct http {
+	struct conn c; /* first */
+	struct peer peer;
+	enum phase phase;
+	struct request *q; /* from BODY on */
+	size_t seen;	   /* HEAD: how far its end was looked for */
+	uint64_t left;	   /* BODY: bytes that are still to come */
+	struct chunks chunks;
+	uint64_t got;	   /* BODY: bytes that came */
+	bool last;	   /* no request after this one */
+	bool idle;	   /* STREAMING: nothing to say until stream_wake() */
+	unsigned run;
+};
 
 /* --- Requests ------------------------------------------------------------------------ */
 
-static struct request *request_new(struct api *api, const char *uri)
+static struct request *request_new(struct api *api)
 {
 	struct request *q = api->free;
-	zone *z;
-	struct str text;
-	const char *mark;
 
 	if (q) {
+		zone *z = q->z;
+
 		api->free = q->next;
 		api->nfree--;
-		z = q->z;
-		*q = (struct request){.z = z, .body = q->body, .out = q->out, .chunk = q->chunk};
+		*q = (struct request){.z = z, .body = q->body, .out = q->out};
 	} else {
 		q = calloc(1, sizeof(*q));
 		weft_assert(q);
@@ -44,20 +61,24 @@ static struct request *request_new(struct api *api, const char *uri)
 	}
 	q->api = api;
 	api->open++;
-	q->body.n = q->out.n = q->chunk.n = 0;
+	q->body.n = q->out.n = 0;
 	q->began_ns = clock_mono_ns();
-	text = zone_str(q->z, str_of(uri));
-	mark = memchr(text.p, '?', text.n);
+	return q;
+}
+
+/* "/api/v1/pods?limit=3": text that lives as long as q. */
+static void set_target(struct request *q, struct str text)
+{
+	const char *mark = memchr(text.p, '?', text.n);
+
 	q->path = text;
 	if (mark)
 		q->path.n = (uint32_t)(mark - text.p);
-	/* Not libmicrohttpd's own, which ends at a %00. */
 	q->path = url_decode(q->z, q->path, false);
 	if (mark)
 		query_parse(q->z,
 			    (struct str){mark + 1, text.n - (uint32_t)(mark + 1 - text.p)},
 			    &q->query);
-	return q;
 }
 
 static void buf_trim(struct buf *b)
@@ -73,11 +94,9 @@ static void request_free(struct request *q)
 	api->open--;
 	buf_trim(&q->body);
 	buf_trim(&q->out);
-	buf_trim(&q->chunk);
 	if (api->nfree >= REQUESTS_KEPT) {
 		buf_free(&q->body);
 		buf_free(&q->out);
-		buf_free(&q->chunk);
 		zone_free(q->z);
 		free(q);
 		return;
@@ -94,20 +113,24 @@ struct request *request_internal(struct api *api, const char *path)
 					 .groups = {STR("system:masters")},
 					 .ngroups = 1,
 					 .masters = true};
-	struct request *q = request_new(api, path);
+	struct request *q = request_new(api);
 
 	q->path = str_of(path);
 	q->method = METHOD_POST;
 	q->user = &self;
-	q->gone = true; /* there is nobody to answer */
 	return q;
 }
 
 struct str request_header(const struct request *q, const char *name)
 {
-	const char *v = MHD_lookup_connection_value(q->conn, MHD_HEADER_KIND, name);
+	struct str v = head_get(&q->head, name);
 
-	return v ? str_of(v) : (struct str){"", 0};
+	return v.p ? v : (struct str){"", 0};
+}
+
+gnutls_session_t request_tls(const struct request *q)
+{
+	return q->http ? q->http->c.tls : NULL;
 }
 
 static enum method method_of(struct str name)
@@ -123,99 +146,93 @@ static enum method method_of(struct str name)
 	return METHOD_OTHER;
 }
 
-/* --- Streams ---------------------------------------------------------------------------- */
+/* --- Heads of answers ------------------------------------------------------------------- */
 
-/* libmicrohttpd asks for the next piece of a streamed body. */
-static ssize_t stream_read(void *cls, uint64_t pos, char *buf, size_t max)
+static const char *reason_of(int code)
 {
-	struct request *q = cls;
-	size_t n;
+	static const struct {
+		int code;
+		const char *reason;
+	} reasons[] = {
+		{200, "OK"},
+		{201, "Created"},
+		{202, "Accepted"},
+		{304, "Not Modified"},
+		{400, "Bad Request"},
+		{401, "Unauthorized"},
+		{403, "Forbidden"},
+		{404, "Not Found"},
+		{405, "Method Not Allowed"},
+		{406, "Not Acceptable"},
+		{409, "Conflict"},
+		{410, "Gone"},
+		{413, "Request Entity Too Large"},
+		{415, "Unsupported Media Type"},
+		{422, "Unprocessable Entity"},
+		{429, "Too Many Requests"},
+		{431, "Request Header Fields Too Large"},
+		{500, "Internal Server Error"},
+		{501, "Not Implemented"},
+		{503, "Service Unavailable"},
+		{504, "Gateway Timeout"},
+		{505, "HTTP Version Not Supported"},
+	};
 
-	if (q->hup)
-		return MHD_CONTENT_READER_END_WITH_ERROR;
-	if (q->chunk_at == q->chunk.n) {
-		q->chunk.n = q->chunk_at = 0;
-		if (q->stream_ended)
-			return MHD_CONTENT_READER_END_OF_STREAM;
-		switch (q->stream->fill(q, q->stream_arg, &q->chunk)) {
-		case STREAM_MORE:
-			break;
-		case STREAM_END:
-			q->stream_ended = true;
-			if (!q->chunk.n)
-				return MHD_CONTENT_READER_END_OF_STREAM;
-			break;
-		case STREAM_IDLE:
-			if (q->chunk.n)
-				break;
-			q->suspended = true;
-			MHD_suspend_connection(q->conn);
-			return 0;
-		case STREAM_BROKEN:
-			return MHD_CONTENT_READER_END_WITH_ERROR;
-		}
+	for (size_t i = 0; i < countof(reasons); i++)
+		if (reasons[i].code == code)
+			return reasons[i].reason;
+	return "";
+}
+
+/* "Mon, 02 Jan 2006 15:04:05 GMT", made once a second. */
+static const char *date_now(void)
+{
+	static char text[32];
+	static uint32_t made_s;
+	uint32_t now_s = clock_wall_s();
+	time_t t = now_s;
+	struct tm tm;
+
+	if (now_s != made_s) {
+		made_s = now_s;
+		strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&t, &tm));
 	}
-	n = q->chunk.n - q->chunk_at;
-	if (n > max)
-		n = max;
-	fault_at(api_stream);
-	memcpy(buf, q->chunk.p + q->chunk_at, n);
-	q->chunk_at += n;
-	return (ssize_t)n;
+	return text;
 }
 
-static void request_resume(struct request *q)
+static void add_line(struct buf *out, const char *name, struct str value)
 {
-	if (!q->suspended)
-		return;
-	q->suspended = false;
-	q->api->run = true;
-	MHD_resume_connection(q->conn);
+	buf_puts(out, name);
+	buf_add(out, ": ", 2);
+	buf_addstr(out, value);
+	buf_add(out, "\r\n", 2);
 }
 
-void stream_wake(struct request *q)
+/* The head of q's answer; a body that is streamed has no length. */
+static void add_head(struct http *h, struct request *q, struct buf *out)
 {
-	request_resume(q);
-}
+	char text[32];
 
-/* A stream may sleep for an hour: learn of it when its client goes. */
-static void stream_watch_client(struct request *q)
-{
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(q->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
-	struct epoll_event ev = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = q};
-
-	if (info)
-		(void)epoll_ctl(q->api->hup_epoll, EPOLL_CTL_ADD, info->connect_fd, &ev);
-}
-
-static void stream_close(struct request *q)
-{
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(q->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
-
-	if (info)
-		(void)epoll_ctl(q->api->hup_epoll, EPOLL_CTL_DEL, info->connect_fd, NULL);
-	if (q->stream->close)
-		q->stream->close(q, q->stream_arg);
-	q->stream = NULL;
-}
-
-static void hup_ready(void *arg, uint32_t events)
-{
-	struct api *api = arg;
-	struct epoll_event ev[64];
-	int n = epoll_wait(api->hup_epoll, ev, countof(ev), 0);
-
-	for (int i = 0; i < n; i++) {
-		struct request *q = ev[i].data.ptr;
-
-		q->hup = true;
-		request_resume(q);
+	snprintf(text, sizeof(text), "HTTP/1.%d %d ", !q->head.http10, q->code);
+	buf_puts(out, text);
+	buf_puts(out, reason_of(q->code));
+	buf_add(out, "\r\n", 2);
+	add_line(out, "Date", str_of(date_now()));
+	add_line(out, "Content-Type", str_of(q->content_type ? q->content_type : "application/json"));
+	add_line(out, "Cache-Control",
+		 q->cacheable ? STR("public, immutable") : STR("no-cache, private"));
+	for (uint32_t i = 0; i < q->nheaders; i++)
+		add_line(out, q->headers[i].name, q->headers[i].value);
+	if (h->last && !q->head.http10)
+		add_line(out, "Connection", STR("close"));
+	if (!q->stream) {
+		snprintf(text, sizeof(text), "%zu", q->out.n);
+		add_line(out, "Content-Length", str_of(text));
+	} else if (!q->head.http10) {
+		add_line(out, "Transfer-Encoding", STR("chunked"));
 	}
+	buf_add(out, "\r\n", 2);
 }
-
-/* --- Answers ------------------------------------------------------------------------------ */
 
 static void count_answer(struct request *q)
 {
@@ -226,69 +243,103 @@ static void count_answer(struct request *q)
 	atomic_fetch_add_explicit(&proc_counters(api->p)->http_requests, 1, memory_order_relaxed);
 }
 
-static struct MHD_Response *make_response(struct request *q)
+/* --- Chunks ------------------------------------------------------------------------------ */
+
+/* A chunk is made in place behind room for its size: eight digits, zeros in
+ * front, and the end of the line. */
+
+void chunk_begin(struct buf *out)
 {
-	if (q->stream)
-		return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, CHUNK_SIZE,
-							 stream_read, q, NULL);
-	/* The buffer lives as long as the request: to the end of the sending. */
-	return MHD_create_response_from_buffer(q->out.n, q->out.n ? q->out.p : "",
-					       MHD_RESPMEM_PERSISTENT);
+	out->n = 0;
+	buf_add(out, "00000000\r\n", CHUNK_ROOM);
 }
 
-static enum MHD_Result send_answer(struct request *q)
+void chunk_end(struct buf *out)
 {
-	struct MHD_Response *resp = make_response(q);
-	enum MHD_Result ret;
+	char digits[9];
 
-	if (!resp)
-		return MHD_NO;
-	MHD_add_response_header(resp, "Content-Type",
-				q->content_type ? q->content_type : "application/json");
-	MHD_add_response_header(resp, "Cache-Control",
-				q->cacheable ? "public, immutable" : "no-cache, private");
-	if (q->api->draining)
-		MHD_add_response_header(resp, "Connection", "close");
-	for (uint32_t i = 0; i < q->nheaders; i++)
-		MHD_add_response_header(resp, q->headers[i].name, q->headers[i].value.p);
-	if (q->stream)
-		stream_watch_client(q);
+	snprintf(digits, sizeof(digits), "%08x", (uint32_t)(out->n - CHUNK_ROOM));
+	memcpy(out->p, digits, 8);
+	buf_add(out, "\r\n", 2);
+}
+
+static void send_chunk(struct http *h, const struct buf *chunk)
+{
+	fault_at(api_stream);
+	if (h->q->head.http10) /* all that comes until the end */
+		conn_write(&h->c, chunk->p + CHUNK_ROOM, chunk->n - CHUNK_ROOM - 2);
+	else
+		conn_write(&h->c, chunk->p, chunk->n);
+}
+
+/* --- Answers ------------------------------------------------------------------------------- */
+
+/* The request has its answer: send the head, with what of the body fits. */
+static void start_answer(struct http *h)
+{
+	struct request *q = h->q;
+	struct buf *first = &q->api->piece;
+	size_t room;
+
+	q->answered = true;
+	h->last |= q->api->draining;
 	count_answer(q);
 	fault_at(api_answer);
-	ret = MHD_queue_response(q->conn, (unsigned)q->code, resp);
-	MHD_destroy_response(resp);
-	return ret;
+	first->n = 0;
+	add_head(h, q, first);
+	if (str_eq(q->head.method, STR("HEAD")))
+		q->out.n = 0;
+	room = first->n < RECORD ? RECORD - first->n : 0;
+	q->sent = q->stream ? 0 : q->out.n < room ? q->out.n : room;
+	buf_add(first, q->out.p, q->sent);
+	conn_write(&h->c, first->p, first->n);
+	h->phase = q->stream ? PHASE_STREAMING : PHASE_SENDING;
+	h->idle = false;
 }
 
-void request_answer(struct request *q)
+static void stream_close(struct request *q)
 {
-	q->answered = true;
-	if (q->gone && !q->in_flight) {
-		if (q->stream && q->stream->close)
-			q->stream->close(q, q->stream_arg);
-		request_free(q);
-		return;
-	}
-	request_resume(q);
+	if (q->stream && q->stream->close)
+		q->stream->close(q, q->stream_arg);
+	q->stream = NULL;
 }
 
-/* --- libmicrohttpd's callbacks ---------------------------------------------------------------- */
-
-/* The request line has been read: the one place that sees the query undecoded. */
-static void *on_uri(void *cls, const char *uri, struct MHD_Connection *conn)
+static bool finish(struct http *h)
 {
-	return request_new(cls, uri);
+	conn_finish(&h->c);
+	return false;
 }
 
-/* A body that is not worth reading to its end.  Most that are too big are read
- * and forgotten, as many clients read no answer before they have sent all; one
- * that asks first need not send anything. */
-static bool body_announced_too_big(const struct request *q)
+/* The answer is on its way: what next? */
+static bool request_done(struct http *h)
 {
-	struct str length = request_header(q, "Content-Length");
-	unsigned long long n = length.n ? strtoull(length.p, NULL, 10) : 0;
+	struct request *q = h->q;
 
-	return n > BODY_DRAINED_MAX || (n > BODY_MAX && request_header(q, "Expect").n);
+	h->q = NULL;
+	stream_close(q);
+	request_free(q);
+	h->phase = PHASE_HEAD;
+	if (h->last)
+		return finish(h);
+	if (++h->run < RUN_MAX)
+		return true;
+	conn_again(&h->c);
+	return false;
+}
+
+/* What is wrong with HTTP itself is told in plain text, as Go does. */
+static bool refuse(struct http *h, int code, const char *reason)
+{
+	static const char lines[] = "Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n";
+	struct buf *out = &((struct api *)conns_arg(h->c.all))->piece;
+	char status[128];
+
+	snprintf(status, sizeof(status), "%d %s%s%s", code, reason_of(code), *reason && code != 501 ? ": " : "",
+		 code == 501 ? "" : reason);
+	out->n = 0;
+	buf_printf(out, "HTTP/1.1 %s\r\n%s%s", status, lines, code == 501 ? reason : status);
+	conn_write(&h->c, out->p, out->n);
+	return finish(h);
 }
 
 static enum outcome answer_too_big(struct request *q)
@@ -298,167 +349,321 @@ static enum outcome answer_too_big(struct request *q)
 	return answer_status(q, kube_status(q->z, 413, "RequestEntityTooLarge", why));
 }
 
-static void on_head(struct request *q, struct MHD_Connection *conn, const char *method)
-{
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+/* --- Steps: what can be done now; false: wait ------------------------------------------------ */
 
-	q->head_seen = true;
-	q->conn = conn;
-	q->peer = info ? info->socket_context : NULL;
-	q->verb_name = zone_str(q->z, str_of(method));
-	q->method = method_of(q->verb_name);
+/* A body that is not worth reading to its end.  Most that are too big are read
+ * and forgotten, as many clients read no answer before they have sent all; one
+ * that asks first need not send anything. */
+static bool not_worth_reading(const struct request *q)
+{
+	return q->head.length > BODY_DRAINED_MAX || (q->head.length > BODY_MAX && q->head.expects);
 }
 
-static void on_body(struct request *q, const char *data, size_t n)
+/* The rest of the body will not be read. */
+static bool give_up_body(struct http *h, bool malformed)
 {
-	if (q->too_big || q->body.n + n > BODY_MAX) {
+	h->last = true;
+	if (malformed)
+		answer_bad_request(h->q, STR("invalid byte in chunk length"));
+	else
+		answer_too_big(h->q);
+	start_answer(h);
+	return true;
+}
+
+static bool take_head(struct http *h, size_t n)
+{
+	struct api *api = conns_arg(h->c.all);
+	struct request *q = request_new(api);
+	struct str text = conn_in(&h->c);
+	struct head_refusal why;
+	int ret;
+
+	text.n = (uint32_t)n;
+	text = zone_str(q->z, text);
+	conn_took(&h->c, n);
+	h->seen = 0;
+	ret = head_parse(q->z, text, &q->head, &why);
+	if (ret) {
+		request_free(q);
+		return refuse(h, why.code, why.reason);
+	}
+	q->http = h;
+	q->peer = &h->peer;
+	q->verb_name = q->head.method;
+	q->method = method_of(q->verb_name);
+	set_target(q, q->head.target);
+	h->q = q;
+	h->last = q->head.close;
+	h->left = q->head.length > 0 ? (uint64_t)q->head.length : 0;
+	h->got = 0;
+	h->chunks = (struct chunks){0};
+	h->phase = PHASE_BODY;
+	if (not_worth_reading(q))
+		return give_up_body(h, false);
+	if (q->head.expects && !conn_in(&h->c).n)
+		conn_write(&h->c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+	return true;
+}
+
+static bool step_head(struct http *h)
+{
+	struct str in = conn_in(&h->c);
+	size_t n = head_end(in, &h->seen);
+
+	if (n)
+		return take_head(h, n);
+	if (in.n >= HEAD_MAX)
+		return refuse(h, 431, "");
+	if (conn_read(&h->c) && conn_in(&h->c).n > in.n)
+		return true;
+	return h->c.end ? finish(h) : false;
+}
+
+static void keep_body(struct request *q, struct str data)
+{
+	if (q->too_big || q->body.n + data.n > BODY_MAX) {
 		q->too_big = true;
 		q->body.n = 0;
 		return;
 	}
-	buf_add(&q->body, data, n);
+	buf_add(&q->body, data.p, data.n);
 }
 
-/* The request is whole: handle it. */
-static enum MHD_Result on_whole(struct request *q)
+/* What has come of a body whose length is known; true: all. */
+static bool take_counted(struct http *h)
 {
+	struct str in = conn_in(&h->c);
+
+	if (in.n > h->left)
+		in.n = (uint32_t)h->left;
+	keep_body(h->q, in);
+	h->left -= in.n;
+	if (in.n)
+		conn_took(&h->c, in.n);
+	return !h->left;
+}
+
+static enum chunks_state take_chunks(struct http *h)
+{
+	struct str in = conn_in(&h->c), data;
+	uint32_t before = in.n;
+	enum chunks_state state;
+
+	while ((state = chunks_take(&h->chunks, &in, &data)) == CHUNKS_DATA) {
+		h->got += data.n;
+		keep_body(h->q, data);
+	}
+	if (before)
+		conn_took(&h->c, before - in.n);
+	return state;
+}
+
+static bool handle(struct http *h)
+{
+	struct request *q = h->q;
 	enum outcome how;
 
-	q->handled = true;
+	h->phase = PHASE_HANDLING;
 	how = q->too_big ? answer_too_big(q) : route_handle(q);
-	if (how == WAITING && !q->answered) {
-		q->suspended = true;
-		MHD_suspend_connection(q->conn);
-		return MHD_YES;
+	h->phase = PHASE_WAITING;
+	if (how == WAITING && !q->answered)
+		return false;
+	start_answer(h);
+	return true;
+}
+
+static bool step_body(struct http *h)
+{
+	enum chunks_state state = CHUNKS_END;
+	uint32_t n;
+
+	if (h->q->head.length < 0)
+		state = take_chunks(h);
+	else if (!take_counted(h))
+		state = CHUNKS_MORE;
+	if (state == CHUNKS_END)
+		return handle(h);
+	if (state == CHUNKS_BAD || h->got > BODY_DRAINED_MAX)
+		return give_up_body(h, state == CHUNKS_BAD);
+	n = conn_in(&h->c).n;
+	if (conn_read(&h->c) && conn_in(&h->c).n > n)
+		return true;
+	if (h->c.end) /* the client went in the middle of it */
+		conn_drop(&h->c);
+	return false;
+}
+
+static bool step_wait(struct http *h)
+{
+	return false;
+}
+
+static bool step_send(struct http *h)
+{
+	struct request *q = h->q;
+	size_t n = q->out.n - q->sent;
+
+	if (!conn_drained(&h->c))
+		return false;
+	if (!n || h->c.broken)
+		return request_done(h);
+	if (n > CONN_PIECE)
+		n = CONN_PIECE;
+	conn_write(&h->c, q->out.p + q->sent, n);
+	q->sent += n;
+	return true;
+}
+
+/* The next piece of a stream; what its handler has put into q->out goes first. */
+static enum stream_state next_piece(struct request *q, struct buf *piece)
+{
+	size_t n = q->out.n - q->sent;
+
+	if (!n)
+		return q->stream->fill(q, q->stream_arg, piece);
+	if (n > CHUNK_SIZE)
+		n = CHUNK_SIZE;
+	buf_add(piece, q->out.p + q->sent, n);
+	q->sent += n;
+	if (q->sent == q->out.n)
+		q->out.n = q->sent = 0;
+	return STREAM_MORE;
+}
+
+static bool send_more(struct http *h)
+{
+	struct request *q = h->q;
+	struct buf *piece = &q->api->piece;
+	enum stream_state state;
+
+	chunk_begin(piece);
+	state = next_piece(q, piece);
+	if (state == STREAM_BROKEN) {
+		conn_drop(&h->c);
+		return false;
 	}
+	if (piece->n > CHUNK_ROOM) {
+		chunk_end(piece);
+		if (state == STREAM_END && !q->head.http10)
+			buf_add(piece, "0\r\n\r\n", 5);
+		send_chunk(h, piece);
+	} else if (state == STREAM_END && !q->head.http10) {
+		conn_write(&h->c, "0\r\n\r\n", 5);
+	}
+	h->idle = state == STREAM_IDLE;
+	q->stream_ended = state == STREAM_END;
+	return true;
+}
+
+static bool step_stream(struct http *h)
+{
+	if (h->c.broken || (h->c.hup && h->idle)) {
+		conn_drop(&h->c);
+		return false;
+	}
+	if (!conn_drained(&h->c))
+		return false;
+	if (h->q->stream_ended)
+		return request_done(h);
+	if (h->idle)
+		return false;
+	if (h->run++ < RUN_MAX)
+		return send_more(h);
+	conn_again(&h->c);
+	return false;
+}
+
+static bool (*const steps[])(struct http *h) = {
+	[PHASE_HEAD] = step_head,	    [PHASE_BODY] = step_body,
+	[PHASE_HANDLING] = step_wait,	    [PHASE_WAITING] = step_wait,
+	[PHASE_SENDING] = step_send,	    [PHASE_STREAMING] = step_stream,
+};
+
+static void proceed(struct conn *c)
+{
+	struct http *h = (struct http *)c;
+
+	h->run = 0;
+	while (steps[h->phase](h))
+		;
+}
+
+void request_answer(struct request *q)
+{
+	struct http *h = q->http;
+
 	q->answered = true;
-	return send_answer(q);
-}
-
-static enum MHD_Result on_access(void *cls, struct MHD_Connection *conn, const char *url,
-				 const char *method, const char *version, const char *data,
-				 size_t *data_n, void **con_cls)
-{
-	struct request *q = *con_cls;
-
-	if (!q)
-		return MHD_NO;
-	if (!q->head_seen) {
-		on_head(q, conn, method);
-		if (body_announced_too_big(q)) {
-			q->handled = q->answered = true;
-			answer_too_big(q);
-			return send_answer(q);
-		}
-		return MHD_YES;
-	}
-	if (*data_n) {
-		on_body(q, data, *data_n);
-		*data_n = 0;
-		return MHD_YES;
-	}
-	if (!q->handled)
-		return on_whole(q);
-	if (q->answered) /* resumed after WAITING */
-		return send_answer(q);
-	return MHD_YES;
-}
-
-/* The answer has been sent, or the connection broke. */
-static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
-			 enum MHD_RequestTerminationCode why)
-{
-	struct request *q = *con_cls;
-
-	*con_cls = NULL;
-	if (!q)
-		return;
-	if (q->stream && q->conn)
+	if (h && h->phase == PHASE_WAITING) {
+		start_answer(h);
+		proceed(&h->c);
+	} else if (!h && !q->in_flight) {
 		stream_close(q);
-	q->gone = true;
-	if (!q->in_flight && !q->suspended)
 		request_free(q);
-}
-
-static void on_connection(void *cls, struct MHD_Connection *conn, void **socket_context,
-			  enum MHD_ConnectionNotificationCode what)
-{
-	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-		*socket_context = calloc(1, sizeof(struct peer));
-	} else if (*socket_context) {
-		peer_free(*socket_context);
-		*socket_context = NULL;
 	}
 }
 
-static void on_log(void *cls, const char *fmt, va_list ap)
-{
-	char text[512];
-	size_t n;
+/* --- Streams -------------------------------------------------------------------------------------- */
 
-	vsnprintf(text, sizeof(text), fmt, ap);
-	n = strlen(text);
-	if (n && text[n - 1] == '\n')
-		text[n - 1] = '\0';
-	log_debug("http: %s", text);
+void stream_wake(struct request *q)
+{
+	if (!q->http || !q->http->idle)
+		return;
+	q->http->idle = false;
+	conn_again(&q->http->c);
 }
 
-/* --- The daemon ------------------------------------------------------------------------------------ */
-
-static void raise_descriptor_limit(void)
+bool stream_push(struct request *q, const struct buf *chunk)
 {
-	struct rlimit lim;
+	struct http *h = q->http;
 
-	if (!getrlimit(RLIMIT_NOFILE, &lim) && lim.rlim_cur < lim.rlim_max) {
-		lim.rlim_cur = lim.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &lim);
-	}
+	if (!h || !h->idle || !conn_drained(&h->c))
+		return false;
+	send_chunk(h, chunk);
+	return true;
 }
 
-/* A connection without TLS, on loopback: whoever can open it may do everything. */
-static void on_plain_connection(void *cls, struct MHD_Connection *conn, void **socket_context,
-				enum MHD_ConnectionNotificationCode what)
+/* --- Connections ----------------------------------------------------------------------------------- */
+
+static void on_opened(struct conn *c, bool plain)
 {
+	/* Without TLS, on loopback: whoever can open it may do everything. */
 	static const struct user local = {.name = STR("system:local"),
 					  .groups = {STR("system:masters"),
 						     STR("system:authenticated")},
 					  .ngroups = 2,
 					  .masters = true};
-	struct peer *peer;
 
-	on_connection(cls, conn, socket_context, what);
-	peer = *socket_context;
-	if (peer)
-		*peer = (struct peer){.checked = true, .valid = true, .user = local};
+	if (plain)
+		((struct http *)c)->peer =
+			(struct peer){.checked = true, .valid = true, .user = local};
 }
 
-static struct MHD_Daemon *start_daemon(struct api *api, int fd, bool plain)
+static void on_closed(struct conn *c)
 {
-	const struct MHD_OptionItem tls[] = {
-		{MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)api->pki.server_cert.p},
-		{MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)api->pki.server_key.p},
-		{MHD_OPTION_HTTPS_MEM_TRUST, 0, (void *)api->pki.ca_cert.p},
-		{MHD_OPTION_END, 0, NULL},
-	};
-	const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
-	unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+	struct http *h = (struct http *)c;
+	struct request *q = h->q;
 
-	return MHD_start_daemon(
-		flags | (plain ? 0 : MHD_USE_TLS), 0, NULL, NULL, on_access, api,
-		MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-		MHD_OPTION_LISTEN_SOCKET, fd,
-		MHD_OPTION_URI_LOG_CALLBACK, on_uri, api,
-		MHD_OPTION_NOTIFY_COMPLETED, on_completed, api,
-		MHD_OPTION_NOTIFY_CONNECTION, plain ? on_plain_connection : on_connection, api,
-		MHD_OPTION_ARRAY, plain ? none : tls,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONNECTION_IDLE_S,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-		MHD_OPTION_END);
+	if (q) {
+		stream_close(q);
+		q->http = NULL;
+		if (!q->in_flight)
+			request_free(q);
+		else if (q->user == &h->peer.user) /* it goes on without its client */
+			q->user = user_copy(q->z, q->user);
+	}
+	h->q = NULL;
+	peer_free(&h->peer);
 }
 
-static void on_http(void *arg, uint32_t events)
+static bool is_patient(const struct conn *c)
+{
+	const struct http *h = (const struct http *)c;
+
+	return h->phase == PHASE_WAITING || (h->phase == PHASE_STREAMING && h->idle && !c->out.n);
+}
+
+static void on_ready(void *arg, uint32_t events)
 {
 	struct api *api = arg;
 
@@ -467,47 +672,31 @@ static void on_http(void *arg, uint32_t events)
 
 int http_start(struct api *api, int fd, bool plain, struct err *e)
 {
-	const union MHD_DaemonInfo *info;
-	struct MHD_Daemon *d;
+	static const struct conn_ops ops = {.size = sizeof(struct http),
+					    .opened = on_opened,
+					    .proceed = proceed,
+					    .closed = on_closed,
+					    .patient = is_patient};
 
-	if (!api->ndaemons) {
-		raise_descriptor_limit();
+	if (!api->conns) {
 		api->waiting_end = &api->waiting;
-		api->hup_epoll = epoll_create1(EPOLL_CLOEXEC);
-		if (api->hup_epoll < 0)
-			return err_errno(e, errno, "epoll");
-		proc_watch_fd(api->p, api->hup_epoll, EPOLLIN, hup_ready, api);
+		if (conns_open(&api->conns, &ops, api, api->pki.server_cert.p,
+			       api->pki.server_key.p, api->pki.ca_cert.p, e))
+			return e->code;
+		proc_watch_fd(api->p, conns_fd(api->conns), EPOLLIN, on_ready, api);
 	}
-	d = start_daemon(api, fd, plain);
-	info = d ? MHD_get_daemon_info(d, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
-	if (!info)
-		return err_set(e, WEFT_ESYS, "cannot start the HTTP server");
-	api->daemons[api->ndaemons++] = d;
-	proc_watch_fd(api->p, info->epoll_fd, EPOLLIN, on_http, api);
 	api->run = true;
-	return WEFT_OK;
+	return conns_listen(api->conns, fd, plain, e);
 }
 
 int64_t http_turn(struct api *api, int64_t now_ns)
 {
-	MHD_UNSIGNED_LONG_LONG timeout_ms;
-
-	if (!api->run && !(api->due_ns && now_ns >= api->due_ns))
+	if (!api->run && !conns_waiting(api->conns) && !(api->due_ns && now_ns >= api->due_ns))
 		return api->due_ns;
 	api->run = false;
-	api->due_ns = 0;
-	for (uint32_t i = 0; i < api->ndaemons; i++) {
-		int64_t due;
-
-		MHD_run(api->daemons[i]);
-		if (MHD_get_timeout(api->daemons[i], &timeout_ms) != MHD_YES)
-			continue;
-		api->run |= !timeout_ms;
-		due = now_ns + (int64_t)timeout_ms * 1000000;
-		if (!api->due_ns || due < api->due_ns)
-			api->due_ns = due;
-	}
-	return api->run ? now_ns : api->due_ns;
+	api->due_ns = conns_turn(api->conns, now_ns);
+	buf_trim(&api->piece);
+	return api->due_ns;
 }
 
 /* The kernel hands new connections to any of the processes on the port, and
@@ -516,16 +705,9 @@ int64_t http_turn(struct api *api, int64_t now_ns)
 void http_drain(struct api *api)
 {
 	int64_t began = clock_mono_ns(), now = began;
-	MHD_socket door;
 
 	api->draining = true;
-	for (uint32_t i = 0; i < api->ndaemons; i++) {
-		for (int k = 0; k < DRAIN_ACCEPTS; k++)
-			MHD_run(api->daemons[i]);
-		door = MHD_quiesce_daemon(api->daemons[i]);
-		if (door != MHD_INVALID_SOCKET)
-			close(door);
-	}
+	conns_close_doors(api->conns);
 	while (now - began < DRAIN_LEAST_NS ||
 	       (api->open > api->watches && now - began < DRAIN_MOST_NS)) {
 		api->run = true;
@@ -537,8 +719,5 @@ void http_drain(struct api *api)
 
 void http_stop(struct api *api)
 {
-	for (uint32_t i = 0; i < api->ndaemons; i++)
-		MHD_stop_daemon(api->daemons[i]);
-	if (api->hup_epoll >= 0)
-		close(api->hup_epoll);
+	conns_close(api->conns);
 }

@@ -5,20 +5,19 @@
  * and uids may send Impersonate-User, -Group and -Uid; the request is then
  * judged, and carried out, as that user's.
  */
-#include <strings.h>
 #include "procs/apiserver/api.h"
 #include "procs/apiserver/rbac.h"
 
 #define SERVICE_ACCOUNT "system:serviceaccount:"
 
-static enum MHD_Result take_group(void *arg, enum MHD_ValueKind kind, const char *key,
-				  const char *text)
+static void add_groups(const struct request *q, struct user *u)
 {
-	struct user *u = arg;
+	for (uint32_t i = 0; i < q->head.nlines; i++) {
+		const struct head_line *line = &q->head.lines[i];
 
-	if (!strcasecmp(key, "Impersonate-Group") && text && u->ngroups < GROUPS_MAX)
-		u->groups[u->ngroups++] = str_of(text);
-	return MHD_YES;
+		if (head_is(line, "Impersonate-Group") && u->ngroups < GROUPS_MAX)
+			u->groups[u->ngroups++] = line->value;
+	}
 }
 
 /* True if q->user may impersonate this; false: answered. */
@@ -94,7 +93,7 @@ bool auth_impersonate(struct request *q)
 
 	*u = (struct user){.name = request_header(q, "Impersonate-User"),
 			   .uid = request_header(q, "Impersonate-Uid")};
-	MHD_get_connection_values(q->conn, MHD_HEADER_KIND, take_group, u);
+	add_groups(q, u);
 	if (!u->name.n && !u->uid.n && !u->ngroups)
 		return true;
 	if (!u->name.n) {

@@ -258,9 +258,6 @@ static enum outcome list_answer(struct request *q, struct list *l)
 		return answer_expired(q, STR("The resourceVersion for the provided list is too old."));
 	if (state == STREAM_END)
 		return answer_json(q, 200);
-	buf_free(&q->chunk);
-	q->chunk = q->out;
-	q->out = (struct buf){0};
 	return answer_stream(q, 200, &list_stream, l);
 }
 

@@ -207,11 +207,7 @@ static enum stream_state follow_fill(struct request *q, void *arg, struct buf *o
 {
 	struct follow *f = arg;
 
-	buf_add(out, q->out.p, q->out.n);
-	q->out.n = 0;
-	if (f->ended)
-		return STREAM_END;
-	return out->n ? STREAM_MORE : STREAM_IDLE;
+	return f->ended ? STREAM_END : STREAM_IDLE;
 }
 
 static void follow_close(struct request *q, void *arg)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "procs/apiserver/bootstrap.h"
+#include "procs/apiserver/http.h"
 #include "procs/apiserver/store.h"
 #include "procs/apiserver/token.h"
 #include "procs/apiserver/verbs.h"

@@ -236,6 +236,7 @@ static enum stream_state watch_fill(struct request *q, void *arg, struct buf *ou
 	struct watch *w = arg;
 	struct cache *c = api_cache(q->api);
 	int64_t now = clock_mono_ns();
+	size_t start = out->n;
 	bool done;
 
 	if (w->expired || now >= w->ends_ns)
@@ -243,7 +244,7 @@ static enum stream_state watch_fill(struct request *q, void *arg, struct buf *ou
 	if (w->initial) {
 		enum stream_state s = fill_initial(w, c, out);
 
-		if (s != STREAM_MORE || w->initial || out->n)
+		if (s != STREAM_MORE || w->initial || out->n > start)
 			return s;
 	}
 	do {
@@ -257,7 +258,7 @@ static enum stream_state watch_fill(struct request *q, void *arg, struct buf *ou
 		w->bookmark_ns = now + BOOKMARK_NS;
 		add_bookmark(w, out, false);
 	}
-	if (out->n)
+	if (out->n > start)
 		return STREAM_MORE;
 	watch_sleep(w);
 	return STREAM_IDLE;

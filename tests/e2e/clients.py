@@ -264,7 +264,7 @@ def malformed(server):
                     answer = s.recv(4096)
                 except OSError:
                     answer = b""
-                if re.match(rb"HTTP/1.1 5(?!05)", answer):
+                if re.match(rb"HTTP/1.1 5(?!0[15])", answer):  # 501: a transfer encoding
                     check("no failure of the server's own", False, text[:60], answer[:100])
                 lingering.append(s)
     for s in lingering:
