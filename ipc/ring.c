@@ -155,20 +155,32 @@ static inline void full_fence(void)
 #endif
 }
 
-void ring_ring(struct ring *r)
+/* Wake a consumer that sleeps at least so lightly. */
+static void wake(struct ring *r, uint32_t how)
 {
 	static const uint64_t one = 1;
 	ssize_t n;
 
 	fault_at(ring_committed);
 	/* [ring.R3] pairs with [ring.A3]: either we see the consumer asleep, or
-	 * it sees our head (or overflow) and does not go to sleep. */
+	 * it sees our head (or overflow, or what it follows) and does not go to
+	 * sleep. */
 	full_fence();
-	if (!atomic_load_explicit(&r->in->asleep, memory_order_relaxed) || r->bell < 0)
+	if (atomic_load_explicit(&r->in->asleep, memory_order_relaxed) < how || r->bell < 0)
 		return;
 	/* Fails only when the counter is full, and then it is readable. */
 	n = write(r->bell, &one, sizeof(one));
 	(void)n;
+}
+
+void ring_ring(struct ring *r)
+{
+	wake(r, RING_ASLEEP);
+}
+
+void ring_ring_follower(struct ring *r)
+{
+	wake(r, RING_FOLLOWING);
 }
 
 int ring_put(struct ring *r, struct str bytes)
@@ -295,9 +307,9 @@ bool ring_overflowed(struct ring *r)
 	return unseen != 0;
 }
 
-bool ring_sleep(struct ring *r)
+static bool sleep_as(struct ring *r, uint32_t how)
 {
-	atomic_store_explicit(&r->in->asleep, 1, memory_order_relaxed);
+	atomic_store_explicit(&r->in->asleep, how, memory_order_relaxed);
 	fault_at(ring_sleep);
 	/* [ring.A3] pairs with [ring.R3] */
 	full_fence();
@@ -308,9 +320,19 @@ bool ring_sleep(struct ring *r)
 	return false;
 }
 
+bool ring_sleep(struct ring *r)
+{
+	return sleep_as(r, RING_ASLEEP);
+}
+
+bool ring_sleep_following(struct ring *r)
+{
+	return sleep_as(r, RING_FOLLOWING);
+}
+
 void ring_awake(struct ring *r)
 {
-	atomic_store_explicit(&r->in->asleep, 0, memory_order_relaxed);
+	atomic_store_explicit(&r->in->asleep, RING_AWAKE, memory_order_relaxed);
 }
 
 /* --- Doorbells ---------------------------------------------------------------- */

@@ -313,6 +313,11 @@ void proc_flush(struct proc *p);
 bool proc_can_send(const struct proc *p, size_t bytes);
 uint32_t proc_in_flight(const struct proc *p);
 
+/* From now on the loop turns whenever the cache has anything newer than `rv`, up
+ * to which the process has looked at its journal. */
+void proc_follow(struct proc *p, uint64_t rv);
+void proc_unfollow(struct proc *p);
+
 struct proc_handlers {
 	/* Work routed to us: entry refs of the current generation.  What they
 	 * named may be gone since: cache_entry_checked() them.  Called outside

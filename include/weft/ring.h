@@ -13,9 +13,11 @@
  * A record is never cut in two: one that does not fit before the end of data
  * starts at its beginning, and the length 0xffffffff stands in its place.
  *
- * Sleeping: the consumer stores asleep = 1, fences, looks at head once more,
- * and only then waits on its eventfd; the producer publishes, fences, and
- * writes the eventfd only if asleep is 1.  A busy ring makes no system call.
+ * Sleeping: the consumer stores asleep, fences, looks at head once more, and
+ * only then waits on its eventfd; the producer publishes, fences, and writes the
+ * eventfd only if asleep is set.  A busy ring makes no system call.  A consumer
+ * that follows something else of the producer's, too (the cache), says so in
+ * `asleep`, and looks at that as well before it waits.
  * Orders, all in ipc/ring.c: R1/A1 head, R2/A2 tail, R3/A3 the two fences,
  * R4/A4 overflow.
  *
@@ -40,12 +42,18 @@ struct ring_out {
 	char data[] cache_aligned;
 } cache_aligned;
 
+enum ring_asleep {
+	RING_AWAKE,
+	RING_ASLEEP,	/* wake for records */
+	RING_FOLLOWING, /* and for what the producer publishes elsewhere */
+};
+
 /* Consumer's end.  Written by the consumer only. */
 struct ring_in {
 	_Atomic uint64_t tail;	   /* bytes ever consumed */
 	_Atomic uint64_t records;  /* ever consumed */
 	_Atomic uint64_t malformed;
-	_Atomic uint32_t asleep;
+	_Atomic uint32_t asleep;   /* enum ring_asleep */
 	_Atomic uint32_t overflow_seen; /* the overflow count already acted on */
 } cache_aligned;
 
@@ -84,6 +92,9 @@ void ring_trim(struct ring *r, uint32_t n);
 void ring_commit(struct ring *r);
 /* Wake the consumer if it sleeps; one system call at most. */
 void ring_ring(struct ring *r);
+/* Something was published that is not in the ring: wake the consumer if it sleeps
+ * and follows that. */
+void ring_ring_follower(struct ring *r);
 /* reserve + copy + commit; WEFT_EFULL, WEFT_ETOOBIG. */
 int ring_put(struct ring *r, struct str bytes);
 /* What was dropped must be found again by looking: raises out->overflow.  The
@@ -109,6 +120,9 @@ bool ring_overflowed(struct ring *r);
 /* Announce sleep; false (and awake again) if there is something to read.
  * After true: wait on the eventfd, then ring_awake(). */
 bool ring_sleep(struct ring *r);
+/* The same, to be woken by ring_ring_follower(), too: after true look at what is
+ * followed once more before waiting. */
+bool ring_sleep_following(struct ring *r);
 void ring_awake(struct ring *r);
 
 /* An eventfd, non-blocking, close-on-exec off (children inherit it); a negative

@@ -70,6 +70,9 @@ struct proc {
 	struct msg_scratch scratch;
 	bool unpublished; /* records reserved since the last flush */
 
+	bool follows;	   /* the cache: proc_follow() */
+	uint64_t followed; /* resourceVersion up to which it has looked */
+
 	int epoll;
 	struct watched_fd *fds;
 	uint32_t nfds;

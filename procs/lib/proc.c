@@ -196,6 +196,17 @@ void proc_lose_all(struct proc *p)
 		answer(p, &f, &reply);
 }
 
+void proc_follow(struct proc *p, uint64_t rv)
+{
+	p->follows = true;
+	p->followed = rv;
+}
+
+void proc_unfollow(struct proc *p)
+{
+	p->follows = false;
+}
+
 /* --- Inbox ------------------------------------------------------------------------------- */
 
 static void note_bad_record(struct proc *p, const char *what)
@@ -375,13 +386,26 @@ static void dispatch(struct proc *p, const struct epoll_event *ev)
 		at->cb(at->arg, ev->events);
 }
 
+/* Announce sleep; false (and awake) if there is something to look at. */
+static bool fall_asleep(struct proc *p)
+{
+	if (!p->follows)
+		return ring_sleep(&p->in);
+	if (!ring_sleep_following(&p->in))
+		return false;
+	if (cache_rv(p->cache) == p->followed)
+		return true;
+	ring_awake(&p->in);
+	return false;
+}
+
 static void wait_and_dispatch(struct proc *p, int64_t wait_ns)
 {
 	struct epoll_event events[32];
 	bool asleep = wait_ns > 0 && p->inbox;
 	int n;
 
-	if (asleep && !ring_sleep(&p->in)) {
+	if (asleep && !fall_asleep(p)) {
 		asleep = false;
 		wait_ns = 0;
 	}

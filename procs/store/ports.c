@@ -334,6 +334,25 @@ static void send_reply(struct ports *p, const struct batch *b, const struct wait
 		t->dropped = t->touched = true;
 }
 
+/* Show a process what was put into its inbox; one that follows the cache hears of
+ * each batch. */
+static void wake_port(struct port *t, bool published)
+{
+	if (!t->touched) {
+		if (published)
+			ring_ring_follower(&t->out);
+		return;
+	}
+	/* Not before: whoever looks too early misses what the same batch changes
+	 * once more, as an object is routed once for each batch. */
+	if (t->dropped)
+		ring_mark_overflow(&t->out);
+	t->dropped = false;
+	ring_commit(&t->out);
+	ring_ring(&t->out);
+	t->touched = false;
+}
+
 static void on_published(void *arg, struct batch *b)
 {
 	struct ports *p = arg;
@@ -343,20 +362,9 @@ static void on_published(void *arg, struct batch *b)
 		send_reply(p, b, &b->replies[i]);
 	route_flush(p);
 	fault_at(store_ring);
-	for (uint32_t i = 0; i < PROC_SLOTS; i++) {
-		struct port *t = &p->port[i];
-
-		if (!t->open || !t->touched)
-			continue;
-		/* Not before: whoever looks too early misses what the same batch
-		 * changes once more, as an object is routed once for each batch. */
-		if (t->dropped)
-			ring_mark_overflow(&t->out);
-		t->dropped = false;
-		ring_commit(&t->out);
-		ring_ring(&t->out);
-		t->touched = false;
-	}
+	for (uint32_t i = 0; i < PROC_SLOTS; i++)
+		if (p->port[i].open)
+			wake_port(&p->port[i], b->nversions > 0);
 }
 
 struct commit_hooks ports_hooks(struct ports *p)

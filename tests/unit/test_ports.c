@@ -2,7 +2,9 @@
  * test_ports.c - the store's side of the rings: replies in order, requests that
  * are dropped or fenced, rubbish, dead processes, full inboxes, routing.
  */
+#include <poll.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "procs/store/ports.h"
 #include "store_rig.h"
@@ -189,6 +191,30 @@ START_TEST(work_is_routed_once)
 }
 END_TEST
 
+/* Who follows the cache is woken by each batch, though nothing is sent to it; a
+ * batch that changes nothing wakes nobody. */
+START_TEST(followers_are_woken_by_each_batch)
+{
+	int bell = bell_create(NULL);
+	struct pollfd fd = {.fd = bell, .events = POLLIN};
+
+	ports.port[4].out.bell = bell;
+	ck_assert(ring_sleep(&client[1].receive));
+	create(&client[0], "one", 1, 1);
+	serve();
+	ck_assert_int_eq(poll(&fd, 1, 0), 0);
+	ring_awake(&client[1].receive);
+	ck_assert(ring_sleep_following(&client[1].receive));
+	create(&client[0], "one", 1, 1); /* refused */
+	serve();
+	ck_assert_int_eq(poll(&fd, 1, 0), 0);
+	create(&client[0], "two", 1, 1);
+	serve();
+	ck_assert_int_eq(poll(&fd, 1, 0), 1);
+	close(bell);
+}
+END_TEST
+
 /* Requests are read in groups: each sees what those before it have done, also
  * across a bulk request and across rubbish. */
 START_TEST(requests_read_together_are_done_in_turn)
@@ -362,6 +388,7 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, replies_fences_and_forgets);
 	tcase_add_test(t, work_is_routed_once);
+	tcase_add_test(t, followers_are_woken_by_each_batch);
 	tcase_add_test(t, requests_read_together_are_done_in_turn);
 	tcase_add_test(t, rubbish_is_counted_and_reported);
 	tcase_add_test(t, a_full_inbox_blocks_nobody);

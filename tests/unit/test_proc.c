@@ -362,6 +362,40 @@ START_TEST(a_sleeper_is_woken_by_what_arrives)
 }
 END_TEST
 
+static void *publish_later(void *arg)
+{
+	usleep(20000);
+	ring_ring_follower(&store.port[SLOT].out);
+	return NULL;
+}
+
+START_TEST(a_follower_is_woken_by_what_is_published)
+{
+	uint64_t rv = cache_rv(proc_cache(p));
+	int64_t start = proc_mono_ns();
+	pthread_t thread;
+
+	proc_follow(p, rv + 1); /* there is something else: no sleep */
+	proc_turn(p, 3000000000);
+	ck_assert_int_lt(proc_mono_ns() - start, 1000000000);
+	proc_follow(p, rv);
+	start = proc_mono_ns();
+	proc_turn(p, 20000000);
+	ck_assert_int_ge(proc_mono_ns() - start, 19000000);
+	pthread_create(&thread, NULL, publish_later, NULL);
+	start = proc_mono_ns();
+	proc_turn(p, 3000000000);
+	ck_assert_int_lt(proc_mono_ns() - start, 1000000000);
+	pthread_join(thread, NULL);
+	proc_unfollow(p);
+	pthread_create(&thread, NULL, publish_later, NULL);
+	start = proc_mono_ns();
+	proc_turn(p, 100000000);
+	ck_assert_int_ge(proc_mono_ns() - start, 99000000);
+	pthread_join(thread, NULL);
+}
+END_TEST
+
 START_TEST(heartbeat_and_configuration)
 {
 	int64_t beat;
@@ -433,6 +467,7 @@ int main(void)
 	tcase_add_test(tc, shards_divide_what_there_is);
 	tcase_add_test(tc, descriptors_are_watched);
 	tcase_add_test(tc, a_sleeper_is_woken_by_what_arrives);
+	tcase_add_test(tc, a_follower_is_woken_by_what_is_published);
 	tcase_add_test(tc, heartbeat_and_configuration);
 	tcase_add_test(tc, a_foreign_slot_is_refused);
 	tcase_add_test(tc, every_kind_has_a_name);

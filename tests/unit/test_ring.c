@@ -392,6 +392,29 @@ START_TEST(bell_rings_only_for_sleepers)
 }
 END_TEST
 
+START_TEST(followers_hear_of_what_is_elsewhere)
+{
+	struct pollfd fd = {.fd = bell, .events = POLLIN};
+
+	ck_assert(ring_sleep(&cons));
+	ring_ring_follower(&prod);
+	ck_assert_int_eq(poll(&fd, 1, 0), 0); /* it waits for records alone */
+	ring_awake(&cons);
+	ck_assert(ring_sleep_following(&cons));
+	ring_ring_follower(&prod);
+	ck_assert_int_eq(poll(&fd, 1, 0), 1);
+	bell_clear(bell);
+	ring_put(&prod, STR("x"));
+	ring_ring(&prod);
+	ck_assert_int_eq(poll(&fd, 1, 0), 1);
+	bell_clear(bell);
+	ring_awake(&cons);
+	ring_ring_follower(&prod);
+	ck_assert_int_eq(poll(&fd, 1, 0), 0);
+	ck_assert(!ring_sleep_following(&cons));
+}
+END_TEST
+
 /* --- Two processes ---------------------------------------------------------------------- */
 
 static void stream_for_ever(void)
@@ -611,6 +634,59 @@ START_TEST(no_wake_up_is_lost)
 }
 END_TEST
 
+/* A word beside the rings, one each way, that each side follows; as above. */
+START_TEST(no_follower_is_forgotten)
+{
+	enum { ROUNDS = 20000 };
+	struct shared {
+		_Atomic uint64_t word[2];
+		struct pair back;
+	} *all = mmap(NULL, sizeof(*all) + SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		      -1, 0);
+	struct pair *back = &all->back;
+	int bells[2] = {bell, bell_create(NULL)}, status;
+	struct ring rx, tx;
+	pid_t pid;
+	bool child;
+
+	ring_init(&back->out, SIZE);
+	pid = fork();
+	child = pid == 0;
+	ring_producer(&tx, child ? &back->out : &pair->out, child ? &back->in : &pair->in,
+		      bells[child]);
+	ring_consumer(&rx, child ? &pair->out : &back->out, child ? &pair->in : &back->in, SIZE,
+		      bells[!child]);
+	bell = bells[!child];
+	for (uint64_t i = 1; i <= ROUNDS; i++) {
+		_Atomic uint64_t *mine = &all->word[child], *other = &all->word[!child];
+
+		if (!child) {
+			atomic_store_explicit(mine, i, memory_order_release);
+			ring_ring_follower(&tx);
+		}
+		for (uint64_t spin = i % 64 * 8; spin; spin--)
+			__asm__ volatile("");
+		while (atomic_load_explicit(other, memory_order_acquire) != i) {
+			ck_assert(ring_sleep_following(&rx));
+			if (atomic_load_explicit(other, memory_order_acquire) != i && !wait_bell())
+				child ? _exit(3) : ck_abort_msg("nobody rang in round %d", (int)i);
+			ring_awake(&rx);
+		}
+		if (child) {
+			atomic_store_explicit(mine, i, memory_order_release);
+			ring_ring_follower(&tx);
+		}
+	}
+	if (child)
+		_exit(0);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	munmap(all, sizeof(*all) + SIZE);
+	close(bells[1]);
+	bell = bells[0];
+}
+END_TEST
+
 /* --- Two threads: the same code where ThreadSanitizer can see it ---------------------- */
 
 #define THREAD_RECORDS 30000
@@ -669,10 +745,12 @@ static void add(TCase *tc)
 	tcase_add_test(tc, hostile_consumer);
 	tcase_add_test(tc, overflow_is_seen_once);
 	tcase_add_test(tc, bell_rings_only_for_sleepers);
+	tcase_add_test(tc, followers_hear_of_what_is_elsewhere);
 	tcase_add_test(tc, producer_killed_at_random);
 	tcase_add_test(tc, producer_killed_at_each_step);
 	tcase_add_test(tc, stopped_consumer);
 	tcase_add_test(tc, no_wake_up_is_lost);
+	tcase_add_test(tc, no_follower_is_forgotten);
 	tcase_add_test(tc, two_threads);
 }
 
