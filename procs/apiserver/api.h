@@ -283,8 +283,11 @@ int negotiate(struct request *q, bool transforms, bool collection);
 
 /* --- The process ---------------------------------------------------------------------------- */
 
-struct watch; /* watch.c */
+struct feed; /* feed.c */
+struct watch;
 struct sending;
+
+#define FEED_PLACES 4096
 
 struct api {
 	struct proc *p;
@@ -308,10 +311,10 @@ struct api {
 
 	bool bootstrapped; /* bootstrap.c has done its work */
 
-	/* watch.c: the journal's follower */
+	/* watch.c, feed.c */
 	uint64_t followed; /* resourceVersion up to which idle watches were told */
-	struct watch **idle; /* by type, heads of lists */
-	uint32_t nidle;
+	struct feed *feeds[FEED_PLACES];
+	uint32_t *nfeeds, ntypes; /* feeds of each type */
 	struct watch *all;
 	int64_t look_again_ns;
 };

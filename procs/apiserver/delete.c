@@ -433,7 +433,7 @@ enum outcome object_delete_collection(struct request *q)
 
 	*p = (struct purge){0};
 	if (negotiate(q, false, true) || form_parse(q, &p->form) ||
-	    delete_options_read(q, &p->o) || filter_parse(q, &p->filter))
+	    delete_options_read(q, &p->o) || filter_parse(q, q->z, &p->filter))
 		return ANSWERED;
 	purge_collect(q, p);
 	return purge_next(q, p);

@@ -620,6 +620,8 @@ bool stream_push(struct request *q, const struct buf *chunk)
 	if (!h || !h->idle || !conn_drained(&h->c))
 		return false;
 	send_chunk(h, chunk);
+	if (h->c.broken)
+		conn_again(&h->c);
 	return true;
 }
 
@@ -689,14 +691,18 @@ int http_start(struct api *api, int fd, bool plain, struct err *e)
 	return conns_listen(api->conns, fd, plain, e);
 }
 
-int64_t http_turn(struct api *api, int64_t now_ns)
+void http_turn(struct api *api, int64_t now_ns)
 {
 	if (!api->run && !conns_waiting(api->conns) && !(api->due_ns && now_ns >= api->due_ns))
-		return api->due_ns;
+		return;
 	api->run = false;
 	api->due_ns = conns_turn(api->conns, now_ns);
 	buf_trim(&api->piece);
-	return api->due_ns;
+}
+
+int64_t http_due(const struct api *api, int64_t now_ns)
+{
+	return conns_waiting(api->conns) ? now_ns : api->due_ns;
 }
 
 /* The kernel hands new connections to any of the processes on the port, and

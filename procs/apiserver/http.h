@@ -8,9 +8,10 @@
 
 /* Serve on a listening socket; `plain`: without TLS, everybody is the admin. */
 int http_start(struct api *api, int listen_fd, bool plain, struct err *e);
-/* Serve what is there; returns when to be called again (monotonic ns; 0: no
- * wish). */
-int64_t http_turn(struct api *api, int64_t now_ns);
+/* Serve what is there. */
+void http_turn(struct api *api, int64_t now_ns);
+/* When to do that again (monotonic ns; 0: no wish). */
+int64_t http_due(const struct api *api, int64_t now_ns);
 /* Takes no more connections and serves those that are there, for a second at
  * most; watches are left as they are. */
 void http_drain(struct api *api);

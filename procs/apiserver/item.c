@@ -5,11 +5,11 @@
 
 /* --- Which ------------------------------------------------------------------------------ */
 
-static int parse_labels(struct request *q, struct filter *f)
+static int parse_labels(struct request *q, zone *z, struct filter *f)
 {
-	struct str text = query_get(&q->query, "labelSelector"), why;
+	struct str text = zone_str(z, query_get(&q->query, "labelSelector")), why;
 
-	if (!text.n || kube_selector_parse(q->z, text, &f->labels, &why) == WEFT_OK) {
+	if (!text.n || kube_selector_parse(z, text, &f->labels, &why) == WEFT_OK) {
 		if (f->labels && kube_selector_empty(f->labels))
 			f->labels = NULL;
 		return WEFT_OK;
@@ -18,13 +18,13 @@ static int parse_labels(struct request *q, struct filter *f)
 	return WEFT_EINVAL;
 }
 
-static int parse_fields(struct request *q, struct filter *f)
+static int parse_fields(struct request *q, zone *z, struct filter *f)
 {
-	struct str text = query_get(&q->query, "fieldSelector"), why;
+	struct str text = zone_str(z, query_get(&q->query, "fieldSelector")), why;
 
 	if (!text.n)
 		return WEFT_OK;
-	if (kube_fields_parse(q->z, q->t.r, text, &f->fields, &why)) {
+	if (kube_fields_parse(z, q->t.r, text, &f->fields, &why)) {
 		answer_bad_request(q, why);
 		return WEFT_EINVAL;
 	}
@@ -32,13 +32,14 @@ static int parse_fields(struct request *q, struct filter *f)
 	return WEFT_OK;
 }
 
-int filter_parse(struct request *q, struct filter *f)
+int filter_parse(struct request *q, zone *z, struct filter *f)
 {
-	*f = (struct filter){.type = q->t.r->type, .one_ns = q->t.ns.n > 0, .ns = q->t.ns};
-	if (parse_labels(q, f) || parse_fields(q, f))
+	*f = (struct filter){
+		.type = q->t.r->type, .one_ns = q->t.ns.n > 0, .ns = zone_str(z, q->t.ns)};
+	if (parse_labels(q, z, f) || parse_fields(q, z, f))
 		return WEFT_EINVAL;
 	if (q->t.name.n)
-		f->name = q->t.name;
+		f->name = zone_str(z, q->t.name);
 	return WEFT_OK;
 }
 
@@ -196,6 +197,16 @@ void item_add_whole(struct buf *out, struct api *api, const struct form *f,
 	obj = kube_object(z, c, f->r, e, v, false);
 	item_add_value(out, api, f, &obj, columns);
 	zone_free(z);
+}
+
+void item_add_event(struct buf *out, struct api *api, const struct form *f, const char *type,
+		    const struct entry *e, const struct version *v, bool columns)
+{
+	buf_puts(out, "{\"type\":\"");
+	buf_puts(out, type);
+	buf_puts(out, "\",\"object\":");
+	item_add_whole(out, api, f, e, v, columns);
+	buf_add(out, "}\n", 2);
 }
 
 /* --- Answers ------------------------------------------------------------------------------- */

@@ -19,8 +19,8 @@ struct filter {
 	struct kube_field_selector *fields; /* NULL: all */
 };
 
-/* From q's options.  WEFT_EINVAL: an error was answered. */
-int filter_parse(struct request *q, struct filter *f);
+/* From q's options; what is made lies in z.  WEFT_EINVAL: an error was answered. */
+int filter_parse(struct request *q, zone *z, struct filter *f);
 bool filter_covers(const struct filter *f, const struct cache *c, const struct entry *e);
 /* Labels and fields; v is not NULL. */
 bool filter_matches(const struct filter *f, const struct cache *c, const struct entry *e,
@@ -46,6 +46,9 @@ void item_add(struct buf *out, struct api *api, const struct form *f, const stru
 /* One object by itself: the object, a table of one row, or partial metadata.
  * `columns`: print the definitions of a table's columns. */
 void item_add_whole(struct buf *out, struct api *api, const struct form *f,
+		    const struct entry *e, const struct version *v, bool columns);
+/* This as a watch event: {"type":...,"object":...} and a newline. */
+void item_add_event(struct buf *out, struct api *api, const struct form *f, const char *type,
 		    const struct entry *e, const struct version *v, bool columns);
 /* The same for an object that is not (yet) in the cache. */
 void item_add_value(struct buf *out, struct api *api, const struct form *f, value *obj,

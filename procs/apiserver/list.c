@@ -268,7 +268,7 @@ enum outcome object_list(struct request *q)
 	struct list_options o;
 
 	*l = (struct list){.left = -1};
-	if (negotiate(q, true, true) || form_parse(q, &l->form) || filter_parse(q, &l->filter) ||
+	if (negotiate(q, true, true) || form_parse(q, &l->form) || filter_parse(q, q->z, &l->filter) ||
 	    options_parse(q, false, &o))
 		return ANSWERED;
 	l->rv = cache_rv(c);

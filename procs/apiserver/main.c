@@ -21,9 +21,10 @@ static int64_t on_turn(void *arg, int64_t now_ns)
 	int64_t again;
 
 	store_turn(api);
+	http_turn(api, now_ns);
 	again = sooner(bootstrap_turn(api, now_ns), watch_turn(api, now_ns));
 	again = sooner(again, log_turn(api, now_ns));
-	return sooner(again, http_turn(api, now_ns));
+	return sooner(again, http_due(api, now_ns)); /* of streams that were woken, too */
 }
 
 /* The cache may be another one now: what was read from it by position is found

@@ -1,30 +1,30 @@
 /*
- * watch.c - watches.
+ * watch.c - watches, each reading the journal for itself while it has not seen
+ * all of it; feed.c serves those that have.
  *
  * Places in the journal are resourceVersions, never references, so a watch
  * goes on in the next generation of the cache.
  */
-#include "procs/apiserver/item.h"
+#include <stdlib.h>
+#include "procs/apiserver/feed.h"
 #include "procs/apiserver/options.h"
 #include "procs/apiserver/verbs.h"
 #include "procs/apiserver/watch.h"
 
 #define BATCH 256		       /* journal records read at once */
 #define VISITS_MAX 4096		       /* objects looked at in one read section */
-#define LOOK_NS (1 * 1000000)	       /* how often the follower looks */
+#define LOOK_NS (100 * INT64_C(1000000)) /* how often ends and bookmarks are looked for */
 #define BOOKMARK_NS INT64_C(60000000000)
 #define TIMEOUT_MIN_S 1800	       /* of watches that set none */
 
 struct watch {
-	struct watch *next, **link;	      /* idle list of its type */
+	struct watch *next, **link;	      /* of its feed's idle ones */
 	struct watch *all_next, **all_link;   /* all open watches */
 	struct request *q;
-	struct form form;
-	struct filter filter;
-	uint64_t rv;	     /* everything up to here has been sent */
+	struct feed *feed;
+	uint64_t rv;	     /* everything up to here has been sent; idle: to api->followed */
 	bool initial;	     /* the present state is being sent first */
 	bool end_mark;	     /* a bookmark says when that is done */
-	bool bookmarks;
 	bool columns_done;
 	bool expired;	     /* an ERROR was sent */
 	bool idle;
@@ -34,10 +34,22 @@ struct watch {
 	uint32_t at_ns, at_name;
 };
 
-/* --- Lists of watches --------------------------------------------------------------------- */
+/* --- Idle, or not ------------------------------------------------------------------------- */
 
-static void list_add(struct watch **head, struct watch *w)
+static void leave_idle(struct watch *w)
 {
+	w->idle = false;
+	*w->link = w->next;
+	if (w->next)
+		w->next->link = w->link;
+}
+
+/* It has seen everything that the follower has. */
+static void watch_sleep(struct watch *w)
+{
+	struct watch **head = &w->feed->idle;
+
+	w->idle = true;
 	w->next = *head;
 	w->link = head;
 	if (*head)
@@ -45,48 +57,43 @@ static void list_add(struct watch **head, struct watch *w)
 	*head = w;
 }
 
-static void list_remove(struct watch *w)
-{
-	*w->link = w->next;
-	if (w->next)
-		w->next->link = w->link;
-}
-
-/* An idle watch has nothing to read up to where the follower is. */
+/* It goes on for itself. */
 static void watch_wake(struct watch *w)
 {
 	if (w->idle) {
-		w->idle = false;
-		list_remove(w);
-		if (w->rv < w->q->api->followed)
-			w->rv = w->q->api->followed;
+		leave_idle(w);
+		w->rv = w->q->api->followed;
 	}
 	stream_wake(w->q);
 }
 
-/* The watch has seen everything up to `rv`: the follower looks for it. */
-static void watch_sleep(struct watch *w)
+void watch_push(struct watch *w, const struct buf *chunk)
 {
-	w->idle = true;
-	list_add(&w->q->api->idle[w->filter.type], w);
+	/* A table's first row comes with its columns. */
+	bool fits = w->feed->form.shape != SHAPE_TABLE || w->columns_done;
+
+	if (!fits || !stream_push(w->q, chunk))
+		watch_wake(w);
+}
+
+struct watch *watch_next_idle(const struct watch *w)
+{
+	return w->next;
+}
+
+void watch_wake_all(struct api *api)
+{
+	for (struct watch *w = api->all; w; w = w->all_next)
+		watch_wake(w);
 }
 
 /* --- Events ---------------------------------------------------------------------------------- */
-
-static void add_event(struct watch *w, struct buf *out, const char *type, const struct entry *e,
-		      const struct version *v)
-{
-	buf_printf(out, "{\"type\":\"%s\",\"object\":", type);
-	item_add_whole(out, w->q->api, &w->form, e, v, !w->columns_done);
-	buf_puts(out, "}\n");
-	w->columns_done = true;
-}
 
 /* A table's bookmark is the row of an object that has nothing but a version. */
 static void add_bookmark_row(struct watch *w, struct buf *out, const char *note)
 {
 	zone *z = w->q->api->scratch;
-	value obj = v_map(), cells = kube_table_cells(z, w->form.r, &obj, clock_wall_s());
+	value obj = v_map(), cells = kube_table_cells(z, w->feed->form.r, &obj, clock_wall_s());
 
 	buf_printf(out,
 		   "\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{"
@@ -102,12 +109,12 @@ static void add_bookmark_row(struct watch *w, struct buf *out, const char *note)
 
 static void add_bookmark(struct watch *w, struct buf *out, bool initial_end)
 {
-	const struct kube_resource *r = w->form.r;
+	const struct kube_resource *r = w->feed->form.r;
 	const char *note = initial_end
 		? ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" : "";
 
 	buf_puts(out, "{\"type\":\"BOOKMARK\",\"object\":{");
-	switch (w->form.shape) {
+	switch (w->feed->form.shape) {
 	case SHAPE_OBJECT:
 		buf_printf(out, "\"kind\":\"%s\",\"apiVersion\":\"%s\"", r->kind, r->api_version);
 		break;
@@ -141,39 +148,24 @@ static void add_expired(struct watch *w, struct buf *out, uint64_t oldest)
 						     (unsigned long long)oldest)));
 }
 
-/* What a change is to this watch: it may have come into its selection or left
- * it. */
-static void add_change(struct watch *w, struct cache *c, struct buf *out, const struct version *v)
-{
-	const struct entry *e = cache_entry(c, v->entry);
-	bool gone = v->flags & VERSION_TOMBSTONE, was = false, is;
-	uint32_t prev;
-
-	if (!filter_covers(&w->filter, c, e))
-		return;
-	is = !gone && filter_matches(&w->filter, c, e, v);
-	prev = v->flags & VERSION_FIRST ? 0 : prcu_dereference(&v->prev);
-	if (gone && !prev)
-		was = filter_matches(&w->filter, c, e, v);
-	else if (prev)
-		was = filter_matches(&w->filter, c, e, cache_version(c, (version_ref){prev}));
-	if (is)
-		add_event(w, out, was ? "MODIFIED" : "ADDED", e, v);
-	else if (was)
-		add_event(w, out, "DELETED", e, v);
-}
-
 /* --- The present state, first ------------------------------------------------------------------ */
+
+static void add_object(struct watch *w, struct buf *out, const struct entry *e,
+		       const struct version *v)
+{
+	item_add_event(out, w->q->api, &w->feed->form, "ADDED", e, v, !w->columns_done);
+	w->columns_done = true;
+}
 
 /* Some more of it; true when all is sent. */
 static bool add_initial(struct watch *w, struct cache *c, struct buf *out)
 {
-	struct str ns = w->filter.one_ns ? w->filter.ns : (struct str){NULL, 0};
+	struct str ns = w->feed->filter.one_ns ? w->feed->filter.ns : (struct str){NULL, 0};
 	struct cache_iter it;
 	const struct entry *e = NULL, *last = NULL;
 	int visits = 0;
 
-	cache_iter_init(&it, c, w->filter.type, ns, (struct str){w->at, w->at_ns},
+	cache_iter_init(&it, c, w->feed->filter.type, ns, (struct str){w->at, w->at_ns},
 			(struct str){w->at_name ? w->at + w->at_ns : NULL, w->at_name});
 	for (; (e = cache_iter_next(&it)); last = e) {
 		const struct version *v = cache_at(c, e, w->rv);
@@ -186,17 +178,19 @@ static bool add_initial(struct watch *w, struct cache *c, struct buf *out)
 		memcpy(w->at + ens.n, name.p, name.n);
 		w->at_ns = ens.n;
 		w->at_name = name.n;
-		if (v && filter_covers(&w->filter, c, e) && filter_matches(&w->filter, c, e, v))
-			add_event(w, out, "ADDED", e, v);
+		if (v && filter_covers(&w->feed->filter, c, e) && filter_matches(&w->feed->filter, c, e, v))
+			add_object(w, out, e, v);
 	}
 	return !e;
 }
 
 /* --- The stream ----------------------------------------------------------------------------------- */
 
-/* Changes after w->rv; true when there is no more. */
+/* Changes after w->rv, as far as the follower has come; true when there is no
+ * more. */
 static bool add_changes(struct watch *w, struct cache *c, struct buf *out)
 {
+	struct api *api = w->q->api;
 	const struct version *v[BATCH];
 	int n = cache_journal(c, w->rv, v, BATCH);
 
@@ -204,13 +198,13 @@ static bool add_changes(struct watch *w, struct cache *c, struct buf *out)
 		add_expired(w, out, cache_oldest(c));
 		return true;
 	}
-	for (int i = 0; i < n; i++) {
+	for (int i = 0; i < n && v[i]->rv <= api->followed; i++) {
 		if (out->n >= CHUNK_SIZE)
 			return false;
-		add_change(w, c, out, v[i]);
+		w->columns_done |= feed_print(api, w->feed, out, v[i], !w->columns_done);
 		w->rv = v[i]->rv;
 	}
-	return n < BATCH;
+	return n < BATCH || w->rv >= api->followed;
 }
 
 static enum stream_state fill_initial(struct watch *w, struct cache *c, struct buf *out)
@@ -270,7 +264,8 @@ static void watch_close(struct request *q, void *arg)
 	struct api *api = q->api;
 
 	if (w->idle)
-		list_remove(w);
+		leave_idle(w);
+	feed_leave(api, w->feed);
 	*w->all_link = w->all_next;
 	if (w->all_next)
 		w->all_next->all_link = w->all_link;
@@ -280,7 +275,7 @@ static void watch_close(struct request *q, void *arg)
 
 static const struct stream_ops watch_stream = {.fill = watch_fill, .close = watch_close};
 
-/* --- The follower ------------------------------------------------------------------------------------ */
+/* --- All of them --------------------------------------------------------------------------------- */
 
 void watch_start(struct api *api)
 {
@@ -288,86 +283,53 @@ void watch_start(struct api *api)
 	const struct kube_resource *r = kube_resources(&n);
 
 	for (uint32_t i = 0; i < n; i++)
-		if (r[i].type >= api->nidle)
-			api->nidle = r[i].type + 1u;
-	api->idle = calloc(api->nidle, sizeof(*api->idle));
-	weft_assert(api->idle);
+		if (r[i].type >= api->ntypes)
+			api->ntypes = r[i].type + 1u;
+	api->nfeeds = calloc(api->ntypes, sizeof(*api->nfeeds));
+	weft_assert(api->nfeeds);
 	api->followed = cache_rv(api_cache(api));
 }
 
-/* Wake those whose namespace and name fit; they look at selectors. */
-static void wake_concerned(struct api *api, struct cache *c, const struct version *v)
+static int64_t due_ns(const struct watch *w)
 {
-	const struct entry *e = cache_entry(c, v->entry);
-	struct watch *w, *next;
-
-	if (e->type >= api->nidle)
-		return;
-	for (w = api->idle[e->type]; w; w = next) {
-		next = w->next;
-		if (filter_covers(&w->filter, c, e))
-			watch_wake(w);
-	}
+	return w->bookmark_ns && w->bookmark_ns < w->ends_ns ? w->bookmark_ns : w->ends_ns;
 }
 
-static void wake_all(struct api *api)
-{
-	for (struct watch *w = api->all; w; w = w->all_next)
-		watch_wake(w);
-}
-
-/* Read the journal up to its end. */
-static void follow(struct api *api)
-{
-	struct cache *c = api_cache(api);
-	const struct version *v[BATCH];
-	int n;
-
-	do {
-		cache_lock(c);
-		n = cache_journal(c, api->followed, v, BATCH);
-		for (int i = 0; i < n; i++) {
-			wake_concerned(api, c, v[i]);
-			api->followed = v[i]->rv;
-		}
-		cache_unlock(c);
-	} while (n == BATCH);
-	if (n < 0) { /* we were too slow: each watch finds out for itself */
-		wake_all(api);
-		api->followed = cache_rv(c);
-	}
-}
-
-/* Watches whose time has come, or which a bookmark is due to. */
+/* Wake those that end, or get a bookmark. */
 static void wake_due(struct api *api, int64_t now_ns)
 {
-	for (struct watch *w = api->all; w; w = w->all_next)
-		if (now_ns >= w->ends_ns || (w->bookmark_ns && now_ns >= w->bookmark_ns))
+	int64_t next = INT64_MAX;
+
+	for (struct watch *w = api->all; w; w = w->all_next) {
+		int64_t due = due_ns(w);
+
+		if (due <= now_ns) {
 			watch_wake(w);
+			due = now_ns + LOOK_NS; /* whether it has another */
+		}
+		if (due < next)
+			next = due;
+	}
+	api->look_again_ns = next > now_ns + LOOK_NS ? next : now_ns + LOOK_NS;
 }
 
 int64_t watch_turn(struct api *api, int64_t now_ns)
 {
 	if (!api->all) {
-		api->followed = cache_rv(api_cache(api));
+		proc_unfollow(api->p);
 		return 0;
 	}
-	if (cache_rv(api_cache(api)) != api->followed)
-		follow(api);
-	if (now_ns >= api->look_again_ns) {
+	feed_follow(api);
+	if (now_ns >= api->look_again_ns)
 		wake_due(api, now_ns);
-		api->look_again_ns = now_ns + 100 * 1000000;
-	}
-	return now_ns + LOOK_NS;
+	proc_follow(api->p, api->followed);
+	return api->look_again_ns;
 }
 
 void watch_resync(struct api *api)
 {
-	uint64_t rv = cache_rv(api_cache(api));
-
-	wake_all(api);
-	if (api->followed > rv || rv - api->followed > BATCH)
-		api->followed = rv;
+	watch_wake_all(api);
+	api->followed = cache_rv(api_cache(api));
 }
 
 /* --- The request ------------------------------------------------------------------------------------------ */
@@ -379,34 +341,60 @@ static int64_t lifetime_ns(const struct list_options *o, int64_t now)
 	return s * 1000000000;
 }
 
+/* Among all; its lifetime begins. */
+static void watch_open(struct api *api, struct watch *w)
+{
+	w->all_next = api->all;
+	w->all_link = &api->all;
+	if (api->all)
+		api->all->all_link = &w->all_next;
+	else
+		api->look_again_ns = INT64_MAX;
+	api->all = w;
+	if (due_ns(w) < api->look_again_ns)
+		api->look_again_ns = due_ns(w);
+	api->watches++;
+	atomic_store_explicit(&proc_counters(api->p)->watches, api->watches, memory_order_relaxed);
+}
+
+/* Where the journal stands; whoever watches from there misses nothing. */
+static uint64_t present(struct api *api)
+{
+	if (api->all)
+		feed_follow(api);
+	else
+		api->followed = cache_rv(api_cache(api));
+	return api->followed;
+}
+
 enum outcome object_watch(struct request *q)
 {
 	struct api *api = q->api;
 	struct watch *w = zone_alloc(q->z, sizeof(*w));
 	struct list_options o;
 	int64_t now = clock_mono_ns();
-	uint64_t oldest;
+	uint64_t oldest, newest;
 
 	*w = (struct watch){.q = q};
-	if (negotiate(q, true, false) || form_parse(q, &w->form) || filter_parse(q, &w->filter) ||
-	    options_parse(q, true, &o))
+	if (negotiate(q, true, false) || !(w->feed = feed_join(q)))
 		return ANSWERED;
+	if (options_parse(q, true, &o)) {
+		feed_leave(api, w->feed);
+		return ANSWERED;
+	}
+	newest = present(api);
 	w->initial = o.has_send_initial ? o.send_initial : !o.version;
-	w->rv = o.version && !w->initial ? o.version : cache_rv(api_cache(api));
+	w->rv = o.version && !w->initial ? o.version : newest;
 	w->end_mark = o.has_send_initial && o.send_initial && o.bookmarks;
 	w->bookmark_ns = o.bookmarks ? now + BOOKMARK_NS : 0;
 	w->ends_ns = now + lifetime_ns(&o, now);
 	oldest = cache_oldest(api_cache(api));
-	if (w->rv + 1 < oldest)
+	if (w->rv + 1 < oldest) {
+		feed_leave(api, w->feed);
 		return answer_expired(q, zone_printf(q->z, "too old resource version: %llu (%llu)",
 						     (unsigned long long)w->rv,
 						     (unsigned long long)oldest));
-	w->all_next = api->all;
-	w->all_link = &api->all;
-	if (api->all)
-		api->all->all_link = &w->all_next;
-	api->all = w;
-	api->watches++;
-	atomic_store_explicit(&proc_counters(api->p)->watches, api->watches, memory_order_relaxed);
+	}
+	watch_open(api, w);
 	return answer_stream(q, 200, &watch_stream, w);
 }

@@ -1,10 +1,5 @@
 /*
- * watch.h - watches and the follower of the journal.
- *
- * A watch reads changes straight from the journal.  One that has read all of
- * it is idle; the follower reads each new change once and wakes the idle
- * watches that it may concern, so that what a change costs follows the number
- * of watches of its type and namespace, not of all.
+ * watch.h - watches.
  */
 #ifndef WEFT_APISERVER_WATCH_H
 #define WEFT_APISERVER_WATCH_H
@@ -12,8 +7,8 @@
 #include "procs/apiserver/api.h"
 
 void watch_start(struct api *api);
-/* Follow the journal, end what has lasted long enough; when to be called
- * again (monotonic ns; 0: no watch is open). */
+/* Follow the journal, end what has lasted long enough; when to be called again
+ * unless the cache changes (monotonic ns; 0: no watch is open). */
 int64_t watch_turn(struct api *api, int64_t now_ns);
 /* The cache may have been replaced: every watch looks again for itself. */
 void watch_resync(struct api *api);

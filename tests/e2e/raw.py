@@ -2,7 +2,7 @@
 """HTTP itself, byte by byte: what clients and their libraries may send, and what
 they must get.
 
-  bytes.py KUBECONFIG
+  raw.py KUBECONFIG
 
 Prints a line for each check, as lib.sh does, and ends with status 1 if one
 failed.  Runs against any cluster, also one of kube-apiserver.

@@ -5,5 +5,5 @@
 command -v python3 >/dev/null || { echo "skipped: no python3"; exit 0; }
 
 start_cluster
-if python3 "$here/bytes.py" "$KUBECONFIG"; then pass 'bytes'; else fail 'bytes'; fi
+if python3 "$here/raw.py" "$KUBECONFIG"; then pass 'raw'; else fail 'raw'; fi
 finish
