@@ -17,6 +17,7 @@
 #define WEFT_APISERVER_API_H
 
 #include <gnutls/abstract.h>
+#include <xxhash.h>
 #include "weft/http_head.h"
 #include "weft/json.h"
 #include "weft/kube.h"
@@ -45,7 +46,8 @@ static inline struct str zone_text(zone *z, struct str s)
 /* --- Who asks (auth.c) ------------------------------------------------------------ */
 
 #define GROUPS_MAX 16
-#define KNOWN_TOKENS 256 /* that are remembered as well signed */
+#define KNOWN_TOKENS 256  /* that are remembered */
+#define GRANTS_KNOWN 4096 /* likewise */
 
 struct user {
 	struct str name, uid;
@@ -203,7 +205,8 @@ struct request {
 	struct buf body;
 	bool too_big;
 	const struct user *user;
-	struct user token_user, other_user;
+	struct token *token;	/* that it came with; NULL: none */
+	struct user other_user; /* in whose name it was sent */
 	struct target t;
 	int64_t began_ns;
 
@@ -284,6 +287,7 @@ int negotiate(struct request *q, bool transforms, bool collection);
 /* --- The process ---------------------------------------------------------------------------- */
 
 struct feed; /* feed.c */
+struct token; /* token.c */
 struct watch;
 struct sending;
 
@@ -296,7 +300,8 @@ struct api {
 	struct pki pki;
 	gnutls_privkey_t token_key; /* token.c; made from pki.sa_key when first used */
 	gnutls_pubkey_t token_pub;
-	struct str known_tokens[KNOWN_TOKENS]; /* whose signature was good; on the heap */
+	struct token *known_tokens[KNOWN_TOKENS];
+	XXH128_hash_t granted[GRANTS_KNOWN]; /* rbac.c */
 	char address[300]; /* "127.0.0.1:6443" */
 	struct request *free;	 /* requests to use again */
 	uint32_t nfree;

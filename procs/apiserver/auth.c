@@ -124,12 +124,12 @@ bool auth_identify(struct request *q)
 
 	q->user = &anonymous;
 	if (header.n > scheme.n && !strncasecmp(header.p, scheme.p, scheme.n)) {
-		struct str token = {header.p + scheme.n, header.n - scheme.n};
+		struct str text = {header.p + scheme.n, header.n - scheme.n}, why;
 
-		if (!token_user(q->api, q->z, token, &q->token_user))
-			return false;
-		q->user = &q->token_user;
-		return true;
+		q->token = token_check(q->api, text, &why);
+		if (q->token)
+			q->user = &q->token->user;
+		return q->token != NULL;
 	}
 	if (!peer_check(q))
 		return false;

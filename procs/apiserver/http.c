@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include "procs/apiserver/conn.h"
 #include "procs/apiserver/http.h"
+#include "procs/apiserver/token.h"
 #include "weft/fault.h"
 
 #define BODY_DRAINED_MAX (64u << 20) /* bytes of a body too big that are still read */
@@ -92,6 +93,7 @@ static void request_free(struct request *q)
 	struct api *api = q->api;
 
 	api->open--;
+	token_drop(q->token);
 	buf_trim(&q->body);
 	buf_trim(&q->out);
 	if (api->nfree >= REQUESTS_KEPT) {

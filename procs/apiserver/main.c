@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include "procs/apiserver/bootstrap.h"
 #include "procs/apiserver/http.h"
+#include "procs/apiserver/rbac.h"
 #include "procs/apiserver/store.h"
 #include "procs/apiserver/token.h"
 #include "procs/apiserver/verbs.h"
@@ -27,10 +28,17 @@ static int64_t on_turn(void *arg, int64_t now_ns)
 	return sooner(again, http_due(api, now_ns)); /* of streams that were woken, too */
 }
 
+/* The only changes that are routed to us. */
+static void on_work(void *arg, uint16_t type, struct u32s entries)
+{
+	rbac_changed(arg);
+}
+
 /* The cache may be another one now: what was read from it by position is found
  * again. */
 static void on_resync(void *arg)
 {
+	rbac_changed(arg);
 	watch_resync(arg);
 }
 
@@ -118,7 +126,7 @@ int apiserver_main(void)
 {
 	static struct api api;
 	const struct proc_handlers handlers = {
-		.on_turn = on_turn, .on_resync = on_resync, .arg = &api};
+		.on_work = on_work, .on_turn = on_turn, .on_resync = on_resync, .arg = &api};
 	struct err e = {0};
 	int ret;
 

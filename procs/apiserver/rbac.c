@@ -1,6 +1,7 @@
 /*
  * rbac.c - rules from the Roles, ClusterRoles and bindings in the cache.
  */
+#include <xxhash.h>
 #include "procs/apiserver/rbac.h"
 
 /* --- What everybody may ---------------------------------------------------------------------- */
@@ -162,19 +163,65 @@ static bool take_allows(void *arg, const value *rule)
 	return rule_allows(qu->z, rule, qu->a);
 }
 
-bool rbac_allows(struct api *api, zone *z, const struct user *u, const struct access *a)
+static bool rules_allow(struct api *api, zone *z, const struct user *u, const struct access *a)
 {
 	struct question qu = {z, a};
 	struct cache *c = api_cache(api);
 	bool yes;
 
-	if (u->masters || allowed_to_all(u, a))
-		return true;
 	cache_lock(c);
 	yes = each_rule(api, z, u, TYPE_CLUSTERROLEBINDING, STR(""), take_allows, &qu) ||
 	      (a->ns.n && each_rule(api, z, u, TYPE_ROLEBINDING, a->ns, take_allows, &qu));
 	cache_unlock(c);
 	return yes;
+}
+
+/* --- What was granted --------------------------------------------------------------------------------- */
+
+/* Reading the rules costs more than a small request does otherwise, and clients ask
+ * for the same over and over: what was granted last is kept, as 128 bits of its
+ * digest, until a role or a binding changes.  Only what holds for every name. */
+static XXH128_hash_t digest_of(const struct user *u, const struct access *a)
+{
+	const struct str texts[] = {u->name, a->verb, a->group, a->resource, a->sub, a->ns, a->path};
+	struct buf b = {0};
+	XXH128_hash_t h;
+
+	for (size_t i = 0; i < countof(texts) + u->ngroups; i++) {
+		struct str s = i < countof(texts) ? texts[i] : u->groups[i - countof(texts)];
+
+		buf_add(&b, &s.n, sizeof(s.n));
+		buf_addstr(&b, s);
+	}
+	h = XXH3_128bits(b.p, b.n);
+	buf_free(&b);
+	return h;
+}
+
+void rbac_changed(struct api *api)
+{
+	memset(api->granted, 0, sizeof(api->granted));
+}
+
+bool rbac_allows(struct api *api, zone *z, const struct user *u, const struct access *a)
+{
+	struct access any = *a;
+	XXH128_hash_t h, *known;
+
+	if (u->masters || allowed_to_all(u, a))
+		return true;
+	any.name = STR("");
+	if (any.resource.n)
+		any.path = STR("");
+	h = digest_of(u, &any);
+	known = &api->granted[h.low64 % GRANTS_KNOWN];
+	if (XXH128_isEqual(*known, h))
+		return true;
+	if (rules_allow(api, z, u, &any)) {
+		*known = h;
+		return true;
+	}
+	return a->name.n && rules_allow(api, z, u, a);
 }
 
 /* --- All rules of a user ---------------------------------------------------------------------------------- */

@@ -17,6 +17,9 @@ struct access {
  * do (discovery, asking about oneself), and for what a rule grants. */
 bool rbac_allows(struct api *api, zone *z, const struct user *u, const struct access *a);
 
+/* A role or a binding has changed. */
+void rbac_changed(struct api *api);
+
 /* resourceRules and nonResourceRules of a SelfSubjectRulesReview into *status. */
 void rbac_rules(struct api *api, zone *z, const struct user *u, struct str ns, value *status);
 

@@ -55,22 +55,24 @@ enum outcome review_self(struct request *q)
 
 enum outcome review_token(struct request *q)
 {
-	struct user u = {0};
+	struct token *t;
 	struct str token, why = STR(""), audience = STR("https://kubernetes.default.svc");
 	value v, status = v_map();
 
 	if (read_review(q, &v))
 		return ANSWERED;
 	token = v_as_str(v_path(&v, "spec.token"));
-	if (token_check(q->api, q->z, token, &u, &why)) {
+	t = token_check(q->api, token, &why);
+	if (t) {
 		v_set(q->z, &status, "authenticated", v_bool(true));
-		v_set(q->z, &status, "user", user_value(q->z, &u));
+		v_set(q->z, &status, "user", user_value(q->z, user_copy(q->z, &t->user)));
 		v_set(q->z, &status, "audiences", strings_of(q->z, &audience, 1));
 	} else {
 		v_set(q->z, &status, "user", v_map());
 		v_set(q->z, &status, "error",
 		      v_str(zone_printf(q->z, "[invalid bearer token, " STR_FMT "]", STR_ARG(why))));
 	}
+	token_drop(t);
 	v_set(q->z, &v, "status", status);
 	return answer_value(q, 201, &v);
 }

@@ -130,36 +130,6 @@ static struct str sign(struct api *api, zone *z, const value *claims)
 	return out;
 }
 
-/* --- Signatures that were good ------------------------------------------------------------------------ */
-
-/* Checking a signature costs ten times the rest of a small request, and clients
- * send one token over and over: those that were good last are kept, whole.  What
- * a token says (its end, its account) is looked at each time. */
-static struct str *known_slot(struct api *api, struct str token)
-{
-	return &api->known_tokens[XXH3_64bits(token.p, token.n) % KNOWN_TOKENS];
-}
-
-static void remember(struct api *api, struct str token)
-{
-	struct str *slot = known_slot(api, token);
-	char *copy = malloc(token.n);
-
-	if (!copy)
-		return;
-	memcpy(copy, token.p, token.n);
-	free((char *)slot->p);
-	*slot = (struct str){copy, token.n};
-}
-
-void tokens_forget(struct api *api)
-{
-	for (size_t i = 0; i < KNOWN_TOKENS; i++) {
-		free((char *)api->known_tokens[i].p);
-		api->known_tokens[i] = (struct str){NULL, 0};
-	}
-}
-
 /* --- Checking ---------------------------------------------------------------------------------------- */
 
 static bool signature_good(struct api *api, struct str signed_text, struct str raw)
@@ -175,23 +145,6 @@ static bool signature_good(struct api *api, struct str signed_text, struct str r
 					  &sig) >= 0;
 	gnutls_free(sig.data);
 	return good;
-}
-
-/* A live object of this uid. */
-static bool alive(struct api *api, uint16_t type, struct str ns, struct str name, struct str uid)
-{
-	struct cache *c = api_cache(api);
-	const struct entry *e;
-	uint8_t want[16];
-	bool yes;
-
-	if (!uid_parse(uid, want))
-		return false;
-	cache_lock(c);
-	e = cache_find(c, type, ns, name);
-	yes = e && cache_live(c, e) && !memcmp(e->uid, want, sizeof(want));
-	cache_unlock(c);
-	return yes;
 }
 
 static void set_user(zone *z, const value *k8s, struct user *u)
@@ -212,59 +165,121 @@ static void set_user(zone *z, const value *k8s, struct user *u)
 	u->ngroups = 3;
 }
 
-static bool claims_good(struct api *api, const value *claims, struct str *why)
+static void set_bound(const value *v, struct bound *b)
 {
-	const value *k8s = v_get(claims, "kubernetes.io");
-	const value *sa = v_get(k8s, "serviceaccount"), *pod = v_get(k8s, "pod");
-	struct str ns = v_get_str(k8s, "namespace");
-	int64_t now = clock_wall_s();
-
-	*why = STR("token has expired");
-	if (now >= v_get_int(claims, "exp", 0))
-		return false;
-	*why = STR("token is not valid yet");
-	if (now + 60 < v_get_int(claims, "nbf", 0))
-		return false;
-	*why = STR("token was not issued here");
-	if (!str_eq(v_get_str(claims, "iss"), STR(ISSUER)))
-		return false;
-	*why = STR("service account has been deleted");
-	if (!alive(api, TYPE_SERVICEACCOUNT, ns, v_get_str(sa, "name"), v_get_str(sa, "uid")))
-		return false;
-	*why = STR("pod has been deleted");
-	return !pod || alive(api, TYPE_POD, ns, v_get_str(pod, "name"), v_get_str(pod, "uid"));
+	b->there = v != NULL;
+	b->name = v_get_str(v, "name");
+	b->uid_good = uid_parse(v_get_str(v, "uid"), b->uid);
 }
 
-bool token_check(struct api *api, zone *z, struct str token, struct user *u, struct str *why)
+static bool decode(struct api *api, struct token *t, struct str *why)
 {
-	const char *dot = memrchr(token.p, '.', token.n);
-	const char *first = memchr(token.p, '.', token.n);
-	struct str raw, json;
-	value *claims = v_new(z, v_null());
+	struct str text = t->text, raw, json;
+	const char *dot = memrchr(text.p, '.', text.n), *first = memchr(text.p, '.', text.n);
+	value *claims = v_new(t->z, v_null()), *k8s;
 
 	*why = STR("token is malformed");
 	if (!dot || first == dot ||
-	    !from_b64url(z, (struct str){dot + 1, token.n - (uint32_t)(dot + 1 - token.p)}, &raw) ||
-	    !from_b64url(z, (struct str){first + 1, (uint32_t)(dot - first - 1)}, &json))
+	    !from_b64url(t->z, (struct str){dot + 1, text.n - (uint32_t)(dot + 1 - text.p)}, &raw) ||
+	    !from_b64url(t->z, (struct str){first + 1, (uint32_t)(dot - first - 1)}, &json))
 		return false;
 	*why = STR("signature is not valid");
-	if (!str_eq(*known_slot(api, token), token)) {
-		if (!signature_good(api, (struct str){token.p, (uint32_t)(dot - token.p)}, raw))
-			return false;
-		remember(api, token);
-	}
-	*why = STR("token is malformed");
-	if (json_decode(z, json, claims, NULL, NULL) || !claims_good(api, claims, why))
+	if (!signature_good(api, (struct str){text.p, (uint32_t)(dot - text.p)}, raw))
 		return false;
-	set_user(z, v_get(claims, "kubernetes.io"), u);
+	*why = STR("token is malformed");
+	if (json_decode(t->z, json, claims, NULL, NULL))
+		return false;
+	k8s = v_get(claims, "kubernetes.io");
+	t->ends_s = v_get_int(claims, "exp", 0);
+	t->begins_s = v_get_int(claims, "nbf", 0);
+	t->issued_here = str_eq(v_get_str(claims, "iss"), STR(ISSUER));
+	t->ns = v_get_str(k8s, "namespace");
+	set_bound(v_get(k8s, "serviceaccount"), &t->account);
+	set_bound(v_get(k8s, "pod"), &t->pod);
+	set_user(t->z, k8s, &t->user);
 	return true;
 }
 
-bool token_user(struct api *api, zone *z, struct str token, struct user *u)
+/* What the text says, if we have signed it. */
+static struct token *token_read(struct api *api, struct str text, struct str *why)
 {
-	struct str why;
+	zone *z = zone_new();
+	struct token *t = zone_alloc(z, sizeof(*t));
 
-	return token_check(api, z, token, u, &why);
+	*t = (struct token){.refs = 1, .z = z, .text = zone_str(z, text)};
+	if (decode(api, t, why))
+		return t;
+	zone_free(z);
+	return NULL;
+}
+
+void token_drop(struct token *t)
+{
+	if (t && !--t->refs)
+		zone_free(t->z);
+}
+
+void tokens_forget(struct api *api)
+{
+	for (size_t i = 0; i < KNOWN_TOKENS; i++) {
+		token_drop(api->known_tokens[i]);
+		api->known_tokens[i] = NULL;
+	}
+}
+
+/* A live object of this name is the one that is meant. */
+static bool alive(struct api *api, uint16_t type, struct str ns, const struct bound *b)
+{
+	struct cache *c = api_cache(api);
+	const struct entry *e;
+	bool yes;
+
+	cache_lock(c);
+	e = b->uid_good ? cache_find(c, type, ns, b->name) : NULL;
+	yes = e && cache_live(c, e) && !memcmp(e->uid, b->uid, sizeof(b->uid));
+	cache_unlock(c);
+	return yes;
+}
+
+static bool holds_now(struct api *api, const struct token *t, struct str *why)
+{
+	int64_t now = clock_wall_s();
+
+	*why = STR("token has expired");
+	if (now >= t->ends_s)
+		return false;
+	*why = STR("token is not valid yet");
+	if (now + 60 < t->begins_s)
+		return false;
+	*why = STR("token was not issued here");
+	if (!t->issued_here)
+		return false;
+	*why = STR("service account has been deleted");
+	if (!alive(api, TYPE_SERVICEACCOUNT, t->ns, &t->account))
+		return false;
+	*why = STR("pod has been deleted");
+	return !t->pod.there || alive(api, TYPE_POD, t->ns, &t->pod);
+}
+
+/* Reading a token and checking its signature costs ten times the rest of a small
+ * request, and clients send one token over and over: what those that were sent
+ * last say is kept.  Whether it still holds is looked at each time. */
+struct token *token_check(struct api *api, struct str text, struct str *why)
+{
+	struct token **slot =
+		&api->known_tokens[XXH3_64bits(text.p, text.n) % KNOWN_TOKENS], *t = *slot;
+
+	if (!t || !str_eq(t->text, text)) {
+		t = token_read(api, text, why);
+		if (!t)
+			return NULL;
+		token_drop(*slot);
+		*slot = t;
+	}
+	if (!holds_now(api, t, why))
+		return NULL;
+	t->refs++;
+	return t;
 }
 
 /* --- TokenRequest ---------------------------------------------------------------------------------------- */

@@ -9,6 +9,12 @@
 #include "weft/proc.h"
 
 const struct route proc_routes[] = {
+	/* Who may do what: answers that it keeps. */
+	{PROC_APISERVER, ROUTE_ALL, TYPE_ROLE, 0},
+	{PROC_APISERVER, ROUTE_ALL, TYPE_CLUSTERROLE, 0},
+	{PROC_APISERVER, ROUTE_ALL, TYPE_ROLEBINDING, 0},
+	{PROC_APISERVER, ROUTE_ALL, TYPE_CLUSTERROLEBINDING, 0},
+
 	{PROC_NAMESPACE, ROUTE_SELF, TYPE_NAMESPACE, 0},
 	/* What each namespace has to have; few, so that every shard may see them. */
 	{PROC_NAMESPACE, ROUTE_ALL, TYPE_SERVICEACCOUNT, 0},
