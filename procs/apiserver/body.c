@@ -301,14 +301,14 @@ static void add_all_notes(struct request *q, struct buf *line, const struct kube
 /* The object cannot be decoded.  A patch's error shows what the patch made. */
 static void answer_cannot_handle(struct request *q, const struct kube_resource *r,
 				 const char *kind, const char *version, struct str why,
-				 const struct buf *patched)
+				 const struct remake *patched)
 {
 	struct kube_resource none = {.group = "", .resource = "", .kind = ""};
 	struct kube_errors errs = {.z = q->z};
-	struct buf quoted = {0};
-	value status;
+	struct buf text = {0}, quoted = {0};
+	value status, made;
 
-	if (!patched || !patched->n) {
+	if (!patched) {
 		answer_bad_request(q, r ? kube_cannot_handle(q->z, r, why)
 					: zone_printf(q->z,
 						      "%s in version \"%s\" cannot be handled as a "
@@ -316,7 +316,10 @@ static void answer_cannot_handle(struct request *q, const struct kube_resource *
 						      kind, version, kind, STR_ARG(why)));
 		return;
 	}
-	json_quote(&quoted, buf_str(patched));
+	made = patched->make(q, patched->arg);
+	json_encode(&text, &made, NULL);
+	json_quote(&quoted, buf_str(&text));
+	buf_free(&text);
 	kube_error_add(&errs, STR("patch"), "FieldValueInvalid", "Invalid value: " STR_FMT ": " STR_FMT,
 		       (int)quoted.n, quoted.p, STR_ARG(why));
 	buf_free(&quoted);
@@ -328,7 +331,7 @@ static void answer_cannot_handle(struct request *q, const struct kube_resource *
 /* Unknown and duplicate fields, as fieldValidation says. */
 static int judge_fields(struct request *q, const struct kube_resource *r, const char *kind,
 			const char *version, const struct kube_notes *unknown,
-			const struct json_notes *twice, const struct buf *patched)
+			const struct json_notes *twice, const struct remake *patched)
 {
 	struct buf line = {0};
 	struct str why;
@@ -360,24 +363,15 @@ static int judge_fields(struct request *q, const struct kube_resource *r, const 
 }
 
 int body_check(struct request *q, const struct kube_resource *r, value *obj,
-	       const struct json_notes *notes)
+	       const struct json_notes *notes, const struct remake *patched)
 {
 	struct kube_notes unknown = {0};
-	struct buf patched = {0}; /* what the patch made, for its error */
 	struct str why;
-	int ret;
 
-	if (q->method == METHOD_PATCH) {
-		json_encode(&patched, obj, NULL);
-	}
-	if (kube_check(q->z, r, obj, &unknown, &why)) {
-		answer_cannot_handle(q, r, r->kind, r->version, why, &patched);
-		ret = WEFT_EINVAL;
-	} else {
-		ret = judge_fields(q, r, r->kind, r->version, &unknown, notes, &patched);
-	}
-	buf_free(&patched);
-	return ret;
+	if (!kube_check(q->z, r, obj, &unknown, &why))
+		return judge_fields(q, r, r->kind, r->version, &unknown, notes, patched);
+	answer_cannot_handle(q, r, r->kind, r->version, why, patched);
+	return WEFT_EINVAL;
 }
 
 int body_object(struct request *q, const struct kube_resource *r, value *out)
@@ -386,7 +380,7 @@ int body_object(struct request *q, const struct kube_resource *r, value *out)
 
 	if (decode(q, r->kind, out, &notes) || check_kind(q, out, r->api_version, r->kind))
 		return WEFT_EINVAL;
-	return body_check(q, r, out, &notes);
+	return body_check(q, r, out, &notes, NULL);
 }
 
 static const struct kube_schema *schema_of(struct str group, struct str version, struct str kind)

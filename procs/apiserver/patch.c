@@ -159,9 +159,20 @@ static int check_nature(struct request *q, const struct kube_resource *r, const 
 	return WEFT_EINVAL;
 }
 
+/* For an error's text: what the patch makes of the object as it is now. */
+static value patched_again(struct request *q, void *arg)
+{
+	struct patching *p = arg;
+	value obj = write_state(q, &p->ch);
+
+	(void)patch_apply(q, p->ch.r, &p->patch, &obj);
+	return obj;
+}
+
 static int make_patched(struct request *q, void *arg, value *old, value *obj)
 {
 	struct patching *p = arg;
+	const struct remake again = {patched_again, p};
 	struct str uid = v_as_str(v_path(old, "metadata.uid"));
 	struct str rv = v_as_str(v_path(old, "metadata.resourceVersion"));
 	uint32_t headers = q->nheaders;
@@ -171,7 +182,7 @@ static int make_patched(struct request *q, void *arg, value *old, value *obj)
 	*obj = *old;
 	if (!str_eq(v_as_str(v_path(obj, "metadata.resourceVersion")), rv))
 		p->ch.once = true; /* the patch names a version */
-	if (body_check(q, p->ch.r, obj, &p->patch.notes) ||
+	if (body_check(q, p->ch.r, obj, &p->patch.notes, &again) ||
 	    check_nature(q, p->ch.r, obj, uid))
 		return WEFT_EINVAL;
 	if (p->warned)
@@ -183,8 +194,10 @@ static int make_patched(struct request *q, void *arg, value *old, value *obj)
 static int make_patched_checked(struct request *q, void *arg, value *old, value *obj)
 {
 	struct patching *p = arg;
-	value before = v_copy(q->z, old);
+	value before = v_map(), *meta = v_get(old, "metadata");
 
+	if (meta)
+		v_set(q->z, &before, "metadata", v_copy(q->z, meta));
 	if (make_patched(q, arg, old, obj))
 		return WEFT_EINVAL;
 	return check_identity(q, &p->ch, obj, &before);

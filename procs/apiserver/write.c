@@ -207,8 +207,8 @@ enum outcome object_create(struct request *q)
 
 /* The state that a change starts from. */
 struct base {
-	value obj;    /* in the version of the change's resource */
-	value stored; /* in the stored version */
+	value obj;    /* in the version of the change's resource; becomes what it makes */
+	value stored; /* in the stored version; stays */
 	uint64_t rv;
 	uint32_t entry;
 };
@@ -223,13 +223,23 @@ static int read_base(struct request *q, const struct change *ch, struct base *b)
 	e = cache_find(c, ch->r->type, ch->ns, ch->name);
 	v = e ? cache_live(c, e) : NULL;
 	if (v) {
-		b->obj = kube_object(q->z, c, ch->r, e, v, true);
 		b->stored = kube_object(q->z, c, stored_of(ch->r), e, v, true);
+		b->obj = ch->reads_only && ch->r == stored_of(ch->r)
+				 ? b->stored
+				 : kube_object(q->z, c, ch->r, e, v, true);
 		b->rv = v->rv;
 		b->entry = cache_entry_ref(c, e).u;
 	}
 	cache_unlock(c);
 	return v ? WEFT_OK : WEFT_ENOENT;
+}
+
+value write_state(struct request *q, const struct change *ch)
+{
+	struct base b = {.obj = v_map()};
+
+	(void)read_base(q, ch, &b);
+	return b.obj;
 }
 
 /* The change on its way to the store. */
@@ -352,14 +362,12 @@ static enum outcome change_attempt(struct request *q, struct change *ch)
 {
 	struct changing *cg = zone_alloc(q->z, sizeof(*cg));
 	bool bump = false;
-	value old;
 
 	*cg = (struct changing){.ch = ch};
 	ch->attempts++;
 	if (read_base(q, ch, &cg->base))
 		return create_instead(q, ch);
-	old = v_copy(q->z, &cg->base.obj);
-	if (ch->make(q, ch->arg, &old, &cg->obj) ||
+	if (ch->make(q, ch->arg, &cg->base.obj, &cg->obj) ||
 	    make_storable(q, ch->r, &cg->obj, &cg->base.stored, ch->sub, &bump))
 		return ANSWERED;
 	return send_change(q, cg, bump);
@@ -475,7 +483,8 @@ enum outcome object_update(struct request *q)
 				    .name = q->t.name,
 				    .sub = q->t.sub,
 				    .make = make_update,
-				    .arg = u}};
+				    .arg = u,
+				    .reads_only = true}};
 	if (negotiate(q, true, false) || dry_run_parse(q, &u->ch.dry_run) ||
 	    body_object(q, q->t.r, &u->body))
 		return ANSWERED;

@@ -24,6 +24,7 @@ struct change {
 	change_make make;
 	void *arg;
 	change_answer answer; /* NULL: the object itself */
+	bool reads_only;      /* `make` leaves `old` as it is */
 	bool once;	      /* a conflict is answered, not tried again */
 	bool or_create;	      /* if it is not there, create what `make` makes of {} */
 	bool dry_run;
@@ -32,6 +33,8 @@ struct change {
 
 /* `ch` lives as long as q. */
 enum outcome write_change(struct request *q, struct change *ch);
+/* The object that `ch` is about, as it is now; {} if it is not there. */
+value write_state(struct request *q, const struct change *ch);
 /* Create `obj` (checked, of q's resource). */
 enum outcome write_create(struct request *q, value *obj, bool dry_run);
 

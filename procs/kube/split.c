@@ -125,6 +125,25 @@ static void leave_out_node(zone *z, const struct cache *c, const struct version 
 	*spec = out;
 }
 
+/* Encodes the new part; false if it says what the old one did. */
+static bool part_differs(zone *z, const struct cache *c, const struct entry *e,
+			 const struct version *old, enum part i, value *part,
+			 struct kube_parts *out)
+{
+	value was;
+
+	encode(out, i, part);
+	if (str_eq(buf_str(&out->part[i]), cache_part(c, old, i)))
+		return false; /* as a rule; nothing has to be decoded */
+	was = kube_part(z, c, e, old, i);
+	if (i == PART_SPEC && e->type == TYPE_POD) {
+		leave_out_node(z, c, old, &was, part);
+		out->part[i].n = 0;
+		encode(out, i, part);
+	}
+	return !v_equal(&was, part);
+}
+
 void kube_split_changed(zone *z, const struct cache *c, const struct entry *e,
 			const struct version *old, const value *obj, struct kube_parts *out,
 			uint32_t *mask)
@@ -135,14 +154,12 @@ void kube_split_changed(zone *z, const struct cache *c, const struct entry *e,
 	*mask = 0;
 	cut(z, obj, part);
 	for (int i = 0; i < PART_COUNT; i++) {
-		value was = kube_part(z, c, e, old, i);
-
-		if (i == PART_SPEC && e->type == TYPE_POD)
-			leave_out_node(z, c, old, &was, &part[i]);
-		if (v_equal(&was, &part[i]))
+		if (part_differs(z, c, e, old, i, &part[i], out)) {
+			*mask |= 1u << i;
 			continue;
-		*mask |= 1u << i;
-		encode(out, i, &part[i]);
+		}
+		buf_free(&out->part[i]);
+		out->present &= ~(1u << i);
 	}
 }
 
