@@ -72,8 +72,9 @@ static void stored_pod(struct buf *out)
 	zone_free(z);
 }
 
-/* MB a second, and of one pod after another into one buffer, as a LIST is. */
-static void run_out(struct bench *speed, struct bench *pods)
+/* MB a second, and of one pod after another into one buffer, as a LIST is; anew
+ * for each (`texts` is NULL), or from the text that the pods share. */
+static void run_out(struct bench *speed, struct bench *pods, struct json_texts *texts)
 {
 	enum { N = 50000 };
 	uint32_t numbers[] = {1700000000, 0x0a000001, 0x0a010203};
@@ -92,7 +93,7 @@ static void run_out(struct bench *speed, struct bench *pods)
 		}
 		uid[0]++;
 		numbers[0] += (uint32_t)i & 1;
-		if (json_from_msgpack(&out, buf_str(&pod), &h))
+		if (json_from_shared(texts, &out, buf_str(&pod), 1, &h))
 			weft_fatal("a stored pod cannot be printed");
 	}
 	start = bench_cpu() - start;
@@ -147,18 +148,26 @@ int main(int argc, char **argv)
 			    .what = "stored pods printed as JSON, holes filled"};
 	struct bench pods = {.name = "json-out-pods", .unit = "k pods/s",
 			     .what = "the same in pods (spec and status)"};
+	struct bench shared = {.name = "json-shared", .unit = "MB/s",
+			       .what = "stored pods printed from the text of their template"};
+	struct bench shared_pods = {.name = "json-shared-pods", .unit = "k pods/s",
+				    .what = "the same in pods"};
+	static struct json_texts texts;
 	struct bench in = {.name = "json-in", .unit = "k Deployments/s",
 			   .what = "a Deployment of 1.2 KB from JSON to a tree"};
 	struct bench list = {.name = "json-in-list", .unit = "MB/s",
 			     .what = "a list of 10,000 Deployments from JSON to a tree"};
 
 	for (int n = bench_runs(argc, argv, 5); n > 0; n--) {
-		run_out(&out, &pods);
+		run_out(&out, &pods, NULL);
+		run_out(&shared, &shared_pods, &texts);
 		bench_add(&in, run_in());
 		bench_add(&list, run_in_list());
 	}
 	bench_report(&out);
 	bench_report(&pods);
+	bench_report(&shared);
+	bench_report(&shared_pods);
 	bench_report(&in);
 	bench_report(&list);
 	return 0;

@@ -5,6 +5,7 @@
 #include <strings.h>
 #include "weft/http_head.h"
 
+#define LINES_USUAL 16	   /* of a head */
 #define SIZE_DIGITS_MAX 15 /* of a chunk's size */
 #define SIZE_LINE_MAX 4096	   /* bytes of the line with a chunk's size */
 #define TRAILER_MAX 16384  /* bytes of the lines behind the last chunk */
@@ -54,6 +55,21 @@ static bool all_in(struct str s, uint8_t what)
 		if (!(is_in[(uint8_t)s.p[i]] & what))
 			return false;
 	return true;
+}
+
+#define EACH_BYTE(b) (0x0101010101010101u * (b))
+
+/* Most of a head is values, and most values are plain: eight bytes at a time. */
+static bool is_value(struct str s)
+{
+	uint64_t x;
+
+	for (; s.n >= 8; s.p += 8, s.n -= 8) {
+		memcpy(&x, s.p, 8);
+		if (((x - EACH_BYTE(0x20)) | x | (x + EACH_BYTE(1))) & EACH_BYTE(0x80))
+			break; /* not all are from 0x20 to 0x7e */
+	}
+	return all_in(s, IN_VALUE);
 }
 
 static bool same_word(struct str a, struct str b)
@@ -186,13 +202,23 @@ static int parse_request_line(struct str line, struct head *h, struct head_refus
 
 /* --- Header lines ---------------------------------------------------------------------------- */
 
+/* Room for one more line. */
+static void widen(zone *z, struct head *h, uint32_t *room)
+{
+	struct head_line *lines = h->lines;
+
+	if (h->nlines < *room)
+		return;
+	*room = *room ? 2 * *room : LINES_USUAL;
+	h->lines = zone_alloc(z, *room * sizeof(*lines));
+	if (h->nlines)
+		memcpy(h->lines, lines, h->nlines * sizeof(*lines));
+}
+
 static int parse_lines(zone *z, struct str text, struct head *h, struct head_refusal *why)
 {
-	uint32_t most = 0;
+	uint32_t room = 0;
 
-	for (uint32_t i = 0; i < text.n; i++)
-		most += text.p[i] == '\n';
-	h->lines = zone_alloc(z, (most ? most : 1) * sizeof(*h->lines));
 	while (text.n) {
 		struct str line = next_line(&text), value;
 		const char *colon = line.n ? memchr(line.p, ':', line.n) : NULL;
@@ -203,8 +229,9 @@ static int parse_lines(zone *z, struct str text, struct head *h, struct head_ref
 		if (!n || !all_in((struct str){line.p, n}, IN_TOKEN))
 			return refuse(why, 400, n && line.p[n - 1] == ' ' ? "invalid header name" : "");
 		value = trim((struct str){colon + 1, line.n - n - 1});
-		if (!all_in(value, IN_VALUE))
+		if (!is_value(value))
 			return refuse(why, 400, "");
+		widen(z, h, &room);
 		((char *)value.p)[value.n] = '\0'; /* a blank or the line's end was there */
 		h->lines[h->nlines++] = (struct head_line){{line.p, n}, value};
 	}
@@ -218,8 +245,10 @@ bool head_is(const struct head_line *line, const char *name)
 
 struct str head_get(const struct head *h, const char *name)
 {
+	struct str want = str_of(name);
+
 	for (uint32_t i = 0; i < h->nlines; i++)
-		if (head_is(&h->lines[i], name))
+		if (same_word(h->lines[i].name, want))
 			return h->lines[i].value;
 	return (struct str){NULL, 0};
 }

@@ -276,10 +276,17 @@ static void put_hole(struct buf *out, const msgpack_object_ext *ext, const struc
 	buf_putc(out, '"');
 }
 
+/* Where holes are, instead of what is in them. */
+struct holes_seen {
+	const char *base; /* of the bytes that are printed */
+	struct buf list;  /* struct text_hole */
+};
+
 struct printer {
 	struct buf *out;
 	const char *p, *end;
 	const struct hole_values *h;
+	struct holes_seen *seen; /* NULL: fill them */
 };
 
 static bool print_one(struct printer *pr, unsigned depth);
@@ -315,13 +322,34 @@ static bool print_map(struct printer *pr, unsigned depth, uint32_t n)
 	return true;
 }
 
+/* A hole in a text that is made ahead: what is printed there, and behind which byte. */
+struct text_hole {
+	uint32_t at;	  /* in the text */
+	uint32_t payload; /* in the stored bytes */
+	uint32_t n;	  /* of the payload */
+	int8_t type;
+};
+
+static void note_hole(struct printer *pr, const struct mp_item *it)
+{
+	struct text_hole hole = {.at = (uint32_t)pr->out->n,
+				 .payload = (uint32_t)(it->p - pr->seen->base),
+				 .n = it->n,
+				 .type = it->ext};
+
+	buf_add(&pr->seen->list, &hole, sizeof(hole));
+}
+
 static bool print_hole(struct printer *pr, const struct mp_item *it)
 {
 	msgpack_object_ext ext = {.type = it->ext, .size = it->n, .ptr = it->p};
 
 	if (!mp_is_hole(it->ext, it->n))
 		return false;
-	put_hole(pr->out, &ext, pr->h);
+	if (pr->seen)
+		note_hole(pr, it);
+	else
+		put_hole(pr->out, &ext, pr->h);
 	return true;
 }
 
@@ -363,13 +391,113 @@ static bool print_one(struct printer *pr, unsigned depth)
 
 int json_from_msgpack(struct buf *out, struct str bytes, const struct hole_values *h)
 {
-	struct printer pr = {out, bytes.p, bytes.p + bytes.n, h};
+	struct printer pr = {out, bytes.p, bytes.p + bytes.n, h, NULL};
 	size_t before = out->n;
 
 	if (bytes.n && print_one(&pr, 0) && pr.p == pr.end)
 		return WEFT_OK;
 	out->n = before;
 	return WEFT_EINVAL;
+}
+
+/* --- Texts made ahead ---------------------------------------------------------------- */
+
+/* JSON with its holes left out, and the bytes that it was made from. */
+struct json_text {
+	uint64_t hash;
+	struct str bytes, json;
+	struct text_hole *holes;
+	uint32_t nholes;
+	size_t size; /* of all this */
+};
+
+#define TEXT_LEAST 64u /* bytes: printing anew costs as little */
+#define TEXT_MOST (32u << 10)
+
+/* One block: the structure, holes, bytes, text.  NULL: malformed. */
+static struct json_text *text_make(struct str bytes, uint64_t hash)
+{
+	struct holes_seen seen = {.base = bytes.p};
+	struct buf json = {0};
+	struct printer pr = {&json, bytes.p, bytes.p + bytes.n, NULL, &seen};
+	struct json_text *t = NULL;
+	size_t size;
+
+	if (print_one(&pr, 0) && pr.p == pr.end) {
+		size = sizeof(*t) + seen.list.n + bytes.n + json.n;
+		t = malloc(size);
+		weft_assert(t);
+		*t = (struct json_text){.hash = hash, .size = size};
+		t->holes = (struct text_hole *)(t + 1);
+		t->nholes = (uint32_t)(seen.list.n / sizeof(*t->holes));
+		t->bytes = (struct str){(char *)t->holes + seen.list.n, bytes.n};
+		t->json = (struct str){t->bytes.p + bytes.n, (uint32_t)json.n};
+		if (seen.list.n)
+			memcpy(t->holes, seen.list.p, seen.list.n);
+		memcpy((char *)t->bytes.p, bytes.p, bytes.n);
+		memcpy((char *)t->json.p, json.p, json.n);
+	}
+	buf_free(&seen.list);
+	buf_free(&json);
+	return t;
+}
+
+static void text_print(struct buf *out, const struct json_text *t, const struct hole_values *h)
+{
+	uint32_t at = 0;
+
+	for (uint32_t i = 0; i < t->nholes; i++) {
+		const struct text_hole *hole = &t->holes[i];
+		msgpack_object_ext ext = {.type = hole->type, .size = hole->n,
+					  .ptr = t->bytes.p + hole->payload};
+
+		buf_add(out, t->json.p + at, hole->at - at);
+		put_hole(out, &ext, h);
+		at = hole->at;
+	}
+	buf_add(out, t->json.p + at, t->json.n - at);
+}
+
+void json_texts_free(struct json_texts *x)
+{
+	for (uint32_t i = 0; i < JSON_TEXTS; i++)
+		free(x->text[i]);
+	*x = (struct json_texts){0};
+}
+
+/* The text of these bytes, if it was or is worth making: the second time in a row
+ * that its place is asked for it. */
+static const struct json_text *text_of(struct json_texts *x, struct str bytes, uint64_t hash)
+{
+	uint32_t i = (uint32_t)(hash % JSON_TEXTS);
+	struct json_text *t = x->text[i];
+
+	if (t && t->hash == hash && str_eq(t->bytes, bytes))
+		return t;
+	if (x->wanted[i] != hash) {
+		x->wanted[i] = hash;
+		return NULL;
+	}
+	if (x->size > JSON_TEXTS_MOST)
+		json_texts_free(x);
+	x->size -= x->text[i] ? x->text[i]->size : 0;
+	free(x->text[i]);
+	t = x->text[i] = text_make(bytes, hash);
+	x->size += t ? t->size : 0;
+	return t;
+}
+
+int json_from_shared(struct json_texts *x, struct buf *out, struct str bytes, uint64_t hash,
+		     const struct hole_values *h)
+{
+	const struct json_text *t = x && bytes.n >= TEXT_LEAST && bytes.n <= TEXT_MOST
+					    ? text_of(x, bytes, hash)
+					    : NULL;
+
+	if (!t)
+		return json_from_msgpack(out, bytes, h);
+	text_print(out, t, h);
+	return WEFT_OK;
 }
 
 static void encode_array(struct buf *out, const value *v, const struct hole_values *h)

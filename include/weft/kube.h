@@ -16,6 +16,7 @@
 
 #include "weft/cache.h"
 #include "weft/cache_write.h"
+#include "weft/json.h"
 #include "weft/value.h"
 
 /* TYPE_POD, TYPE_REPLICASET, TYPE_NODE ...: `enum kube_type`, one for each
@@ -232,10 +233,18 @@ int64_t kube_int_or_percent(const value *v, int64_t total, bool round_up, int64_
  * result that point into the cache are copied if `copy`. */
 value kube_object(zone *z, const struct cache *c, const struct kube_resource *r,
 		  const struct entry *e, const struct version *v, bool copy);
+/* What was printed last and will be again: the parts that many objects share.  Zero
+ * to begin with. */
+struct kube_texts {
+	struct json_texts json; /* json_texts_free() */
+	uint64_t spec;		/* hash of the spec that was asked about last: */
+	bool spec_names_node;
+};
 /* The same as JSON, straight from the stored parts. `with_type`: print
- * apiVersion and kind (items of a typed list carry none). */
+ * apiVersion and kind (items of a typed list carry none).  `texts` may be NULL. */
 void kube_object_json(struct buf *out, const struct cache *c, const struct kube_resource *r,
-		      const struct entry *e, const struct version *v, bool with_type);
+		      const struct entry *e, const struct version *v, bool with_type,
+		      struct kube_texts *texts);
 /* One part as a tree (holes filled); null if the object has nothing in it. */
 value kube_part(zone *z, const struct cache *c, const struct entry *e, const struct version *v,
 		enum part part);

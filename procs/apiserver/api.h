@@ -309,6 +309,7 @@ struct api {
 	bool run;	/* connections have something to do */
 	int64_t due_ns; /* and want to be looked at then at the latest; 0: no wish */
 	zone *scratch; /* for one item; reset after it */
+	struct kube_texts texts;
 	uint64_t requests[METHOD_OTHER + 1][6]; /* answered, by code / 100 */
 	uint64_t watches;
 	uint64_t open; /* requests that have begun and not ended, watches too */

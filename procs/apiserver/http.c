@@ -202,6 +202,16 @@ static const char *date_now(void)
 	return text;
 }
 
+static void add_number(struct buf *out, size_t n)
+{
+	char text[20], *at = text + sizeof(text);
+
+	do
+		*--at = (char)('0' + n % 10);
+	while (n /= 10);
+	buf_add(out, at, (size_t)(text + sizeof(text) - at));
+}
+
 static void add_line(struct buf *out, const char *name, struct str value)
 {
 	buf_puts(out, name);
@@ -213,10 +223,9 @@ static void add_line(struct buf *out, const char *name, struct str value)
 /* The head of q's answer; a body that is streamed has no length. */
 static void add_head(struct http *h, struct request *q, struct buf *out)
 {
-	char text[32];
-
-	snprintf(text, sizeof(text), "HTTP/1.%d %d ", !q->head.http10, q->code);
-	buf_puts(out, text);
+	buf_puts(out, q->head.http10 ? "HTTP/1.0 " : "HTTP/1.1 ");
+	add_number(out, (size_t)q->code);
+	buf_putc(out, ' ');
 	buf_puts(out, reason_of(q->code));
 	buf_add(out, "\r\n", 2);
 	add_line(out, "Date", str_of(date_now()));
@@ -228,8 +237,9 @@ static void add_head(struct http *h, struct request *q, struct buf *out)
 	if (h->last && !q->head.http10)
 		add_line(out, "Connection", STR("close"));
 	if (!q->stream) {
-		snprintf(text, sizeof(text), "%zu", q->out.n);
-		add_line(out, "Content-Length", str_of(text));
+		buf_puts(out, "Content-Length: ");
+		add_number(out, q->out.n);
+		buf_add(out, "\r\n", 2);
 	} else if (!q->head.http10) {
 		add_line(out, "Transfer-Encoding", STR("chunked"));
 	}

@@ -136,7 +136,7 @@ void item_add(struct buf *out, struct api *api, const struct form *f, const stru
 	value obj;
 
 	if (f->shape == SHAPE_OBJECT) {
-		kube_object_json(out, c, f->r, e, v, false);
+		kube_object_json(out, c, f->r, e, v, false, &api->texts);
 		return;
 	}
 	obj = kube_object(api->scratch, c, f->r, e, v, false);
@@ -190,7 +190,7 @@ void item_add_whole(struct buf *out, struct api *api, const struct form *f,
 	value obj;
 
 	if (f->shape == SHAPE_OBJECT) {
-		kube_object_json(out, c, f->r, e, v, true);
+		kube_object_json(out, c, f->r, e, v, true, &api->texts);
 		return;
 	}
 	z = zone_new();

@@ -7,15 +7,17 @@
 #include "peek.h"
 #include "weft/json.h"
 
-/* Object members are written as ,"key":... one after the other; `{` of a
- * nested text is overwritten by the comma that joins it to what stands before. */
-static void key(struct buf *out, const char *text)
-{
-	buf_putc(out, ',');
-	buf_putc(out, '"');
-	buf_puts(out, text);
-	buf_add(out, "\":", 2);
-}
+/* An object that is being printed. */
+struct printing {
+	struct buf *out;
+	const struct cache *c;
+	const struct entry *e;
+	const struct version *v;
+	struct hole_values holes;
+	struct kube_texts *texts; /* may be NULL */
+};
+
+#define PUT(out, lit) buf_add((out), "" lit, sizeof(lit) - 1)
 
 static void number(struct buf *out, uint64_t u)
 {
@@ -30,95 +32,117 @@ static void number(struct buf *out, uint64_t u)
 
 static void timestamp(struct buf *out, uint32_t wall_s)
 {
-	char text[21];
+	char text[23];
 
-	time_format(wall_s, text);
-	buf_putc(out, '"');
-	buf_add(out, text, 20);
-	buf_putc(out, '"');
+	text[0] = '"';
+	time_format(wall_s, text + 1);
+	text[21] = '"';
+	buf_add(out, text, 22);
 }
 
-/* The members of a stored map, each led by a comma; nothing for what is no
- * map.  The text ends with the last member. */
-static void members(struct buf *out, struct str bytes, const struct hole_values *h)
+/* False, and nothing is added, if the part is absent or damaged. */
+static bool part_json(struct printing *p, enum part part)
 {
-	size_t start = out->n;
+	struct str bytes = cache_part(p->c, p->v, part);
 
-	if (!bytes.n || json_from_msgpack(out, bytes, h) != WEFT_OK || out->n - start <= 2 ||
-	    out->p[start] != '{') {
-		out->n = start;
+	return bytes.n &&
+	       !json_from_shared(p->texts ? &p->texts->json : NULL, p->out, bytes,
+				 cache_part_hash(p->c, p->v, part), &p->holes);
+}
+
+/* The members of a part that is a map, each led by a comma; nothing for what is no
+ * map.  The text ends with the last member. */
+static void members(struct printing *p, enum part part)
+{
+	size_t start = p->out->n;
+
+	if (!part_json(p, part) || p->out->n - start <= 2 || p->out->p[start] != '{') {
+		p->out->n = start;
 		return;
 	}
-	out->p[start] = ',';
-	out->n--;
+	p->out->p[start] = ',';
+	p->out->n--;
 }
 
-/* ,"name":<part>; nothing if the part is absent. */
-static void member(struct buf *out, const char *name, struct str bytes,
-		   const struct hole_values *h)
+/* ,"name":<part>; nothing if the part is absent.  `lead` is ,"name": */
+static void member(struct printing *p, const char *lead, size_t n, enum part part)
 {
-	size_t start = out->n;
+	size_t start = p->out->n;
 
-	if (!bytes.n)
-		return;
-	key(out, name);
-	if (json_from_msgpack(out, bytes, h) != WEFT_OK)
-		out->n = start;
+	buf_add(p->out, lead, n);
+	if (!part_json(p, part))
+		p->out->n = start;
 }
 
-static void metadata(struct buf *out, const struct cache *c, const struct entry *e,
-		     const struct version *v, const struct hole_values *h)
+#define MEMBER(p, name, part) member(p, ",\"" name "\":", sizeof(",\"" name "\":") - 1, part)
+
+static void metadata(struct printing *p)
 {
-	struct str ns = cache_ns(c, e);
+	struct str ns = cache_ns(p->c, p->e);
+	const struct version *v = p->v;
+	struct buf *out = p->out;
 	char uid[37];
 
-	buf_puts(out, "\"metadata\":{\"name\":");
-	json_quote(out, entry_name(e));
+	PUT(out, "\"metadata\":{\"name\":");
+	json_quote(out, entry_name(p->e));
 	if (ns.n) {
-		key(out, "namespace");
+		PUT(out, ",\"namespace\":");
 		json_quote(out, ns);
 	}
-	uid_format(e->uid, uid);
-	key(out, "uid");
-	buf_putc(out, '"');
+	uid_format(p->e->uid, uid);
+	PUT(out, ",\"uid\":\"");
 	buf_add(out, uid, 36);
-	buf_putc(out, '"');
-	key(out, "resourceVersion");
-	buf_putc(out, '"');
+	PUT(out, "\",\"resourceVersion\":\"");
 	number(out, v->rv);
-	buf_putc(out, '"');
+	PUT(out, "\"");
 	if (v->generation) {
-		key(out, "generation");
+		PUT(out, ",\"generation\":");
 		number(out, v->generation);
 	}
-	key(out, "creationTimestamp");
-	timestamp(out, e->created_s);
+	PUT(out, ",\"creationTimestamp\":");
+	timestamp(out, p->e->created_s);
 	if (v->deletion_s) {
-		key(out, "deletionTimestamp");
+		PUT(out, ",\"deletionTimestamp\":");
 		timestamp(out, v->deletion_s);
 		if (v->grace_s >= 0) {
-			key(out, "deletionGracePeriodSeconds");
+			PUT(out, ",\"deletionGracePeriodSeconds\":");
 			number(out, (uint32_t)v->grace_s);
 		}
 	}
-	member(out, "labels", cache_part(c, v, PART_LABELS), h);
-	members(out, cache_part(c, v, PART_META), h);
-	buf_putc(out, '}');
+	MEMBER(p, "labels", PART_LABELS);
+	members(p, PART_META);
+	PUT(out, "}");
+}
+
+/* True if the pod was made with a node: the pods of a template are asked about one
+ * after the other. */
+static bool spec_names_node(struct printing *p)
+{
+	uint64_t hash = cache_part_hash(p->c, p->v, PART_SPEC);
+	bool names;
+
+	if (p->texts && p->texts->spec == hash)
+		return p->texts->spec_names_node;
+	names = peek_get(cache_part(p->c, p->v, PART_SPEC), STR("nodeName")).n > 0;
+	if (p->texts) {
+		p->texts->spec = hash;
+		p->texts->spec_names_node = names;
+	}
+	return names;
 }
 
 /* A pod's node stands in its version; put it into the spec, unless the pod was
  * made with it. */
-static void pod_spec(struct buf *out, struct str spec, const struct hole_values *h)
+static void spec(struct printing *p)
 {
-	if (peek_get(spec, STR("nodeName")).n) {
-		member(out, "spec", spec, h);
+	if (p->e->type != TYPE_POD || !p->holes.node.n || spec_names_node(p)) {
+		MEMBER(p, "spec", PART_SPEC);
 		return;
 	}
-	key(out, "spec");
-	buf_puts(out, "{\"nodeName\":");
-	json_quote(out, h->node);
-	members(out, spec, h);
-	buf_putc(out, '}');
+	PUT(p->out, ",\"spec\":{\"nodeName\":");
+	json_quote(p->out, p->holes.node);
+	members(p, PART_SPEC);
+	PUT(p->out, "}");
 }
 
 /* A version of the kind that is not the stored one goes through a tree. */
@@ -137,29 +161,26 @@ static void converted(struct buf *out, const struct cache *c, const struct kube_
 }
 
 void kube_object_json(struct buf *out, const struct cache *c, const struct kube_resource *r,
-		      const struct entry *e, const struct version *v, bool with_type)
+		      const struct entry *e, const struct version *v, bool with_type,
+		      struct kube_texts *texts)
 {
-	struct hole_values h = object_holes(c, e, v);
-	struct str spec = cache_part(c, v, PART_SPEC);
+	struct printing p = {out, c, e, v, object_holes(c, e, v), texts};
 
 	if (!r->stored_version) {
 		converted(out, c, r, e, v, with_type);
 		return;
 	}
-	buf_putc(out, '{');
+	PUT(out, "{");
 	if (with_type) {
-		buf_puts(out, "\"kind\":\"");
+		PUT(out, "\"kind\":\"");
 		buf_puts(out, r->kind);
-		buf_puts(out, "\",\"apiVersion\":\"");
+		PUT(out, "\",\"apiVersion\":\"");
 		buf_puts(out, r->api_version);
-		buf_puts(out, "\",");
+		PUT(out, "\",");
 	}
-	metadata(out, c, e, v, &h);
-	if (e->type == TYPE_POD && h.node.n)
-		pod_spec(out, spec, &h);
-	else
-		member(out, "spec", spec, &h);
-	member(out, "status", cache_part(c, v, PART_STATUS), &h);
-	members(out, cache_part(c, v, PART_REST), &h);
-	buf_putc(out, '}');
+	metadata(&p);
+	spec(&p);
+	MEMBER(&p, "status", PART_STATUS);
+	members(&p, PART_REST);
+	PUT(out, "}");
 }

@@ -251,6 +251,86 @@ START_TEST(bad_bytes_leave_the_output_alone)
 }
 END_TEST
 
+/* Printed anew or from what is kept, by whatever digest: the same text. */
+START_TEST(shared_texts_are_what_is_printed)
+{
+	uint32_t numbers[] = {1700000000, 0x0a000001, 7};
+	uint8_t uid[16] = {1, 2, 3};
+	struct hole_values h = {.holes = numbers, .nholes = 3, .uid = uid, .name = STR("n\"<")};
+	struct json_texts *x = calloc(1, sizeof(*x));
+	struct buf bytes = {0}, anew = {0}, kept = {0};
+
+	for (int i = 0; i < 2000; i++) {
+		value v = v_map(), some = rnd_value(z, 4);
+
+		v_set(z, &v, "some", some);
+		v_set(z, &v, "time", v_hole(z, HOLE_TIME, 0, STR("")));
+		v_set(z, &v, "name", v_hole(z, HOLE_NAME, 0, STR("pre&")));
+		v_set(z, &v, "number", v_hole(z, HOLE_UINT, 2, STR("")));
+		v_set(z, &v, "none", v_hole(z, HOLE_UINT, 9, STR("")));
+		v_set(z, &v, "more", rnd_value(z, 4));
+		bytes.n = 0;
+		v_encode(&bytes, &v);
+		for (int again = 0; again < 4; again++) {
+			numbers[2]++;
+			anew.n = kept.n = 0;
+			ck_assert_int_eq(json_from_msgpack(&anew, buf_str(&bytes), &h), WEFT_OK);
+			/* few digests: other bytes lie where these would */
+			ck_assert_int_eq(json_from_shared(x, &kept, buf_str(&bytes), i % 5, &h),
+					 WEFT_OK);
+			ck_assert(str_eq(buf_str(&anew), buf_str(&kept)));
+		}
+		ck_assert_uint_le(x->size, JSON_TEXTS_MOST + (1 << 20));
+		zone_reset(z);
+	}
+	kept.n = 0;
+	for (int again = 0; again < 3; again++)
+		ck_assert_int_eq(json_from_shared(x, &kept, STR("\x92\xa1xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+								"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"),
+						  3, &h),
+				 WEFT_EINVAL);
+	ck_assert_uint_eq(kept.n, 0);
+	json_texts_free(x);
+	free(x);
+	buf_free(&bytes);
+	buf_free(&anew);
+	buf_free(&kept);
+}
+END_TEST
+
+static bool is_kept(const struct json_texts *x, uint64_t hash)
+{
+	return x->text[hash % JSON_TEXTS] != NULL;
+}
+
+START_TEST(shared_texts_are_bounded)
+{
+	struct json_texts *x = calloc(1, sizeof(*x));
+	struct buf bytes = {0}, out = {0};
+	char text[20000];
+	value v;
+
+	memset(text, 'x', sizeof(text));
+	v = v_str((struct str){text, sizeof(text)});
+	v_encode(&bytes, &v);
+	json_from_shared(x, &out, buf_str(&bytes), 1, NULL);
+	ck_assert(!is_kept(x, 1)); /* asked for once: it may never be again */
+	json_from_shared(x, &out, buf_str(&bytes), 1, NULL);
+	ck_assert(is_kept(x, 1));
+	for (uint64_t hash = 2; hash < 2000; hash++)
+		for (int again = 0; again < 2; again++) {
+			out.n = 0;
+			json_from_shared(x, &out, buf_str(&bytes), hash, NULL);
+			ck_assert_uint_le(x->size, JSON_TEXTS_MOST + 3 * sizeof(text));
+		}
+	ck_assert(!is_kept(x, 1) && is_kept(x, 1999)); /* it has begun anew */
+	json_texts_free(x);
+	free(x);
+	buf_free(&bytes);
+	buf_free(&out);
+}
+END_TEST
+
 static void add(TCase *tc)
 {
 	tcase_add_checked_fixture(tc, set_up, tear_down);
@@ -262,6 +342,8 @@ static void add(TCase *tc)
 	tcase_add_test(tc, depth_is_bounded);
 	tcase_add_test(tc, damaged_does_no_harm);
 	tcase_add_test(tc, bad_bytes_leave_the_output_alone);
+	tcase_add_test(tc, shared_texts_are_what_is_printed);
+	tcase_add_test(tc, shared_texts_are_bounded);
 }
 
 int main(void)
