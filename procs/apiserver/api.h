@@ -291,7 +291,10 @@ struct token; /* token.c */
 struct watch;
 struct sending;
 
+struct turn; /* turn.c */
+
 #define FEED_PLACES 4096
+#define TURN_PLACES 1024
 
 struct api {
 	struct proc *p;
@@ -306,6 +309,7 @@ struct api {
 	struct request *free;	 /* requests to use again */
 	uint32_t nfree;
 	struct sending *waiting, **waiting_end; /* for room in the ring (store.c) */
+	struct turn *turns[TURN_PLACES], *turns_ready; /* turn.c */
 	bool run;	/* connections have something to do */
 	int64_t due_ns; /* and want to be looked at then at the latest; 0: no wish */
 	zone *scratch; /* for one item; reset after it */

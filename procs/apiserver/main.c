@@ -8,6 +8,7 @@
 #include "procs/apiserver/rbac.h"
 #include "procs/apiserver/store.h"
 #include "procs/apiserver/token.h"
+#include "procs/apiserver/turn.h"
 #include "procs/apiserver/verbs.h"
 #include "procs/apiserver/watch.h"
 
@@ -22,9 +23,12 @@ static int64_t on_turn(void *arg, int64_t now_ns)
 	int64_t again;
 
 	store_turn(api);
+	turns_go_on(api);
 	http_turn(api, now_ns);
 	again = sooner(bootstrap_turn(api, now_ns), watch_turn(api, now_ns));
 	again = sooner(again, log_turn(api, now_ns));
+	if (api->turns_ready)
+		return now_ns;
 	return sooner(again, http_due(api, now_ns)); /* of streams that were woken, too */
 }
 

@@ -8,10 +8,11 @@
 #include <sys/random.h>
 #include "procs/apiserver/body.h"
 #include "procs/apiserver/item.h"
+#include "procs/apiserver/turn.h"
 #include "procs/apiserver/verbs.h"
 #include "procs/apiserver/write.h"
 
-#define ATTEMPTS_MAX 8
+#define ATTEMPTS_MAX 100 /* others than us may be faster so often */
 
 static const struct kube_resource *stored_of(const struct kube_resource *r)
 {
@@ -276,23 +277,28 @@ static enum outcome change_done(struct request *q, struct changing *cg, uint64_t
 }
 
 static enum outcome change_attempt(struct request *q, struct change *ch);
+static enum outcome change_go(struct request *q, struct change *ch);
 
 static void on_changed(struct request *q, void *arg, const struct msg_reply *reply)
 {
 	struct changing *cg = arg;
+	enum outcome how;
 
 	if (reply->status == WEFT_ECONFLICT && !cg->ch->once &&
 	    cg->ch->attempts < ATTEMPTS_MAX) {
-		if (change_attempt(q, cg->ch) == WAITING)
-			return;
-	} else if (reply->status) {
-		answer_store_error(q, reply->status, cg->ch->name, reply->message);
-	} else if (reply->gone) {
-		change_ended(q, cg, reply->rv);
-	} else if (change_done(q, cg, reply->rv) == WAITING) {
+		if (change_go(q, cg->ch) != WAITING)
+			request_answer(q);
 		return;
 	}
-	request_answer(q);
+	turn_over(q->api, cg->ch);
+	if (reply->status)
+		how = answer_store_error(q, reply->status, cg->ch->name, reply->message);
+	else if (reply->gone)
+		how = change_ended(q, cg, reply->rv);
+	else
+		how = change_done(q, cg, reply->rv);
+	if (how != WAITING)
+		request_answer(q);
 }
 
 /* Which parts of `obj` differ from what is stored; false if it changed
@@ -320,6 +326,8 @@ static enum outcome send_change(struct request *q, struct changing *cg, bool bum
 	struct change *ch = cg->ch;
 	struct kube_parts parts = {0};
 	uint32_t mask = 0;
+	enum outcome how;
+	bool *asked;
 
 	if (!split_change(q, cg, &parts, &mask))
 		return ch->once ? answer_store_error(q, WEFT_ECONFLICT, ch->name, STR(""))
@@ -344,7 +352,12 @@ static enum outcome send_change(struct request *q, struct changing *cg, bool bum
 		.dry_run = ch->dry_run,
 	};
 	kube_parts_free(&parts);
-	return store_send(q, &cg->m, on_changed, cg);
+	asked = ch->asked;
+	*asked = true;
+	how = store_send(q, &cg->m, on_changed, cg);
+	if (how != WAITING) /* it is away */
+		*asked = false;
+	return how;
 }
 
 static enum outcome create_instead(struct request *q, struct change *ch)
@@ -373,9 +386,24 @@ static enum outcome change_attempt(struct request *q, struct change *ch)
 	return send_change(q, cg, bump);
 }
 
+/* One attempt; the turn is over unless the store has been asked.  (If it has, q may
+ * have ended already.) */
+static enum outcome change_go(struct request *q, struct change *ch)
+{
+	struct api *api = q->api;
+	bool asked = false;
+	enum outcome how;
+
+	ch->asked = &asked;
+	how = change_attempt(q, ch);
+	if (!asked)
+		turn_over(api, ch);
+	return how;
+}
+
 enum outcome write_change(struct request *q, struct change *ch)
 {
-	return change_attempt(q, ch);
+	return turn_begin(q, ch, change_go) ? change_go(q, ch) : WAITING;
 }
 
 /* --- Update ------------------------------------------------------------------------------------------- */

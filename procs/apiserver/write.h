@@ -29,6 +29,13 @@ struct change {
 	bool or_create;	      /* if it is not there, create what `make` makes of {} */
 	bool dry_run;
 	int attempts;
+	bool *asked; /* to be set when the store is */
+
+	/* turn.c */
+	struct turn *turn;
+	struct request *q;
+	enum outcome (*begin)(struct request *q, struct change *ch);
+	struct change *behind;
 };
 
 /* `ch` lives as long as q. */

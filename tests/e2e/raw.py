@@ -255,6 +255,26 @@ def large_answer(server):
     check("an object of 300 KB behind it", one["data"]["x"] == "y" * 300000)
 
 
+def contended(server):
+    body = configmap("http-contended")
+    conns = [server.open() for _ in range(50)]
+    conns[0].sendall(server.head("POST", CONFIGMAPS, "Content-Type: application/json", "Content-Length: %d" % len(body)) + body)
+    readers = [Reader(s) for s in conns]
+    readers[0].answer()
+    for i, s in enumerate(conns):
+        for k in range(4):
+            patch = json.dumps({"data": {"k-%d-%d" % (i, k): "1"}}).encode()
+            s.sendall(server.head("PATCH", CONFIGMAPS + "/http-contended", "Content-Type: application/merge-patch+json",
+                                  "Content-Length: %d" % len(patch)) + patch)
+        if i % 5 == 4:
+            s.close()  # who has asked and gone disturbs nobody
+    codes = [r.answer()[0] for i, r in enumerate(readers) for _ in range(4) if i % 5 != 4]
+    check("200 patches of one object at once", set(codes) == {200}, codes)
+    conns[0].sendall(server.head("GET", CONFIGMAPS + "/http-contended"))
+    data = json.loads(readers[0].answer()[2])["data"]
+    check("and all of them are in it", all("k-%d-%d" % (i, k) in data for i in range(50) for k in range(4) if i % 5 != 4), len(data))
+
+
 def not_tls(server):
     s = server.tcp()
     s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -287,7 +307,8 @@ def main():
     server = Server(sys.argv[1])
     try:
         for look in (keeps_alive, pipelined, byte_by_byte, in_chunks, asks_first, head_only, old_clients,
-                     half_closed, streams, large_answer, not_tls, ciphers):
+                     half_closed, streams, large_answer, contended, not_tls,
+                     ciphers):
             only = os.environ.get("ONLY")
             if only and look.__name__ not in only.split(","):
                 continue
@@ -298,7 +319,7 @@ def main():
     finally:
         s = server.open()
         r = Reader(s)
-        for name in ["http-bytes", "http-chunks", "http-expect"] + ["http-large-%d" % i for i in range(12)]:
+        for name in ["http-bytes", "http-chunks", "http-expect", "http-contended"] + ["http-large-%d" % i for i in range(12)]:
             s.sendall(server.head("DELETE", CONFIGMAPS + "/" + name))
             r.answer()
     sys.exit(failed > 0)
