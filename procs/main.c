@@ -38,10 +38,10 @@ static const struct command commands[] = {
 	 "as in `weft status`.\n\n"
 	 "  --data DIR       the cluster's directory; default as for `weft up`\n"
 	 "  -n, --count N    end after N pages\n"},
-	{"scale", command_scale, "[--data DIR] PROCESS=N", "change how many processes of a kind run",
-	 "While the cluster runs: `weft scale replicaset=4`.  Returns when the new number is in\n"
-	 "force.  `weft status` shows the names; the store and the checkpoint are always one.  The\n"
-	 "next `weft up` starts what its configuration says.\n\n"
+	{"scale", command_scale, "[--data DIR] PROCESS=N...", "change how many processes of a kind run",
+	 "While the cluster runs: `weft scale replicaset=4 gc=2` (or `replicaset 4 gc 2`).  Returns\n"
+	 "when the new numbers are in force.  `weft status` shows the names; the store and the\n"
+	 "checkpoint are always one.  The next `weft up` starts what its configuration says.\n\n"
 	 "  --data DIR  the cluster's directory; default as for `weft up`\n"},
 	{"version", command_version, "", "print the version", ""},
 	{"help", command_help, "[COMMAND | config]", "explain a command, or the configuration", ""},

@@ -227,11 +227,8 @@ bool child_start(struct supervisor *s, enum proc_kind kind, uint32_t shard)
 
 	while (i < PROC_SLOTS && s->child[i].state != CHILD_FREE)
 		i++;
-	if (i == PROC_SLOTS) {
-		logs_say(s, LOG_ERROR, "no slot left for another process (%d are in use)",
-			 PROC_SLOTS);
+	if (i == PROC_SLOTS)
 		return false;
-	}
 	c = &s->child[i];
 	/* Incarnations of a slot rise through all who ever had it. */
 	*c = (struct child){.kind = kind, .shard = shard, .slot = i, .pidfd = -1, .log_fd = -1,
@@ -249,7 +246,6 @@ void child_free(struct supervisor *s, struct child *c)
 	drop_segments(s, c);
 	buf_free(&c->line);
 	c->state = CHILD_FREE;
-	c->leaving = false;
 	supervisor_changed(s);
 }
 

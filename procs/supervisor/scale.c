@@ -1,9 +1,11 @@
 /*
  * scale.c - changing the number of a kind's processes while they run.
  *
- * More: the new ones start first (under the old map nothing is theirs), then
- * the map changes.  Fewer: the map changes first, then the surplus is told to
- * stop.  The map changes in the two steps that struct shard_map describes.
+ * Each turn brings a kind nearer to the number that is wanted, whatever has died or been
+ * asked for meanwhile.  More: the new ones start first (under the old map nothing is
+ * theirs), then the map changes.  Fewer: the map changes first, then the surplus is told
+ * to stop.  The map changes in the two steps that struct shard_map describes; between
+ * them it cannot be changed again, but what is wanted can.
  *
  * Clients ask over DATA/control.sock: one line "scale KIND COUNT", one line of
  * answer, "ok ..." or "error ...".
@@ -22,6 +24,8 @@
 
 #define SCALE_MAX 32
 #define CLIENT_WAIT_MS 30000
+#define START_TRIES 3
+#define ANSWER_NS (20 * INT64_C(1000000000)) /* then a client is told how things stand */
 
 /* --- The socket ------------------------------------------------------------------- */
 
@@ -37,7 +41,7 @@ int scale_open(struct supervisor *s, struct err *e)
 	struct sockaddr_un at;
 
 	for (int k = 0; k < PROC_KIND_COUNT; k++)
-		s->scaling[k].client = -1;
+		s->scaling[k] = (struct scaling){.count = s->config.count[k], .client = -1};
 	socket_address(&s->dir, &at);
 	s->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (s->socket < 0)
@@ -80,15 +84,29 @@ static uint64_t map_now(const struct supervisor *s, int kind)
 	return atomic_load_explicit(&s->control->maps[kind].now, memory_order_relaxed);
 }
 
-static bool all_ready(struct supervisor *s, int kind, uint32_t count)
+static uint64_t map_next(const struct supervisor *s, int kind)
 {
-	for (uint32_t shard = 0; shard < count; shard++) {
-		const struct child *c = child_find(s, (enum proc_kind)kind, shard);
+	return atomic_load_explicit(&s->control->maps[kind].next, memory_order_relaxed);
+}
 
-		if (!c || c->state != CHILD_RUNNING)
-			return false;
-	}
-	return true;
+static uint32_t larger(uint32_t a, uint32_t b)
+{
+	return a > b ? a : b;
+}
+
+/* How many have to be there if `count` are wanted: whom the map names, whom the one
+ * names that is on its way, and whom the one after that will. */
+static uint32_t needed(const struct supervisor *s, int kind, uint32_t count)
+{
+	return larger(larger(SHARD_COUNT(map_now(s, kind)), SHARD_COUNT(map_next(s, kind))), count);
+}
+
+/* One that was told to stop is in the way of its successor until it has ended. */
+static void start_missing(struct supervisor *s, int kind, uint32_t count)
+{
+	for (uint32_t shard = 0; shard < count; shard++)
+		if (!child_find(s, (enum proc_kind)kind, shard))
+			child_start(s, (enum proc_kind)kind, shard);
 }
 
 static void stop_surplus(struct supervisor *s, int kind, uint32_t count)
@@ -103,6 +121,25 @@ static void stop_surplus(struct supervisor *s, int kind, uint32_t count)
 		else
 			child_free(s, c);
 	}
+}
+
+/* What a process does once, at its start (a node process registers its nodes), is done
+ * under the map that it began with; one that cannot start is not waited for. */
+static bool is_past_start(const struct child *c)
+{
+	return c->has_run || c->failures > START_TRIES;
+}
+
+/* Those of the next map run, and nobody of this one is at its start. */
+static bool may_change(struct supervisor *s, int kind, uint32_t count)
+{
+	for (uint32_t shard = 0; shard < needed(s, kind, count); shard++) {
+		const struct child *c = child_find(s, (enum proc_kind)kind, shard);
+
+		if (!c || (shard < count ? c->state != CHILD_RUNNING : !is_past_start(c)))
+			return false;
+	}
+	return true;
 }
 
 /* Step 1: the store is to refuse the old epoch. */
@@ -122,13 +159,12 @@ static bool fenced(struct supervisor *s, int kind)
 {
 	const struct child *store = watch_store(s);
 	const struct proc_segment *seg = child_segment(store);
-	uint64_t next = atomic_load_explicit(&s->control->maps[kind].next, memory_order_relaxed);
 
 	if (!proc_kind_info((enum proc_kind)kind)->sharded)
 		return true;
 	return store->state == CHILD_RUNNING &&
 	       atomic_load_explicit(&seg->epochs[kind], memory_order_acquire) ==
-		       SHARD_EPOCH(next);
+		       SHARD_EPOCH(map_next(s, kind));
 }
 
 /* Step 2: everybody acts under the new map. */
@@ -136,34 +172,61 @@ static void finish(struct supervisor *s, int kind, struct scaling *sc)
 {
 	struct shard_map *map = &s->control->maps[kind];
 	const char *name = proc_kind_info((enum proc_kind)kind)->name;
+	uint32_t count = SHARD_COUNT(map_next(s, kind));
 
 	fault_at(super_map);
 	/* [control.R2] pairs with [control.A2]. */
-	atomic_store_explicit(&map->now, atomic_load(&map->next), memory_order_release);
+	atomic_store_explicit(&map->now, map_next(s, kind), memory_order_release);
 	fault_at(super_mapped);
 	supervisor_changed(s);
-	stop_surplus(s, kind, sc->count);
-	logs_say(s, LOG_INFO, "%s has %u process%s now", name, sc->count,
-		 sc->count == 1 ? "" : "es");
-	answer(sc->client, "ok %s has %u process%s now\n", name, sc->count,
-	       sc->count == 1 ? "" : "es");
-	*sc = (struct scaling){.client = -1};
+	logs_say(s, LOG_INFO, "%s has %u process%s now", name, count, count == 1 ? "" : "es");
+	sc->state = SCALE_NONE;
+	if (count != sc->count)
+		return; /* another number was asked for meanwhile */
+	answer(sc->client, "ok %s has %u process%s now\n", name, count, count == 1 ? "" : "es");
+	sc->client = -1;
 }
 
+/* Whoever asked does not wait for ever; the change is still wanted. */
+static void tell_late(struct supervisor *s, int kind, struct scaling *sc)
+{
+	if (sc->client < 0 || s->now - sc->asked_ns < ANSWER_NS)
+		return;
+	answer(sc->client, "error %s does not have %u processes after %d s (see `weft status` and "
+	       "DATA/log); it will as soon as it can\n",
+	       proc_kind_info((enum proc_kind)kind)->name, sc->count,
+	       (int)(ANSWER_NS / 1000000000));
+	sc->client = -1;
+}
+
+/* Bring a kind nearer to what is wanted. */
 static void tick_kind(struct supervisor *s, int kind)
 {
 	struct scaling *sc = &s->scaling[kind];
 
-	if (sc->state == SCALE_STARTING && all_ready(s, kind, sc->count))
+	start_missing(s, kind, needed(s, kind, sc->count));
+	if (sc->state == SCALE_NONE && SHARD_COUNT(map_now(s, kind)) != sc->count)
+		sc->state = SCALE_STARTING;
+	if (sc->state == SCALE_STARTING && SHARD_COUNT(map_now(s, kind)) == sc->count)
+		finish(s, kind, sc); /* as it was, after all */
+	if (sc->state == SCALE_STARTING && may_change(s, kind, sc->count))
 		fence(s, kind, sc);
 	if (sc->state == SCALE_FENCING && fenced(s, kind))
 		finish(s, kind, sc);
+	stop_surplus(s, kind, needed(s, kind, sc->count));
+	tell_late(s, kind, sc);
+}
+
+/* All are, but the store, which starts before everybody else. */
+static bool is_scaled(int kind)
+{
+	return kind != PROC_STORE && proc_kind_info((enum proc_kind)kind)->main;
 }
 
 void scale_tick(struct supervisor *s)
 {
-	for (int k = 0; k < PROC_KIND_COUNT; k++)
-		if (s->scaling[k].state != SCALE_NONE)
+	for (int k = 0; s->started && !s->stop && k < PROC_KIND_COUNT; k++)
+		if (is_scaled(k))
 			tick_kind(s, k);
 }
 
@@ -177,19 +240,28 @@ bool scale_busy(const struct supervisor *s)
 
 /* --- Asking for one ------------------------------------------------------------------------- */
 
+/* Is there a slot for each, while old and new ones run beside each other? */
+static bool slots_suffice(const struct supervisor *s, int kind, uint32_t count)
+{
+	uint32_t sum = 1;
+
+	for (int k = 0; k < PROC_KIND_COUNT; k++)
+		if (is_scaled(k))
+			sum += needed(s, k, k == kind ? count : s->scaling[k].count);
+	return sum <= PROC_SLOTS;
+}
+
 static void begin(struct supervisor *s, int kind, uint32_t count, int client)
 {
 	struct scaling *sc = &s->scaling[kind];
 
-	*sc = (struct scaling){.state = SCALE_STARTING, .count = count, .client = client};
-	s->config.count[kind] = count;
-	for (uint32_t shard = 0; shard < count; shard++)
-		if (!child_find(s, (enum proc_kind)kind, shard) &&
-		    !child_start(s, (enum proc_kind)kind, shard)) {
-			answer(client, "error no slot left for another process\n");
-			*sc = (struct scaling){.client = -1};
-			return;
-		}
+	answer(sc->client, "error somebody else asked for %u processes of %s meanwhile\n", count,
+	       proc_kind_info((enum proc_kind)kind)->name);
+	sc->count = count;
+	sc->client = client;
+	sc->asked_ns = s->now;
+	if (sc->state == SCALE_NONE)
+		sc->state = SCALE_STARTING; /* to be answered, even if there is nothing to do */
 	tick_kind(s, kind);
 }
 
@@ -214,8 +286,9 @@ static void request(struct supervisor *s, char *line, int client)
 		answer(client, "error %s is not part of this build\n", name);
 	else if (!s->started || s->stop)
 		answer(client, "error the cluster is starting or stopping: try again\n");
-	else if (s->scaling[kind].state != SCALE_NONE)
-		answer(client, "error %s is being scaled: try again\n", name);
+	else if (!slots_suffice(s, kind, count))
+		answer(client, "error there are not so many slots: at most %d processes of all kinds\n",
+		       PROC_SLOTS);
 	else
 		begin(s, kind, count, client);
 }
@@ -244,38 +317,48 @@ void scale_accept(struct supervisor *s)
 
 /* --- The client's side ------------------------------------------------------------------------ */
 
-int scale_request(const struct datadir *d, const char *kind, uint32_t count, struct buf *out,
-		  struct err *e)
+/* Connect and ask; the descriptor on which the answer will come, < 0: a WEFT_ code. */
+int scale_ask(const struct datadir *d, const char *kind, uint32_t count, struct err *e)
 {
 	struct timeval wait = {.tv_sec = CLIENT_WAIT_MS / 1000};
 	struct sockaddr_un at;
-	char text[512];
-	ssize_t n;
-	int fd, rc = 0;
+	char text[64];
+	int fd, n;
 
 	socket_address(d, &at);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return err_errno(e, errno, "socket");
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
-	n = snprintf(text, sizeof(text), "scale %s %u\n", kind, count);
-	if (connect(fd, (struct sockaddr *)&at, sizeof(at)) < 0 ||
-	    send(fd, text, (size_t)n, MSG_NOSIGNAL) != n) {
-		rc = err_errno(e, errno, "reach the supervisor of '%s'", d->path);
-		goto out;
-	}
-	n = recv(fd, text, sizeof(text) - 1, 0);
-	if (n <= 0) {
-		rc = err_set(e, WEFT_EAGAIN, "the supervisor of '%s' does not answer", d->path);
-		goto out;
-	}
+	n = snprintf(text, sizeof(text), "scale %.31s %u\n", kind, count);
+	if (connect(fd, (struct sockaddr *)&at, sizeof(at)) == 0 &&
+	    send(fd, text, (size_t)n, MSG_NOSIGNAL) == n)
+		return fd;
+	n = err_errno(e, errno, "reach the supervisor of '%s'", d->path);
+	close(fd);
+	return n;
+}
+
+int scale_answer(const struct datadir *d, int fd, struct buf *out, struct err *e)
+{
+	char text[512];
+	ssize_t n = recv(fd, text, sizeof(text) - 1, 0);
+
+	close(fd);
+	if (n <= 0)
+		return err_set(e, WEFT_EAGAIN, "the supervisor of '%s' does not answer", d->path);
 	text[n] = 0;
 	text[strcspn(text, "\n")] = 0;
-	if (strncmp(text, "ok ", 3) == 0)
-		buf_puts(out, text + 3);
-	else
-		rc = err_set(e, WEFT_EINVAL, "%s", strncmp(text, "error ", 6) ? text : text + 6);
-out:
-	close(fd);
-	return rc;
+	if (strncmp(text, "ok ", 3) != 0)
+		return err_set(e, WEFT_EINVAL, "%s", strncmp(text, "error ", 6) ? text : text + 6);
+	buf_puts(out, text + 3);
+	return 0;
+}
+
+int scale_request(const struct datadir *d, const char *kind, uint32_t count, struct buf *out,
+		  struct err *e)
+{
+	int fd = scale_ask(d, kind, count, e);
+
+	return fd < 0 ? fd : scale_answer(d, fd, out, e);
 }

@@ -156,38 +156,3 @@ int command_status(int argc, char **argv)
 	view_close(&v);
 	return status;
 }
-
-int command_scale(int argc, char **argv)
-{
-	static const struct option options[] = {{"data", required_argument, NULL, 'd'}, {0}};
-	const char *data = NULL, *equals;
-	struct buf answer = {0};
-	struct err e = {0};
-	struct datadir dir;
-	char kind[32], *end;
-	unsigned long count;
-	int opt, rc;
-
-	while ((opt = command_option(argc, argv, ":", options)) != -1) {
-		if (opt != 'd')
-			return 2;
-		data = optarg;
-	}
-	if (optind + 1 != argc)
-		return command_usage("scale", "name one process and a number: replicaset=4");
-	equals = strchr(argv[optind], '=');
-	if (!equals || (size_t)(equals - argv[optind]) >= sizeof(kind))
-		return command_usage("scale", "'%s' is not PROCESS=N", argv[optind]);
-	snprintf(kind, sizeof(kind), "%.*s", (int)(equals - argv[optind]), argv[optind]);
-	count = strtoul(equals + 1, &end, 10);
-	if (!equals[1] || *end || equals[1] == '-' || count > PROC_SLOTS)
-		return command_usage("scale", "'%s' is not a number of processes", equals + 1);
-	rc = command_cluster(&dir, data, &e);
-	if (!rc)
-		rc = scale_request(&dir, kind, (uint32_t)count, &answer, &e);
-	if (!rc)
-		printf(STR_FMT "\n", STR_ARG(buf_str(&answer)));
-	buf_free(&answer);
-	datadir_leave(&dir);
-	return rc ? command_failed(&e) : 0;
-}

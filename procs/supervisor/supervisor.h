@@ -64,21 +64,26 @@ struct child {
 	bool has_segments;
 	int log_fd;
 	struct buf line; /* what came of the next log line */
-	bool was_ready;
+	bool was_ready;	   /* this incarnation */
+	bool has_run;	   /* this one or one before */
 	bool killed;	   /* by us, for a reason that was logged */
 	bool late;	   /* not drained for long, which was logged */
-	bool leaving;	   /* scaled away: free the slot when it has ended */
 	unsigned failures; /* short lives in a row */
 	int64_t started_ns, ended_ns, next_ns, kill_ns;
 	int64_t beat, beat_seen_ns; /* last heartbeat, and when we saw it change */
 };
 
-/* A change of a kind's number of processes (scale.c). */
-enum scale_state { SCALE_NONE, SCALE_STARTING, SCALE_FENCING };
+/* How many processes of a kind there are to be (scale.c). */
+enum scale_state {
+	SCALE_NONE,	/* the map is as wanted */
+	SCALE_STARTING, /* those of the next map are not all ready */
+	SCALE_FENCING,	/* the next map is out, the store has not confirmed it */
+};
 struct scaling {
 	enum scale_state state;
-	uint32_t count; /* wanted */
-	int client;	/* who waits for the answer; -1: nobody */
+	uint32_t count;	  /* wanted */
+	int client;	  /* who waits for the answer; -1: nobody */
+	int64_t asked_ns; /* since when */
 };
 
 enum stop_phase { STOP_NOT, STOP_CONTROLLERS, STOP_APISERVER, STOP_CHECKPOINT, STOP_STORE };
@@ -98,7 +103,6 @@ struct supervisor {
 	bool started;		 /* everybody was started once */
 	bool serving;		 /* the ready line was printed */
 	enum stop_phase stop;
-	int64_t stop_until_ns; /* of this phase */
 	int exit_status;
 	bool pids_changed;
 	bool quiet; /* tests: nothing to the terminal */
@@ -119,8 +123,7 @@ void supervisor_stop(struct supervisor *s, int exit_status);
 
 /* --- child.c --------------------------------------------------------------------------- */
 
-/* Start a process of `kind`; false and logged if there is no free slot or no
- * memory. */
+/* Start a process of `kind`; false if there is no free slot now. */
 bool child_start(struct supervisor *s, enum proc_kind kind, uint32_t shard);
 /* Start the next incarnation in the child's slot. */
 void child_restart(struct supervisor *s, struct child *c);
@@ -149,11 +152,15 @@ int scale_open(struct supervisor *s, struct err *e);
 void scale_close(struct supervisor *s);
 /* A client has connected. */
 void scale_accept(struct supervisor *s);
-/* Move every change that is under way on. */
+/* Bring every kind nearer to the number that is wanted of it. */
 void scale_tick(struct supervisor *s);
 bool scale_busy(const struct supervisor *s);
-/* Ask the supervisor of `d` for `count` processes of a kind, by its name; waits
- * for the answer, which goes to `answer`. */
+/* Ask the supervisor of `d` for `count` processes of a kind, by its name; returns a
+ * descriptor for scale_answer(), or a WEFT_ code. */
+int scale_ask(const struct datadir *d, const char *kind, uint32_t count, struct err *e);
+/* Wait for the answer, which goes to `answer`; closes the descriptor. */
+int scale_answer(const struct datadir *d, int fd, struct buf *answer, struct err *e);
+/* Both. */
 int scale_request(const struct datadir *d, const char *kind, uint32_t count, struct buf *answer,
 		  struct err *e);
 

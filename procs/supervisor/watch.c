@@ -87,9 +87,8 @@ static void start_everybody(struct supervisor *s)
 
 		if (!info->main && s->config.count[k])
 			logs_say(s, LOG_INFO, "%s is not part of this build", info->name);
-		for (uint32_t shard = 0; info->main && shard < s->config.count[k]; shard++)
-			child_start(s, (enum proc_kind)k, shard);
 	}
+	scale_tick(s);
 }
 
 /* --- Stalls ------------------------------------------------------------------------------ */
@@ -177,7 +176,7 @@ static void tick_starting(struct supervisor *s, struct child *c)
 	if (!atomic_load_explicit(&child_segment(c)->ready, memory_order_acquire))
 		return;
 	c->state = CHILD_RUNNING;
-	c->was_ready = true;
+	c->was_ready = c->has_run = true;
 	/* [control.R1] pairs with [control.A1]. */
 	atomic_store_explicit(&s->control->slots[c->slot].state, SLOT_RUNNING,
 			      memory_order_release);

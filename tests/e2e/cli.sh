@@ -45,9 +45,15 @@ expect 1 "configuration '/nowhere.yaml': No such file" up -c /nowhere.yaml
 expect 1 'start one with .weft up --data /nowhere' status --data /nowhere
 expect 1 'start one with' top --data "$dir"
 expect 1 'start one with' scale --data "$dir" replicaset=2
-expect 2 'name one process and a number' scale --data "$dir"
+expect 2 'name a process and a number' scale --data "$dir"
 expect 2 "'replicaset' is not PROCESS=N" scale --data "$dir" replicaset
 expect 2 "'many' is not a number" scale --data "$dir" replicaset=many
+expect 2 "'many' is not a number" scale --data "$dir" gc=2 replicaset many
+expect 2 "'-1' is not a number" scale --data "$dir" replicaset=-1
+expect 2 "'' is not a number" scale --data "$dir" replicaset=
+expect 2 "'gc' is not PROCESS=N" scale --data "$dir" replicaset=2 gc
+expect 2 'replicaset is named twice' scale --data "$dir" replicaset=2 replicaset 3
+expect 2 "there is no process 'etcd'" scale --data "$dir" replicaset=2 etcd=2
 
 printf 'nodes:\n  count: 3\n  cuont: 4\n' >"$dir/bad.yaml"
 expect 2 "bad.yaml:3: unknown key 'nodes.cuont'; did you mean 'nodes.count'" up -c "$dir/bad.yaml"
@@ -82,8 +88,11 @@ fi
 expect 0 'journal [0-9]+ to [0-9]+' top --data "$dir/data" -n 1
 expect 0 'replicaset has 2 processes now' scale --data "$dir/data" replicaset=2
 expect 0 '^replicaset/1 ' status --data "$dir/data"
+expect 0 'replicaset has 1 process now' scale --data "$dir/data" replicaset 1
+expect 0 'replicaset has 3 processes now' scale --data "$dir/data" replicaset=3 gc=2
+expect 0 'gc has 1 process now' scale --data "$dir/data" replicaset 1 gc 1
 expect 1 'there is always one store' scale --data "$dir/data" store=2
-expect 1 "there is no process 'etcd'" scale --data "$dir/data" etcd=2
+expect 1 'replicaset has 2 processes now' scale --data "$dir/data" store=2 replicaset=2
 expect 1 'at most 32' scale --data "$dir/data" replicaset=33
 
 kill "$supervisor"

@@ -69,12 +69,24 @@ static int64_t keep_asking(void *arg, int64_t now)
 	return now + 2000000;
 }
 
+/* New shards are not ready while the file is there. */
+static void start_late(void)
+{
+	const char *late = getenv("WEFT_TEST_LATE");
+
+	while (late && proc_shard(self) && access(late, F_OK) == 0 && !proc_stopping(self)) {
+		proc_beat(self);
+		nap(2);
+	}
+}
+
 static int small_main(enum proc_kind kind)
 {
 	struct proc_handlers h = {.on_turn = keep_asking};
 	const char *bad = getenv("WEFT_TEST_BAD");
 
 	self = proc_start(kind);
+	start_late();
 	if (bad && strcmp(bad, proc_kind_info(kind)->name) == 0) {
 		log_error("this cannot work");
 		return getenv("WEFT_TEST_HOPELESS") ? 2 : 3;
@@ -127,6 +139,10 @@ static pid_t start(const char *text, int *output)
 		int quiet = open("/dev/null", O_WRONLY);
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* Check's own handler ends the whole group, from a child of ours too
+		 * that is told to stop before it has become another program. */
+		signal(SIGTERM, SIG_DFL);
+		signal(SIGINT, SIG_DFL);
 		dup2(ends[1], STDOUT_FILENO);
 		dup2(quiet, STDERR_FILENO);
 		close(ends[0]);
@@ -506,6 +522,214 @@ START_TEST(scaling_changes_the_map_while_running)
 }
 END_TEST
 
+static struct buf said;
+static struct err refused;
+
+/* Ask for `count` replicaset processes; the answer is not waited for. */
+static int ask(uint32_t count)
+{
+	int fd = scale_ask(&view.dir, "replicaset", count, &refused);
+
+	ck_assert_msg(fd >= 0, "%s", refused.msg);
+	return fd;
+}
+
+static int answered(int fd)
+{
+	said.n = 0;
+	return scale_answer(&view.dir, fd, &said, &refused);
+}
+
+static uint64_t map_word(void)
+{
+	return atomic_load(&view.control->maps[PROC_REPLICASET].now);
+}
+
+static uint64_t next_word(void)
+{
+	return atomic_load(&view.control->maps[PROC_REPLICASET].next);
+}
+
+static uint32_t replicasets(void)
+{
+	uint32_t n = 0;
+
+	view_read(&view);
+	for (uint32_t i = 0; i < view.nrows; i++)
+		n += view.row[i].kind == PROC_REPLICASET;
+	return n;
+}
+
+/* A file that holds something up while it is there. */
+static char held[96];
+static void hold(const char *variable)
+{
+	int fd;
+
+	snprintf(held, sizeof(held), "%s-held", dir);
+	setenv(variable, held, 1);
+	fd = open(held, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+}
+
+static bool is_fencing(void)
+{
+	return next_word() != map_word();
+}
+
+static bool second_starts(void)
+{
+	struct view_row *r = row(PROC_REPLICASET, 1);
+
+	return r && r->pid > 1 && r->state == SLOT_STARTING;
+}
+
+static bool second_starts_again(void)
+{
+	return second_starts() && row(PROC_REPLICASET, 1)->incarnation > 1;
+}
+
+START_TEST(one_that_still_stops_is_started_again)
+{
+	static const uint32_t counts[] = {3, 1, 3, 2, 3, 0, 2, 1, 3};
+
+	start_ready("");
+	ck_assert(wait_until(everybody_runs, 3000));
+	for (size_t i = 0; i < countof(counts); i++) {
+		int fd = ask(counts[i]);
+
+		ck_assert_msg(answered(fd) == 0, "%s", refused.msg);
+		ck_assert_uint_eq(SHARD_COUNT(map_word()), counts[i]);
+	}
+	ck_assert(wait_until(everybody_runs, 4000));
+	ck_assert_uint_eq(replicasets(), 3);
+}
+END_TEST
+
+START_TEST(a_wish_takes_the_place_of_the_one_before)
+{
+	int first, second;
+
+	hold("WEFT_TEST_LATE");
+	start_ready("");
+	ck_assert(wait_until(everybody_runs, 3000));
+	first = ask(3);
+	ck_assert(wait_until(second_starts, 2000));
+	second = ask(1);
+	ck_assert_int_eq(answered(first), WEFT_EINVAL);
+	ck_assert_str_eq(refused.msg, "somebody else asked for 1 processes of replicaset meanwhile");
+	ck_assert_msg(answered(second) == 0, "%s", refused.msg);
+	ck_assert_uint_eq(map_word(), SHARD_WORD(1, 1));
+	ck_assert(wait_until(everybody_runs, 4000));
+	ck_assert_uint_eq(replicasets(), 1);
+	unlink(held);
+}
+END_TEST
+
+START_TEST(a_shard_killed_at_its_start_holds_nothing_up)
+{
+	int fd;
+
+	hold("WEFT_TEST_LATE");
+	start_ready("");
+	ck_assert(wait_until(everybody_runs, 3000));
+	fd = ask(2);
+	ck_assert(wait_until(second_starts, 2000));
+	kill(row(PROC_REPLICASET, 1)->pid, SIGKILL);
+	ck_assert(wait_until(second_starts_again, 2000));
+	kill(row(PROC_REPLICASET, 0)->pid, SIGKILL); /* and one of the old map */
+	ck_assert_uint_eq(map_word(), SHARD_WORD(1, 1));
+	unlink(held);
+	ck_assert_msg(answered(fd) == 0, "%s", refused.msg);
+	ck_assert_uint_eq(map_word(), SHARD_WORD(2, 2));
+	ck_assert(wait_until(everybody_runs, 3000));
+}
+END_TEST
+
+/* Between the two steps of a change: the store has to confirm, and cannot. */
+static int begin_fencing(void)
+{
+	int fd;
+
+	start_ready("");
+	ck_assert(wait_until(everybody_runs, 3000));
+	kill(row(PROC_STORE, 0)->pid, SIGSTOP);
+	fd = ask(2);
+	ck_assert(wait_until(is_fencing, 3000));
+	ck_assert_uint_eq(map_word(), SHARD_WORD(1, 1));
+	ck_assert_uint_eq(next_word(), SHARD_WORD(2, 2));
+	return fd;
+}
+
+START_TEST(a_store_killed_between_the_steps_confirms_the_change)
+{
+	int fd = begin_fencing();
+
+	kill(row(PROC_STORE, 0)->pid, SIGKILL);
+	ck_assert_msg(answered(fd) == 0, "%s", refused.msg);
+	ck_assert_uint_eq(map_word(), SHARD_WORD(2, 2));
+	ck_assert(wait_until(generation_two, 3000));
+}
+END_TEST
+
+START_TEST(shards_killed_between_the_steps_come_back)
+{
+	int fd = begin_fencing();
+
+	kill(row(PROC_REPLICASET, 0)->pid, SIGKILL);
+	kill(row(PROC_REPLICASET, 1)->pid, SIGKILL);
+	nap(100);
+	ck_assert_uint_eq(map_word(), SHARD_WORD(1, 1));
+	kill(row(PROC_STORE, 0)->pid, SIGCONT);
+	ck_assert_msg(answered(fd) == 0, "%s", refused.msg);
+	ck_assert(wait_until(everybody_runs, 3000));
+	ck_assert_uint_eq(map_word(), SHARD_WORD(2, 2));
+	ck_assert_uint_eq(row(PROC_REPLICASET, 0)->restarts, 1);
+}
+END_TEST
+
+START_TEST(another_wish_between_the_steps_is_the_next_change)
+{
+	int first = begin_fencing(), second = ask(3);
+
+	ck_assert_int_eq(answered(first), WEFT_EINVAL);
+	ck_assert_uint_eq(next_word(), SHARD_WORD(2, 2));
+	kill(row(PROC_STORE, 0)->pid, SIGCONT);
+	ck_assert_msg(answered(second) == 0, "%s", refused.msg);
+	ck_assert_uint_eq(map_word(), SHARD_WORD(3, 3));
+}
+END_TEST
+
+START_TEST(a_supervisor_killed_between_the_steps_begins_anew)
+{
+	close(begin_fencing());
+	ck_assert_int_eq(end(SIGKILL), -SIGKILL);
+	view_close(&view);
+	start_ready("processes: {replicaset: 2}");
+	ck_assert(wait_until(everybody_runs, 3000));
+	ck_assert_uint_eq(map_word(), SHARD_WORD(1, 2));
+	ck_assert_uint_eq(replicasets(), 2);
+}
+END_TEST
+
+START_TEST(as_many_as_may_be_run_at_once)
+{
+	static const char *const kinds[] = {"apiserver", "deployment", "replicaset"};
+	struct buf text = {0};
+
+	start_ready("");
+	ck_assert(wait_until(everybody_runs, 3000));
+	ck_assert_int_eq(scale_request(&view.dir, "replicaset", 33, &text, &refused), WEFT_EINVAL);
+	ck_assert_str_eq(refused.msg, "at most 32 processes of a kind");
+	for (size_t i = 0; i < countof(kinds); i++)
+		ck_assert_msg(scale_request(&view.dir, kinds[i], 32, &text, &refused) == 0, "%s",
+			      refused.msg);
+	ck_assert_uint_eq(replicasets(), 32);
+	buf_free(&text);
+}
+END_TEST
+
 START_TEST(output_goes_into_the_log_as_json)
 {
 	struct str needle = STR("\"level\":\"info\",\"message\":\"hello \\\"from\\\" replicaset\"}");
@@ -591,6 +815,14 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, a_killed_supervisor_leaves_nothing_behind_for_the_next);
 	tcase_add_test(tc, what_a_killed_supervisor_started_has_ended_when_the_next_begins);
 	tcase_add_test(tc, scaling_changes_the_map_while_running);
+	tcase_add_test(tc, one_that_still_stops_is_started_again);
+	tcase_add_test(tc, a_wish_takes_the_place_of_the_one_before);
+	tcase_add_test(tc, a_shard_killed_at_its_start_holds_nothing_up);
+	tcase_add_test(tc, a_store_killed_between_the_steps_confirms_the_change);
+	tcase_add_test(tc, shards_killed_between_the_steps_come_back);
+	tcase_add_test(tc, another_wish_between_the_steps_is_the_next_change);
+	tcase_add_test(tc, a_supervisor_killed_between_the_steps_begins_anew);
+	tcase_add_test(tc, as_many_as_may_be_run_at_once);
 	tcase_add_test(tc, output_goes_into_the_log_as_json);
 	tcase_add_test(tc, a_directory_of_another_version_is_refused);
 	suite_add_tcase(suite, tc);
