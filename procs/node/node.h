@@ -11,6 +11,7 @@
 #ifndef WEFT_NODE_H
 #define WEFT_NODE_H
 
+#include "procs/lib/waiting.h"
 #include "procs/node/address.h"
 #include "procs/node/kubelet.h"
 #include "weft/kube.h"
@@ -104,6 +105,8 @@ struct node {
 	/* pods.c */
 	uint32_t *queue;
 	uint32_t queue_n, queue_at, queue_cap;
+	uint64_t queue_gone; /* places of the queue that were taken out of it */
+	struct waiting waiting;
 	struct timer *timers; /* a heap, soonest first */
 	uint32_t ntimers, timers_cap;
 	struct lively *lively; /* open addressing by created_rv */

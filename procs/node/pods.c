@@ -466,6 +466,27 @@ static int64_t run_timers(struct node *self)
 	return self->ntimers ? self->timers[0].due_ms : 0;
 }
 
+/* Make room for others where those were that have been looked at. */
+static void close_gap(struct node *self)
+{
+	if (self->queue_at < self->queue_n && self->queue_at <= 65536)
+		return;
+	self->queue_n -= self->queue_at;
+	memmove(self->queue, self->queue + self->queue_at, self->queue_n * sizeof(*self->queue));
+	self->queue_gone += self->queue_at;
+	self->queue_at = 0;
+}
+
+static void count_queue(struct node *self)
+{
+	struct proc_counters *n = proc_counters(self->proc);
+	int64_t age = waiting_look(&self->waiting, self->queue_gone + self->queue_at,
+				   self->queue_gone + self->queue_n, clock_mono_ns());
+
+	atomic_store_explicit(&n->queue, self->queue_n - self->queue_at, memory_order_relaxed);
+	atomic_store_explicit(&n->queue_age_ms, (uint64_t)age / 1000000, memory_order_relaxed);
+}
+
 int64_t pods_turn(struct node *self)
 {
 	struct cache *c = proc_cache(self->proc);
@@ -484,16 +505,8 @@ int64_t pods_turn(struct node *self)
 	}
 	plan_flush_all(self);
 	flush_doomed(self);
-	if (self->queue_at == self->queue_n)
-		self->queue_at = self->queue_n = 0;
-	if (self->queue_at > 65536) {
-		self->queue_n -= self->queue_at;
-		memmove(self->queue, self->queue + self->queue_at,
-			self->queue_n * sizeof(*self->queue));
-		self->queue_at = 0;
-	}
-	atomic_store_explicit(&proc_counters(self->proc)->queue, self->queue_n - self->queue_at,
-			      memory_order_relaxed);
+	close_gap(self);
+	count_queue(self);
 	if (self->queue_n) /* a full ring empties with replies, and these wake us */
 		return proc_can_send(self->proc, SEND_ROOM) ? 1 : clock_wall_ns() / 1000000 + 5;
 	return self->ntimers ? self->timers[0].due_ms : due;
@@ -507,6 +520,7 @@ void pods_resync(struct node *self)
 	const struct entry *e;
 	uint32_t n = 0;
 
+	self->queue_gone += self->queue_n;
 	self->queue_n = self->queue_at = self->ntimers = self->ndoomed = 0;
 	free(self->lively);
 	self->lively = NULL;

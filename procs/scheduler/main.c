@@ -205,6 +205,25 @@ static int64_t schedule(struct scheduler *self, int64_t now_ns)
 	return next;
 }
 
+/* Pods that wait for us to look at them; those for which there is no node do not. */
+static void count_queue(struct scheduler *self, int64_t now_ns)
+{
+	struct proc_counters *n = proc_counters(self->proc);
+	uint64_t pods = 0;
+	int64_t oldest = 0;
+
+	for (uint32_t i = 0; i < self->nactive; i++) {
+		struct kind *k = self->active[i];
+		uint32_t end = k->blocked ? k->at : k->n;
+		int64_t age = waiting_look(&k->waiting, k->at, end, now_ns);
+
+		pods += end - k->at;
+		oldest = age > oldest ? age : oldest;
+	}
+	atomic_store_explicit(&n->queue, pods, memory_order_relaxed);
+	atomic_store_explicit(&n->queue_age_ms, (uint64_t)oldest / 1000000, memory_order_relaxed);
+}
+
 static int64_t on_turn(void *arg, int64_t now_ns)
 {
 	struct scheduler *self = arg;
@@ -221,6 +240,7 @@ static int64_t on_turn(void *arg, int64_t now_ns)
 	next = schedule(self, now_ns);
 	place_flush(self);
 	cache_unlock(self->c);
+	count_queue(self, clock_mono_ns());
 	kinds_trim(self);
 	zone_reset(self->z);
 	/* What others do to pods on nodes is seen in the journal at the latest then. */

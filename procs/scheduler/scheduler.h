@@ -22,6 +22,7 @@
 #ifndef WEFT_SCHEDULER_H
 #define WEFT_SCHEDULER_H
 
+#include "procs/lib/waiting.h"
 #include "weft/kube.h"
 #include "weft/proc.h"
 
@@ -132,6 +133,7 @@ struct kind {
 	/* Its pods that wait. */
 	struct pending *queue;
 	uint32_t n, at, cap;
+	struct waiting waiting; /* not while it is blocked: then it waits for a node, not for us */
 	bool queued;	      /* in self->active */
 	int64_t retry_ns;     /* not before, after it did not fit */
 	int64_t backoff_ns;
