@@ -28,29 +28,24 @@ int addresses_init(struct addresses *a, struct str cidr, uint32_t share, uint32_
 	*a = (struct addresses){.share = share, .shares = shares ? shares : 1};
 	a->count = 1u << (32 - bits);
 	a->first = ip & ~(a->count - 1);
-	a->used = calloc((a->count + 63) / 64, sizeof(*a->used));
-	weft_assert(a->used);
+	a->holder = calloc(a->count, sizeof(*a->holder));
+	weft_assert(a->holder);
 	return 0;
 }
 
 void addresses_free(struct addresses *a)
 {
-	free(a->used);
+	free(a->holder);
 	*a = (struct addresses){0};
-}
-
-static bool is_used(const struct addresses *a, uint32_t i)
-{
-	return a->used[i / 64] >> (i % 64) & 1;
 }
 
 /* The first and last address of a range have other uses by custom. */
 static bool may_take(const struct addresses *a, uint32_t i)
 {
-	return i != 0 && i != a->count - 1 && !is_used(a, i) && i / BLOCK % a->shares == a->share;
+	return i != 0 && i != a->count - 1 && !a->holder[i] && i / BLOCK % a->shares == a->share;
 }
 
-uint32_t address_take(struct addresses *a)
+uint32_t address_take(struct addresses *a, uint32_t holder)
 {
 	for (uint32_t tries = 0; tries < a->count; tries++) {
 		uint32_t i = a->next++ % a->count;
@@ -61,27 +56,27 @@ uint32_t address_take(struct addresses *a)
 			continue;
 		}
 		if (may_take(a, i)) {
-			a->used[i / 64] |= UINT64_C(1) << (i % 64);
+			a->holder[i] = holder;
 			return a->first + i;
 		}
 	}
 	return 0;
 }
 
-void address_mark(struct addresses *a, uint32_t ip)
+void address_mark(struct addresses *a, uint32_t ip, uint32_t holder)
 {
 	uint32_t i = ip - a->first;
 
 	if (ip >= a->first && i < a->count)
-		a->used[i / 64] |= UINT64_C(1) << (i % 64);
+		a->holder[i] = holder;
 }
 
-void address_give(struct addresses *a, uint32_t ip)
+void address_give(struct addresses *a, uint32_t ip, uint32_t holder)
 {
 	uint32_t i = ip - a->first;
 
-	if (ip >= a->first && i < a->count)
-		a->used[i / 64] &= ~(UINT64_C(1) << (i % 64));
+	if (ip >= a->first && i < a->count && a->holder[i] == holder)
+		a->holder[i] = 0;
 }
 
 uint32_t address_parse(struct str text)

@@ -7,21 +7,24 @@
 
 #include "weft/base.h"
 
+/* An address has a holder: a number that only its pod has, never 0.  What is said of an
+ * address that has another holder by now (a pod is seen to go twice, a request of long ago
+ * is refused) is without effect. */
 struct addresses {
 	uint32_t first, count; /* the range, host byte order */
 	uint32_t share, shares; /* blocks of 256 go round among the shares */
 	uint32_t next;
-	uint64_t *used; /* a bit each */
+	uint32_t *holder; /* of each, 0: free; pages that are never used cost nothing */
 };
 
 /* "127.128.0.0/9"; WEFT_EINVAL for anything else, or a prefix over 30. */
 int addresses_init(struct addresses *a, struct str cidr, uint32_t share, uint32_t shares);
 void addresses_free(struct addresses *a);
 /* A free address, 0 when all are taken. */
-uint32_t address_take(struct addresses *a);
+uint32_t address_take(struct addresses *a, uint32_t holder);
 /* One that is in use already (found in a pod's status). */
-void address_mark(struct addresses *a, uint32_t ip);
-void address_give(struct addresses *a, uint32_t ip);
+void address_mark(struct addresses *a, uint32_t ip, uint32_t holder);
+void address_give(struct addresses *a, uint32_t ip, uint32_t holder);
 /* "1.2.3.4", 0 if it is none. */
 uint32_t address_parse(struct str text);
 /* The address of a node: made from its name, in 127.64.0.0/10. */

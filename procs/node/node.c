@@ -28,6 +28,7 @@ static void renew_addresses(struct node *self)
 {
 	struct str cidr = v_as_str(v_path(proc_config(self->proc), "pods.cidr"));
 
+	self->renewed++;
 	addresses_free(&self->addresses);
 	if (addresses_init(&self->addresses, cidr.n ? cidr : STR("127.128.0.0/9"),
 			   proc_shard(self->proc), proc_shards(self->proc)))
@@ -41,8 +42,8 @@ static void on_resync(void *arg)
 
 	self->c = c;
 	renew_addresses(self);
-	cache_lock(c);
 	pods_resync(self);
+	cache_lock(c);
 	kubelets_resync(self);
 	cache_unlock(c);
 	zone_reset(self->z);

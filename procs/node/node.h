@@ -49,6 +49,7 @@ struct plan {
 	uint32_t n;
 	uint32_t entries[PLAN_BATCH];
 	uint64_t rvs[PLAN_BATCH];
+	uint32_t holders[PLAN_BATCH]; /* of their addresses */
 	uint32_t holes[PLAN_BATCH * PLAN_HOLES_MAX];
 };
 
@@ -73,6 +74,8 @@ void pods_tell(struct node *self, const struct entry *e, struct str node_name,
 void pods_read(struct node *self, const struct entry *e, const struct version *v, bool fill,
 	       struct kubelet_pod *out);
 uint32_t pods_address(struct node *self, const struct entry *e, const struct version *v);
+/* The pod as the holder of an address, until addresses are worked out anew. */
+uint32_t pods_holder(const struct node *self, const struct entry *e);
 
 /* --- register.c: Node objects and Leases ----------------------------------------------- */
 
@@ -100,7 +103,7 @@ struct node {
 	zone *z;
 	const value *rules;
 	struct addresses addresses;
-	uint32_t shards;
+	uint32_t renewed; /* how often they were worked out anew */
 	struct plan *plans[PLAN_SLOTS];
 	/* pods.c */
 	uint32_t *queue;

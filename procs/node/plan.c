@@ -113,7 +113,7 @@ struct batch {
 	uint32_t n;
 	bool own_ips;
 	struct {
-		uint32_t entry, ip;
+		uint32_t entry, ip, holder;
 	} pods[];
 };
 
@@ -122,7 +122,7 @@ struct batch {
 static void give_back(struct batch *b, uint32_t i)
 {
 	if (b->own_ips)
-		address_give(&b->self->addresses, b->pods[i].ip);
+		address_give(&b->self->addresses, b->pods[i].ip, b->pods[i].holder);
 	pods_queue(b->self, b->pods[i].entry);
 }
 
@@ -155,6 +155,7 @@ void plan_flush(struct node *self, struct plan *plan)
 	b->own_ips = !plan->host_network;
 	for (uint32_t i = 0; i < plan->n; i++) {
 		b->pods[i].entry = plan->entries[i];
+		b->pods[i].holder = plan->holders[i];
 		b->pods[i].ip = plan->holes[i * plan->nholes + KUBELET_POD_IP];
 	}
 	m.status_many = (struct msg_status_many){
@@ -179,8 +180,10 @@ void plan_add(struct node *self, struct plan *plan, const struct entry *e, const
 	uint32_t *holes = plan->holes + plan->n * plan->nholes;
 
 	holes[KUBELET_HOST_IP] = address_of_node(node_name);
-	holes[KUBELET_POD_IP] =
-		plan->host_network ? holes[KUBELET_HOST_IP] : address_take(&self->addresses);
+	plan->holders[plan->n] = pods_holder(self, e);
+	holes[KUBELET_POD_IP] = plan->host_network
+					? holes[KUBELET_HOST_IP]
+					: address_take(&self->addresses, plan->holders[plan->n]);
 	holes[KUBELET_NOW] = clock_wall_s();
 	for (uint32_t i = 0; i < v->nholes; i++)
 		holes[KUBELET_HOLES + i] = v->holes[i];

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "procs/kube/peek.h"
 #include "procs/node/node.h"
 
 #define TURN_MAX 8192u	       /* pods looked at in one turn of the loop */
@@ -198,17 +199,28 @@ void pods_read(struct node *self, const struct entry *e, const struct version *v
 		out->status = v_map();
 }
 
-/* The pod's own address, 0 if it has none. */
+/* The pod's own address, 0 if it has none.  Read where it is stored, as a text or as a
+ * hole: this is done for every pod that goes, and for all when shards have changed. */
 uint32_t pods_address(struct node *self, const struct entry *e, const struct version *v)
 {
-	value status;
+	struct peek k = peek_of(peek_get(cache_part(self->c, v, PART_STATUS), STR("podIP")));
+	struct mp_item it;
 
-	if (v->hot.flags & HOT_HOSTNET)
+	if (v->hot.flags & HOT_HOSTNET || !peek_item(&k, &it))
 		return 0;
-	if (v->writer_kind == PROC_NODE && v->nholes >= KUBELET_HOLES)
-		return v->holes[KUBELET_POD_IP];
-	status = kube_part(self->z, self->c, e, v, PART_STATUS);
-	return address_parse(v_get_str(&status, "podIP"));
+	if (it.type == MSGPACK_OBJECT_STR)
+		return address_parse((struct str){it.p, it.n});
+	if (it.type == MSGPACK_OBJECT_EXT && it.ext == HOLE_IPV4 && it.n == 1 &&
+	    (uint8_t)*it.p < v->nholes)
+		return v->holes[(uint8_t)*it.p];
+	return 0;
+}
+
+uint32_t pods_holder(const struct node *self, const struct entry *e)
+{
+	uint32_t holder = (uint32_t)e->created_rv ^ self->renewed * 0x9e3779b9u;
+
+	return holder ? holder : 1;
 }
 
 void pods_tell(struct node *self, const struct entry *e, struct str node_name,
@@ -230,7 +242,7 @@ void pods_tell(struct node *self, const struct entry *e, struct str node_name,
 
 struct sent {
 	struct node *self;
-	uint32_t entry, ip;
+	uint32_t entry, ip, holder;
 	uint64_t key;
 };
 
@@ -245,7 +257,7 @@ static void on_status(void *arg, const struct msg_reply *reply)
 		l->sent_rv = 0;
 	if (reply->status == WEFT_OK && !reply->skipped.n)
 		goto out;
-	address_give(&s->self->addresses, s->ip);
+	address_give(&s->self->addresses, s->ip, s->holder);
 	pods_queue(s->self, s->entry);
 out:
 	free(s);
@@ -261,7 +273,7 @@ static int send_status(struct node *self, const struct entry *e, const struct ve
 	int ret;
 
 	weft_assert(s);
-	*s = (struct sent){self, entry, fresh_ip, e->created_rv};
+	*s = (struct sent){self, entry, fresh_ip, pods_holder(self, e), e->created_rv};
 	v_encode(&bytes, status);
 	m.status_many = (struct msg_status_many){
 		.type = TYPE_POD,
@@ -288,12 +300,12 @@ static void advance(struct node *self, const struct entry *e, const struct versi
 	p.host_ip = address_of_node(p.facts.node);
 	p.pod_ip = pods_address(self, e, v);
 	if (!p.pod_ip && !(v->hot.flags & HOT_HOSTNET))
-		p.pod_ip = fresh_ip = address_take(&self->addresses);
+		p.pod_ip = fresh_ip = address_take(&self->addresses, pods_holder(self, e));
 	p.pull_attempts = l->pull_attempts;
 	p.pull_due_ms = l->pull_due_ms;
 	if (kubelet_advance(&p)) {
 		if (send_status(self, e, v, &p.status, fresh_ip)) {
-			address_give(&self->addresses, fresh_ip);
+			address_give(&self->addresses, fresh_ip, pods_holder(self, e));
 			pods_queue(self, cache_entry_ref(self->c, e).u);
 			return;
 		}
@@ -410,7 +422,7 @@ static void forget(struct node *self, const struct entry *e, const struct versio
 	uint32_t ip = pods_address(self, e, v);
 
 	if (ip)
-		address_give(&self->addresses, ip);
+		address_give(&self->addresses, ip, pods_holder(self, e));
 	drop_lively(self, e->created_rv);
 }
 
@@ -512,33 +524,30 @@ int64_t pods_turn(struct node *self)
 	return self->ntimers ? self->timers[0].due_ms : due;
 }
 
-/* Note the address of every pod, as those of other shards may lie in our share
- * after a change of their number; then look at the pods of our nodes. */
+/* Note the address of every pod, as those of other shards may lie in our share after a
+ * change of their number; and look at the pods of our nodes. */
+static void take_pod(void *arg, const struct entry *e)
+{
+	struct node *self = arg;
+	const struct version *v = cache_live(self->c, e);
+	uint32_t ip;
+
+	if (!v || !v->hot.node.u)
+		return;
+	ip = pods_address(self, e, v);
+	if (ip)
+		address_mark(&self->addresses, ip, pods_holder(self, e));
+	if (proc_mine_name(self->proc, node_name_of(self, v)))
+		pods_queue(self, cache_entry_ref(self->c, e).u);
+}
+
 void pods_resync(struct node *self)
 {
-	struct cache_iter it;
-	const struct entry *e;
-	uint32_t n = 0;
-
 	self->queue_gone += self->queue_n;
 	self->queue_n = self->queue_at = self->ntimers = self->ndoomed = 0;
 	free(self->lively);
 	self->lively = NULL;
 	self->lively_n = self->lively_cap = 0;
 	plan_forget(self);
-	cache_iter_init(&it, self->c, TYPE_POD, (struct str){0}, (struct str){0}, (struct str){0});
-	while ((e = cache_iter_next(&it))) {
-		const struct version *v = cache_live(self->c, e);
-		uint32_t ip;
-
-		if (!v || !v->hot.node.u)
-			continue;
-		ip = pods_address(self, e, v);
-		if (ip)
-			address_mark(&self->addresses, ip);
-		if (proc_mine_name(self->proc, node_name_of(self, v)))
-			pods_queue(self, cache_entry_ref(self->c, e).u);
-		if (++n % 4096 == 0)
-			zone_reset(self->z);
-	}
+	proc_each(self->proc, TYPE_POD, take_pod, self);
 }

@@ -418,7 +418,7 @@ START_TEST(addresses_are_given_once)
 {
 	struct addresses a[3];
 	uint8_t *owner = calloc(4096, 1);
-	uint32_t held[4096], n = 0;
+	uint32_t held[4096], by[4096], n = 0, pod = 0;
 
 	srandom(facts_seed());
 	for (uint32_t i = 0; i < 3; i++)
@@ -430,12 +430,16 @@ START_TEST(addresses_are_given_once)
 			uint32_t k = (uint32_t)random() % n;
 
 			ip = held[k];
-			address_give(&a[owner[ip & 4095] - 1], ip);
+			address_give(&a[owner[ip & 4095] - 1], ip, pod + 1 + (uint32_t)random() % 9);
+			if (random() % 2) /* somebody who had it long ago, or never */
+				continue;
+			address_give(&a[owner[ip & 4095] - 1], ip, by[k]);
 			owner[ip & 4095] = 0;
 			held[k] = held[--n];
+			by[k] = by[n];
 			continue;
 		}
-		ip = address_take(&a[share]);
+		ip = address_take(&a[share], ++pod);
 		if (!ip)
 			continue;
 		ck_assert_uint_eq(ip >> 12, 0x0a010000u >> 12);
@@ -443,10 +447,11 @@ START_TEST(addresses_are_given_once)
 		ck_assert_uint_ne(ip & 4095, 0);
 		ck_assert_uint_ne(ip & 4095, 4095);
 		owner[ip & 4095] = (uint8_t)(share + 1);
+		by[n] = pod;
 		held[n++] = ip;
 	}
 	for (uint32_t i = 0; i < 3; i++) {
-		while (address_take(&a[i]))
+		while (address_take(&a[i], ++pod))
 			n++;
 		addresses_free(&a[i]);
 	}
