@@ -113,6 +113,8 @@ struct slot {
 struct shard_map {
 	_Atomic uint64_t now;
 	_Atomic uint64_t next;
+	/* Within which the supervisor changes the count by itself (constant); 0, 0: not. */
+	uint32_t min, max;
 };
 #define SHARD_EPOCH(word) ((uint32_t)((word) >> 32))
 #define SHARD_COUNT(word) ((uint32_t)(word))
@@ -332,6 +334,12 @@ struct proc_handlers {
 	int64_t (*on_turn)(void *arg, int64_t now_ns);
 	void *arg;
 };
+
+/* For on_resync: call `cb` for every object of `type`, in key order, as cache_iter shows
+ * them.  Not within a read section: each has some thousand objects, with a heartbeat
+ * between two.  What comes or goes meanwhile may be seen or not, and is routed. */
+void proc_each(struct proc *p, uint16_t type, void (*cb)(void *arg, const struct entry *e),
+	       void *arg);
 
 /* Extra descriptors in the loop. */
 int proc_watch_fd(struct proc *p, int fd, uint32_t epoll_events,

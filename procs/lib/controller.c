@@ -10,7 +10,6 @@
 #include "weft/kube.h"
 
 #define TURN_NS (2 * INT64_C(1000000)) /* then the inbox gets its turn */
-#define RESYNC_CHUNK 4096	       /* objects looked at in one read section */
 #define RETRY_NS (5 * INT64_C(1000000))
 #define RING_ROOM 1024		       /* bytes free before another reconcile is tried */
 
@@ -146,42 +145,12 @@ static void sweep_one(void *arg, struct queue_item *it)
 		queue_drop(&ctl->queue, it);
 }
 
-/* Queue the next objects of `type` after (ns, name); false at the end. */
-static bool enqueue_chunk(struct controller *ctl, uint16_t type, char ns[256], char name[256],
-			  bool first)
+static void enqueue_live(void *arg, const struct entry *e)
 {
-	struct cache *c = ctl->p->cache;
-	const struct entry *e = NULL, *last = NULL;
-	struct cache_iter it;
+	struct controller *ctl = arg;
 
-	cache_lock(c);
-	cache_iter_init(&it, c, type, (struct str){0}, first ? (struct str){0} : str_of(ns),
-			first ? (struct str){0} : str_of(name));
-	for (int n = 0; (e = cache_iter_next(&it)); n++) {
-		if (n >= RESYNC_CHUNK && !cache_same_key(c, e, last))
-			break;
-		if (cache_live(c, e))
-			ctl_enqueue(ctl, e);
-		last = e;
-	}
-	if (e) {
-		snprintf(ns, 256, STR_FMT, STR_ARG(cache_ns(c, last)));
-		snprintf(name, 256, STR_FMT, STR_ARG(entry_name(last)));
-	}
-	cache_unlock(c);
-	return e != NULL;
-}
-
-static void enqueue_type(struct controller *ctl, uint16_t type)
-{
-	char ns[256] = "", name[256] = "";
-	bool first = true;
-
-	while (enqueue_chunk(ctl, type, ns, name, first)) {
-		fault_at(ctl_chunk);
-		first = false;
-		proc_beat(ctl->p);
-	}
+	if (cache_live(ctl->p->cache, e))
+		ctl_enqueue(ctl, e);
 }
 
 static void enqueue_every_type(struct controller *ctl)
@@ -191,7 +160,7 @@ static void enqueue_every_type(struct controller *ctl)
 
 	for (uint32_t i = 0; i < n; i++)
 		if (r[i].type && r[i].stored_version)
-			enqueue_type(ctl, r[i].type);
+			proc_each(ctl->p, r[i].type, enqueue_live, ctl);
 }
 
 static void on_resync(void *arg)
@@ -205,7 +174,7 @@ static void on_resync(void *arg)
 		ctl->ops->resync(ctl);
 	cache_unlock(ctl->p->cache);
 	if (ctl->ops->type)
-		enqueue_type(ctl, ctl->ops->type);
+		proc_each(ctl->p, ctl->ops->type, enqueue_live, ctl);
 	else
 		enqueue_every_type(ctl);
 }

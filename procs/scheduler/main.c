@@ -104,22 +104,25 @@ static void on_work(void *arg, uint16_t type, struct u32s entries)
 	zone_reset(self->z);
 }
 
+static void queue_each(void *arg, const struct entry *e)
+{
+	struct scheduler *self = arg;
+
+	queue_pod(self, e);
+	if (++self->looked % 4096 == 0)
+		zone_reset(self->z);
+}
+
 static void rebuild(struct scheduler *self)
 {
-	struct cache_iter it;
-	const struct entry *e;
-
 	cache_lock(self->c);
-	if (self->binding)
-		place_flush(self);
+	place_flush(self);
+	cache_unlock(self->c);
 	for (uint32_t i = 0; i < self->nactive; i++)
 		self->active[i]->queued = false;
 	self->nactive = 0;
 	nodes_rebuild(self);
-	cache_iter_init(&it, self->c, TYPE_POD, (struct str){0}, (struct str){0}, (struct str){0});
-	while ((e = cache_iter_next(&it)))
-		queue_pod(self, e);
-	cache_unlock(self->c);
+	proc_each(self->proc, TYPE_POD, queue_each, self);
 	zone_reset(self->z);
 }
 

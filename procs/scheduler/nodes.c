@@ -322,29 +322,34 @@ static void forget_all(struct scheduler *self)
 	self->behind = false;
 }
 
-/* All anew from the cache, at one resourceVersion. */
+static void read_live(void *arg, const struct entry *e)
+{
+	struct scheduler *self = arg;
+
+	if (cache_live(self->c, e))
+		nodes_look(self, e);
+}
+
+/* As the pod was at journal_rv: what came later is in the journal. */
+static void account_then(void *arg, const struct entry *e)
+{
+	struct scheduler *self = arg;
+	const struct version *v = cache_at(self->c, e, self->journal_rv);
+
+	if (pod_on_node(v))
+		nodes_account(self, nodes_of_slot(self, v->hot.node), kind_of(self, e, v), 1);
+	if (++self->looked % 4096 == 0)
+		zone_reset(self->z);
+}
+
+/* All anew from the cache, at one resourceVersion.  If the journal's window passes it
+ * meanwhile, nodes_follow() says so, and it is done again. */
 void nodes_rebuild(struct scheduler *self)
 {
-	struct cache_iter it;
-	const struct entry *e;
-	uint32_t n = 0;
-
 	forget_all(self);
 	self->journal_rv = cache_rv(self->c);
-	cache_iter_init(&it, self->c, TYPE_NODE, (struct str){0}, (struct str){0}, (struct str){0});
-	while ((e = cache_iter_next(&it)))
-		if (cache_live(self->c, e))
-			nodes_look(self, e);
-	cache_iter_init(&it, self->c, TYPE_POD, (struct str){0}, (struct str){0}, (struct str){0});
-	while ((e = cache_iter_next(&it))) {
-		const struct version *v = cache_at(self->c, e, self->journal_rv);
-
-		if (!pod_on_node(v))
-			continue;
-		nodes_account(self, nodes_of_slot(self, v->hot.node), kind_of(self, e, v), 1);
-		if (++n % 4096 == 0)
-			zone_reset(self->z);
-	}
+	proc_each(self->proc, TYPE_NODE, read_live, self);
+	proc_each(self->proc, TYPE_POD, account_then, self);
 }
 
 void nodes_free(struct scheduler *self)

@@ -199,6 +199,7 @@ struct scheduler {
 	uint64_t journal_rv; /* accounted up to here */
 	uint64_t external;   /* rises when counts by topology have to be taken anew */
 	uint64_t nodes_changed, tick;
+	uint64_t looked; /* pods, when all are looked at */
 	uint64_t moved[MOVE_COUNT];
 	struct kind *kinds[KIND_BUCKETS];
 	uint32_t nkinds;

@@ -58,7 +58,7 @@ STIR = [(fill_log, "log_segment log_segment_named log_cut log_prepare disk_renam
         (kill_controller, "store_map store_drained super_segments super_slot super_forked "
                           "super_child super_ended proc_attached descriptor_pipe process_fork "
                           "memory_segment proc_resync"),
-        (kill_gc, "ctl_chunk"),
+        (kill_gc, "proc_chunk"),
         (kill_store, "store_load store_replay store_made super_generation super_generation_half "
                      "proc_lost proc_generation"),
         (scale, "store_epoch super_fence super_map super_mapped"),

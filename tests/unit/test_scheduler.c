@@ -288,6 +288,27 @@ uint32_t proc_slot(const struct proc *p)
 	return 1;
 }
 
+struct proc_counters *proc_counters(struct proc *p)
+{
+	static struct proc_counters counters;
+
+	return &counters;
+}
+
+void proc_each(struct proc *p, uint16_t type, void (*cb)(void *arg, const struct entry *e),
+	       void *arg)
+{
+	const struct str none = {0};
+	const struct entry *e;
+	struct cache_iter it;
+
+	cache_lock(cache);
+	cache_iter_init(&it, cache, type, none, none, none);
+	while ((e = cache_iter_next(&it)))
+		cb(arg, e);
+	cache_unlock(cache);
+}
+
 struct proc *proc_start(enum proc_kind kind)
 {
 	return NULL;

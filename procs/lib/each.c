@@ -1,0 +1,57 @@
+/* each.c - every object of a type, without holding up the store or being taken for
+ * dead. */
+#include "procs/lib/lib.h"
+
+#include <stdio.h>
+
+#include "weft/fault.h"
+
+#define CHUNK 4096 /* objects looked at in one read section */
+
+/* Where the next chunk begins: after this key. */
+struct place {
+	bool first;
+	char ns[256], name[256];
+};
+
+static void note_place(struct place *at, const struct cache *c, const struct entry *e)
+{
+	at->first = false;
+	snprintf(at->ns, sizeof(at->ns), STR_FMT, STR_ARG(cache_ns(c, e)));
+	snprintf(at->name, sizeof(at->name), STR_FMT, STR_ARG(entry_name(e)));
+}
+
+/* The next objects; false at the end. */
+static bool chunk(struct proc *p, uint16_t type, struct place *at,
+		  void (*cb)(void *arg, const struct entry *e), void *arg)
+{
+	struct cache *c = p->cache;
+	const struct str none = {0};
+	const struct entry *e, *last = NULL;
+	struct cache_iter it;
+
+	cache_lock(c);
+	cache_iter_init(&it, c, type, none, at->first ? none : str_of(at->ns),
+			at->first ? none : str_of(at->name));
+	for (int n = 0; (e = cache_iter_next(&it)); n++) {
+		if (n >= CHUNK && !cache_same_key(c, e, last))
+			break;
+		cb(arg, e);
+		last = e;
+	}
+	if (e)
+		note_place(at, c, last);
+	cache_unlock(c);
+	return e != NULL;
+}
+
+void proc_each(struct proc *p, uint16_t type, void (*cb)(void *arg, const struct entry *e),
+	       void *arg)
+{
+	struct place at = {.first = true};
+
+	while (chunk(p, type, &at, cb, arg)) {
+		fault_at(proc_chunk);
+		proc_beat(p);
+	}
+}
