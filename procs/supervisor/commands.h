@@ -36,6 +36,13 @@ int command_cluster(struct datadir *d, const char *data, struct err *e);
 
 /* --- Looking at a running cluster from outside (view.c) ----------------------------- */
 
+/* Places in PROC_COUNTERS. */
+enum view_counter {
+#define X(n, t) COUNTER_##n,
+	PROC_COUNTERS(X)
+#undef X
+};
+
 struct view_row {
 	uint32_t slot, kind, shard, incarnation, state, restarts;
 	int32_t pid;
@@ -63,5 +70,7 @@ const char *view_state(const struct view_row *row);
 uint32_t view_counter_count(void);
 const char *view_counter_name(uint32_t i);
 const char *view_counter_text(uint32_t i);
+/* A line for each kind that is scaled by itself: how many there are, and may be. */
+void view_print_bounds(const struct view *v);
 
 #endif

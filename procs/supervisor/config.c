@@ -22,6 +22,7 @@ enum key_type {
 	KEY_PREFIX, /* of nodes' names */
 	KEY_LABEL,  /* a label's value; "*" is its key */
 	KEY_DURABLE, /* a choice; "*" is a resource */
+	KEY_PROCESSES, /* a whole number, min..max, or bounds: {min: 1, max: 4} */
 };
 
 struct key {
@@ -44,11 +45,21 @@ static const struct key keys[] = {
 	 "address and port of the API (TLS); port 0 picks a free one"},
 	{"listenPlain", KEY_LISTEN, "", 0, 0, NULL,
 	 "the same without TLS or authentication, on loopback only; empty: off"},
-#define X(N, name, n, o, i, s)                                                \
-	{"processes." #name, KEY_COUNT, #n, PROC_##N <= PROC_CHECKPOINT ? 1 : 0, \
-	 PROC_##N <= PROC_CHECKPOINT ? 1 : 32, NULL, "how many " #name " processes run"},
+#define HELP_false(name) "how many " #name " processes run"
+#define HELP_true(name) HELP_false(name) "; {min: 1, max: 4}: as many as its queue needs"
+#define X(N, name, n, o, i, sharded)                                             \
+	{"processes." #name, KEY_PROCESSES, #n, PROC_##N <= PROC_CHECKPOINT ? 1 : 0, \
+	 PROC_##N <= PROC_CHECKPOINT ? 1 : 32, NULL, HELP_##sharded(name)},
 	PROC_KINDS(X)
 #undef X
+	{"autoscale.upAge", KEY_TIME, "1s", 10, 3600000, NULL,
+	 "with bounds: when something in a queue has waited for this long"},
+	{"autoscale.upAfter", KEY_TIME, "3s", 10, 3600000, NULL,
+	 "at every look for this long, there is one process more"},
+	{"autoscale.calmAge", KEY_TIME, "100ms", 0, 3600000, NULL,
+	 "when nothing has waited for longer than this"},
+	{"autoscale.downAfter", KEY_TIME, "1m", 10, 86400000, NULL,
+	 "for this long, there is one fewer; longer, after one that turned out to be needed"},
 	{"nodes.count", KEY_COUNT, "3", 0, MANY, NULL, "simulated nodes"},
 	{"nodes.prefix", KEY_PREFIX, "node-", 0, 0, NULL, "their names: this and a number from 0"},
 	{"nodes.cpu", KEY_QUANTITY, "32", 0, 0, NULL, "capacity of each, as Kubernetes quantities"},
@@ -294,18 +305,46 @@ static bool scalar_text(zone *z, const value *v, struct str *text)
 	}
 }
 
+/* "replicaset" of "processes.replicaset". */
+static enum proc_kind kind_of_key(const struct key *k)
+{
+	return (enum proc_kind)proc_kind_by_name(str_of(strchr(k->path, '.') + 1));
+}
+
+/* {min: 1, max: 4}.  Who has no queue has nothing to be scaled by. */
+static int check_bounds(const struct key *k, const value *v, struct err *e)
+{
+	int64_t min = v_get_int(v, "min", 0), max = v_get_int(v, "max", 0);
+
+	if (!proc_kind_info(kind_of_key(k))->sharded)
+		return err_set(e, WEFT_EINVAL, "a number is expected here: it is not scaled by itself");
+	v_each_kv(kv, v)
+		if (!str_eq(v_as_str(&kv->key), STR("min")) && !str_eq(v_as_str(&kv->key), STR("max")))
+			return err_set(e, WEFT_EINVAL, "'" STR_FMT "' is neither min nor max",
+				       STR_ARG(v_as_str(&kv->key)));
+	if (!v_is_int(v_get(v, "min")) || !v_is_int(v_get(v, "max")))
+		return err_set(e, WEFT_EINVAL, "bounds are two whole numbers, such as {min: 1, max: 4}");
+	if (min < 1 || min > max || max > k->max)
+		return err_set(e, WEFT_EINVAL, "bounds from %lld to %lld are not within 1 and %lld",
+			       (long long)min, (long long)max, (long long)k->max);
+	return 0;
+}
+
 /* Check *v by its key and bring it into the form that children get. */
 static int convert(zone *z, const struct key *k, value *v, struct err *e)
 {
 	struct str text;
 	int64_t n = 0;
 
+	if (k->type == KEY_PROCESSES && v_is_map(v))
+		return check_bounds(k, v, e);
 	if (!scalar_text(z, v, &text))
 		return err_set(e, WEFT_EINVAL, "a single value is expected here");
 	switch (k->type) {
 	case KEY_TEXT:
 		break;
 	case KEY_COUNT:
+	case KEY_PROCESSES:
 		if (!v_is_int(v))
 			return err_set(e, WEFT_EINVAL, "'" STR_FMT "' is not a whole number",
 				       STR_ARG(text));
@@ -621,7 +660,9 @@ static value text_value(const struct key *k, const char *text)
 	char *end;
 	long long n = strtoll(text, &end, 10);
 
-	return k->type == KEY_COUNT && *text && !*end ? v_int(n) : v_str(str_of(text));
+	bool number = k->type == KEY_COUNT || k->type == KEY_PROCESSES;
+
+	return number && *text && !*end ? v_int(n) : v_str(str_of(text));
 }
 
 static int fill_defaults(struct config *c, struct err *e)
@@ -645,16 +686,46 @@ static void take_own(struct config *c)
 {
 	const value *counts = v_get(&c->all, "processes");
 
-	for (int k = 0; k < PROC_KIND_COUNT; k++)
-		c->count[k] = (uint32_t)v_get_int(counts, proc_kind_info(k)->name, 0);
+	for (int k = 0; k < PROC_KIND_COUNT; k++) {
+		const value *v = v_get(counts, proc_kind_info(k)->name);
+
+		c->bounds[k].min = (uint32_t)v_get_int(v, "min", 0);
+		c->bounds[k].max = (uint32_t)v_get_int(v, "max", 0);
+		c->count[k] = (uint32_t)v_as_int(v, c->bounds[k].min);
+	}
+	c->autoscale = (struct autoscale_rules){
+		.up_age_ms = v_as_int(v_path(&c->all, "autoscale.upAge"), 0),
+		.up_after_ms = v_as_int(v_path(&c->all, "autoscale.upAfter"), 0),
+		.calm_age_ms = v_as_int(v_path(&c->all, "autoscale.calmAge"), 0),
+		.down_after_ms = v_as_int(v_path(&c->all, "autoscale.downAfter"), 0),
+	};
 	c->data = v_get_str(&c->all, "data");
 	c->stall_ms = v_as_int(v_path(&c->all, "supervisor.stallAfter"), 5000);
 	c->stop_ms = v_as_int(v_path(&c->all, "supervisor.stopWithin"), 30000);
 	c->log_level = v_as_str(v_path(&c->all, "supervisor.logLevel"));
 }
 
+static int64_t most_processes(const struct config *c)
+{
+	int64_t sum = 0;
+
+	for (int k = 0; k < PROC_KIND_COUNT; k++) {
+		const value *v = v_get(v_get(&c->all, "processes"), proc_kind_info(k)->name);
+
+		sum += v_as_int(v, v_get_int(v, "max", 0));
+	}
+	return sum;
+}
+
 static int check_across(struct config *c, const char *name, struct err *e)
 {
+	if (most_processes(c) > PROC_SLOTS)
+		return err_set(e, WEFT_EINVAL, "%s: processes: %lld in all, at most %d can run", name,
+			       (long long)most_processes(c), PROC_SLOTS);
+	if (v_as_int(v_path(&c->all, "autoscale.calmAge"), 0) >=
+	    v_as_int(v_path(&c->all, "autoscale.upAge"), 0))
+		return err_set(e, WEFT_EINVAL, "%s: autoscale.calmAge is not less than autoscale.upAge",
+			       name);
 	if (v_as_int(v_path(&c->all, "cache.journalMin"), 0) >
 	    v_as_int(v_path(&c->all, "cache.journalMax"), 0))
 		return err_set(e, WEFT_EINVAL, "%s: cache.journalMin is larger than cache.journalMax",

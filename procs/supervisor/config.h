@@ -9,6 +9,7 @@
 #ifndef PROCS_SUPERVISOR_CONFIG_H
 #define PROCS_SUPERVISOR_CONFIG_H
 
+#include "procs/supervisor/autoscale.h"
 #include "weft/proc.h"
 #include "weft/value.h"
 
@@ -17,6 +18,10 @@ struct config {
 	value all; /* complete */
 	/* What the supervisor itself needs, out of `all`. */
 	uint32_t count[PROC_KIND_COUNT];
+	struct {
+		uint32_t min, max; /* 0, 0: the count is set by hand alone */
+	} bounds[PROC_KIND_COUNT];
+	struct autoscale_rules autoscale;
 	int64_t stall_ms, stop_ms;
 	struct str data;
 	struct str log_level;

@@ -41,7 +41,10 @@ int scale_open(struct supervisor *s, struct err *e)
 	struct sockaddr_un at;
 
 	for (int k = 0; k < PROC_KIND_COUNT; k++)
-		s->scaling[k] = (struct scaling){.count = s->config.count[k], .client = -1};
+		s->scaling[k] = (struct scaling){.count = s->config.count[k],
+						 .client = -1,
+						 .autoscale = {.min = s->config.bounds[k].min,
+							       .max = s->config.bounds[k].max}};
 	socket_address(&s->dir, &at);
 	s->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (s->socket < 0)
@@ -180,8 +183,8 @@ static void finish(struct supervisor *s, int kind, struct scaling *sc)
 	fault_at(super_mapped);
 	supervisor_changed(s);
 	logs_say(s, LOG_INFO, "%s has %u process%s now", name, count, count == 1 ? "" : "es");
-	sc->state = SCALE_NONE;
-	if (count != sc->count)
+	sc->state = count == sc->count ? SCALE_NONE : SCALE_STARTING;
+	if (sc->state != SCALE_NONE)
 		return; /* another number was asked for meanwhile */
 	answer(sc->client, "ok %s has %u process%s now\n", name, count, count == 1 ? "" : "es");
 	sc->client = -1;
@@ -205,17 +208,67 @@ static void tick_kind(struct supervisor *s, int kind)
 	struct scaling *sc = &s->scaling[kind];
 
 	start_missing(s, kind, needed(s, kind, sc->count));
+	if (sc->state == SCALE_FENCING && fenced(s, kind))
+		finish(s, kind, sc);
 	if (sc->state == SCALE_NONE && SHARD_COUNT(map_now(s, kind)) != sc->count)
 		sc->state = SCALE_STARTING;
 	if (sc->state == SCALE_STARTING && SHARD_COUNT(map_now(s, kind)) == sc->count)
 		finish(s, kind, sc); /* as it was, after all */
-	if (sc->state == SCALE_STARTING && may_change(s, kind, sc->count))
+	if (sc->state == SCALE_STARTING && may_change(s, kind, sc->count)) {
 		fence(s, kind, sc);
-	if (sc->state == SCALE_FENCING && fenced(s, kind))
-		finish(s, kind, sc);
+		if (fenced(s, kind))
+			finish(s, kind, sc);
+	}
 	stop_surplus(s, kind, needed(s, kind, sc->count));
 	tell_late(s, kind, sc);
 }
+
+/* --- By themselves -------------------------------------------------------------------------- */
+
+/* How long the oldest item of any of its queues has waited. */
+static int64_t oldest_ms(struct supervisor *s, int kind)
+{
+	uint64_t oldest = 0;
+
+	for (uint32_t i = 0; i < PROC_SLOTS; i++) {
+		const struct child *c = &s->child[i];
+		uint64_t age;
+
+		if ((int)c->kind != kind || c->state != CHILD_RUNNING)
+			continue;
+		age = atomic_load_explicit(&child_segment(c)->counters.queue_age_ms,
+					   memory_order_relaxed);
+		oldest = age > oldest ? age : oldest;
+	}
+	return (int64_t)oldest;
+}
+
+/* What waits for a store that is away says nothing of those who wait for it. */
+static void judge(struct supervisor *s, int kind)
+{
+	struct scaling *sc = &s->scaling[kind];
+	int64_t age = oldest_ms(s, kind);
+	uint32_t count = sc->count;
+
+	if (sc->state != SCALE_NONE || !atomic_load(&s->control->store_up)) {
+		autoscale_unsettle(&sc->autoscale, &s->config.autoscale, s->now);
+		return;
+	}
+	sc->count = autoscale_judge(&sc->autoscale, &s->config.autoscale, count, age, s->now);
+	if (sc->count != count)
+		logs_say(s, LOG_INFO, "%s: work has waited %lld ms, so from %u to %u processes",
+			 proc_kind_info((enum proc_kind)kind)->name, (long long)age, count, sc->count);
+}
+
+bool scale_automatic(const struct supervisor *s)
+{
+	for (int k = 0; k < PROC_KIND_COUNT; k++)
+		if (s->scaling[k].autoscale.max)
+			return true;
+	return false;
+}
+
+/* --- Each turn ------------------------------------------------------------------------------ */
 
 /* All are, but the store, which starts before everybody else. */
 static bool is_scaled(int kind)
@@ -225,30 +278,37 @@ static bool is_scaled(int kind)
 
 void scale_tick(struct supervisor *s)
 {
-	for (int k = 0; s->started && !s->stop && k < PROC_KIND_COUNT; k++)
-		if (is_scaled(k))
-			tick_kind(s, k);
-}
-
-bool scale_busy(const struct supervisor *s)
-{
-	for (int k = 0; k < PROC_KIND_COUNT; k++)
-		if (s->scaling[k].state != SCALE_NONE)
-			return true;
-	return false;
+	for (int k = 0; s->started && !s->stop && k < PROC_KIND_COUNT; k++) {
+		if (!is_scaled(k))
+			continue;
+		if (s->scaling[k].autoscale.max)
+			judge(s, k);
+		tick_kind(s, k);
+	}
 }
 
 /* --- Asking for one ------------------------------------------------------------------------- */
 
-/* Is there a slot for each, while old and new ones run beside each other? */
+/* Is there a slot for each, while old and new ones run beside each other, and as many
+ * as scale themselves? */
 static bool slots_suffice(const struct supervisor *s, int kind, uint32_t count)
 {
 	uint32_t sum = 1;
 
-	for (int k = 0; k < PROC_KIND_COUNT; k++)
+	for (int k = 0; k < PROC_KIND_COUNT; k++) {
+		const struct scaling *sc = &s->scaling[k];
+
 		if (is_scaled(k))
-			sum += needed(s, k, k == kind ? count : s->scaling[k].count);
+			sum += needed(s, k, larger(k == kind ? count : sc->count, sc->autoscale.max));
+	}
 	return sum <= PROC_SLOTS;
+}
+
+static bool within_bounds(const struct supervisor *s, int kind, uint32_t count)
+{
+	const struct autoscale *a = &s->scaling[kind].autoscale;
+
+	return !a->max || (count >= a->min && count <= a->max);
 }
 
 static void begin(struct supervisor *s, int kind, uint32_t count, int client)
@@ -286,6 +346,9 @@ static void request(struct supervisor *s, char *line, int client)
 		answer(client, "error %s is not part of this build\n", name);
 	else if (!s->started || s->stop)
 		answer(client, "error the cluster is starting or stopping: try again\n");
+	else if (!within_bounds(s, kind, count))
+		answer(client, "error %s is scaled by itself, from %u to %u processes\n", name,
+		       s->scaling[kind].autoscale.min, s->scaling[kind].autoscale.max);
 	else if (!slots_suffice(s, kind, count))
 		answer(client, "error there are not so many slots: at most %d processes of all kinds\n",
 		       PROC_SLOTS);

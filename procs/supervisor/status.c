@@ -6,13 +6,6 @@
 
 #include "weft/json.h"
 
-/* The counters that the table shows, by their place in PROC_COUNTERS. */
-enum {
-#define X(n, t) COUNTER_##n,
-	PROC_COUNTERS(X)
-#undef X
-};
-
 static void age_text(int64_t ms, char out[16])
 {
 	if (ms < 0)
@@ -54,6 +47,7 @@ static void print_table(const struct view *v)
 	       "STATE", "RESTARTS", "AGE", "HEARTBEAT", "QUEUE", "WAITS", "OUT", "IN", "CPU");
 	for (uint32_t i = 0; i < v->nrows; i++)
 		print_row(&v->row[i]);
+	view_print_bounds(v);
 }
 
 /* Memory of the object cache by what it holds, and the journal's window. */
@@ -78,6 +72,25 @@ static void print_cache_json(const struct view *v)
 	cache_detach(c);
 }
 
+/* How many processes of each kind there are, and between what numbers the supervisor
+ * changes that by itself. */
+static void print_scaling_json(const struct view *v)
+{
+	printf("\"scaling\":{");
+	for (int k = 0; k < PROC_KIND_COUNT; k++) {
+		const struct shard_map *map = &v->control->maps[k];
+		uint64_t now = atomic_load(&map->now), next = atomic_load(&map->next);
+
+		printf("%s\"%s\":{\"processes\":%u,\"next\":%u,\"epoch\":%u", k ? "," : "",
+		       proc_kind_info((enum proc_kind)k)->name, SHARD_COUNT(now), SHARD_COUNT(next),
+		       SHARD_EPOCH(now));
+		if (map->max)
+			printf(",\"min\":%u,\"max\":%u", map->min, map->max);
+		printf("}");
+	}
+	printf("},");
+}
+
 static void print_json(const struct view *v)
 {
 	struct buf data = {0};
@@ -90,6 +103,7 @@ static void print_json(const struct view *v)
 	       atomic_load(&v->control->store_up) ? "true" : "false",
 	       atomic_load(&v->control->stopping) ? "true" : "false");
 	print_cache_json(v);
+	print_scaling_json(v);
 	printf("\"processes\":[");
 	for (uint32_t i = 0; i < v->nrows; i++) {
 		const struct view_row *row = &v->row[i];

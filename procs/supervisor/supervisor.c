@@ -13,8 +13,8 @@
 #include "weft/fault.h"
 #include "weft/json.h"
 
-#define TICK_SOON_MS 5   /* while something is on its way */
-#define TICK_IDLE_MS 250 /* for heartbeats */
+#define IDLE_MAX_NS INT64_C(1000000000)
+#define RETIRE_NS   INT64_C(20000000) /* nobody rings when he has left an old generation */
 
 int supervisor_watch(struct supervisor *s, int fd, enum source from, uint32_t slot)
 {
@@ -104,6 +104,8 @@ static int make_control(struct supervisor *s, struct err *e)
 
 		atomic_store(&s->control->maps[k].now, word);
 		atomic_store(&s->control->maps[k].next, word);
+		s->control->maps[k].min = s->config.bounds[k].min;
+		s->control->maps[k].max = s->config.bounds[k].max;
 	}
 	json_encode(&json, &s->config.all, NULL);
 	if (json.n > sizeof(s->control->config)) {
@@ -208,14 +210,37 @@ static void dispatch(struct supervisor *s, uint64_t data)
 	}
 }
 
+/* When a child has to be looked at again though nobody rings; else `idle_ns`. */
+static int64_t next_look(const struct child *c, int64_t idle_ns)
+{
+	if (c->state == CHILD_WAITING && c->next_ns < idle_ns)
+		return c->next_ns;
+	if (c->state == CHILD_STOPPING && !c->killed && c->kill_ns < idle_ns)
+		return c->kill_ns;
+	return idle_ns;
+}
+
+/* Whoever is ready, drained or ended rings; the rest is heartbeats, and what has a time
+ * of its own. */
 static int tick_ms(const struct supervisor *s)
 {
-	if (s->stop || scale_busy(s))
-		return TICK_SOON_MS;
+	int64_t look_ns = s->now + s->idle_ns;
+
+	if (s->old_generation && RETIRE_NS < s->idle_ns)
+		look_ns = s->now + RETIRE_NS;
 	for (uint32_t i = 0; i < PROC_SLOTS; i++)
-		if (s->child[i].state != CHILD_FREE && s->child[i].state != CHILD_RUNNING)
-			return TICK_SOON_MS;
-	return TICK_IDLE_MS;
+		look_ns = next_look(&s->child[i], look_ns);
+	return look_ns > s->now ? (int)((look_ns - s->now + 999999) / 1000000) : 0;
+}
+
+/* Often enough for heartbeats, and for queues by which processes are scaled. */
+static int64_t idle_ns(const struct supervisor *s)
+{
+	int64_t ns = s->config.stall_ms * 1000000 / 4;
+
+	if (scale_automatic(s) && s->config.autoscale.up_after_ms * 500000 < ns)
+		ns = s->config.autoscale.up_after_ms * 500000;
+	return ns < IDLE_MAX_NS ? ns : IDLE_MAX_NS;
 }
 
 static void loop(struct supervisor *s)
@@ -225,6 +250,7 @@ static void loop(struct supervisor *s)
 
 	fault_process(FAULT_SUPERVISOR, 0, 0);
 	s->now = s->last_tick_ns = proc_mono_ns();
+	s->idle_ns = idle_ns(s);
 	child_start(s, PROC_STORE, 0);
 	while (s->stop <= STOP_STORE) {
 		n = epoll_wait(s->epoll, events, countof(events), tick_ms(s));

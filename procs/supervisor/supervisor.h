@@ -4,6 +4,7 @@
  *   child.c       segments, fork and exec, the end of a process
  *   watch.c       what has to be done now: readiness, stalls, restarts, generations
  *   scale.c       shard maps, and the socket over which they are changed
+ *   autoscale.c   how many processes a kind needs
  *   logs.c        the children's output
  *   supervisor.c  the loop, start and stop
  *
@@ -84,6 +85,7 @@ struct scaling {
 	uint32_t count;	  /* wanted */
 	int client;	  /* who waits for the answer; -1: nobody */
 	int64_t asked_ns; /* since when */
+	struct autoscale autoscale;
 };
 
 enum stop_phase { STOP_NOT, STOP_CONTROLLERS, STOP_APISERVER, STOP_CHECKPOINT, STOP_STORE };
@@ -99,6 +101,7 @@ struct supervisor {
 	int epoll, signals, socket, log;
 	int64_t log_bytes;
 	int64_t now, last_tick_ns;
+	int64_t idle_ns; /* between two looks when nobody rings */
 	uint32_t old_generation; /* whose name is still there; 0: none */
 	bool started;		 /* everybody was started once */
 	bool serving;		 /* the ready line was printed */
@@ -154,7 +157,8 @@ void scale_close(struct supervisor *s);
 void scale_accept(struct supervisor *s);
 /* Bring every kind nearer to the number that is wanted of it. */
 void scale_tick(struct supervisor *s);
-bool scale_busy(const struct supervisor *s);
+/* Is there a kind that is scaled by itself? */
+bool scale_automatic(const struct supervisor *s);
 /* Ask the supervisor of `d` for `count` processes of a kind, by its name; returns a
  * descriptor for scale_answer(), or a WEFT_ code. */
 int scale_ask(const struct datadir *d, const char *kind, uint32_t count, struct err *e);

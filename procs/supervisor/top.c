@@ -6,12 +6,6 @@
 #include <time.h>
 #include <unistd.h>
 
-enum {
-#define X(n, t) COUNTER_##n,
-	PROC_COUNTERS(X)
-#undef X
-};
-
 struct top {
 	struct view now, before;
 	int64_t now_ns, before_ns;
@@ -163,6 +157,7 @@ static void show(struct top *t, bool screen)
 	       atomic_load(&t->now.control->store_up) ? "up" : "away");
 	print_store(t);
 	print_rows(t);
+	view_print_bounds(&t->now);
 	fflush(stdout);
 }
 

@@ -166,3 +166,26 @@ void view_read(struct view *v)
 		v->nrows++;
 	}
 }
+
+static uint64_t oldest_ms(const struct view *v, uint32_t kind)
+{
+	uint64_t oldest = 0;
+
+	for (uint32_t i = 0; i < v->nrows; i++)
+		if (v->row[i].kind == kind && v->row[i].counter[COUNTER_queue_age_ms] > oldest)
+			oldest = v->row[i].counter[COUNTER_queue_age_ms];
+	return oldest;
+}
+
+void view_print_bounds(const struct view *v)
+{
+	for (uint32_t k = 0; k < PROC_KIND_COUNT; k++) {
+		const struct shard_map *map = &v->control->maps[k];
+
+		if (map->max)
+			printf("%s: %u of %u to %u processes, work waits %llums\n",
+			       proc_kind_info((enum proc_kind)k)->name,
+			       SHARD_COUNT(atomic_load(&map->now)), map->min, map->max,
+			       (unsigned long long)oldest_ms(v, k));
+	}
+}

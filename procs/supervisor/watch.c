@@ -10,7 +10,7 @@
 
 #define DRAIN_WARN_NS INT64_C(1000000000)
 #define START_SILENCE_NS (30 * INT64_C(1000000000)) /* before the first heartbeat */
-#define OUR_PAUSE_NS INT64_C(1500000000)
+#define OUR_PAUSE_NS INT64_C(500000000) /* beyond two looks */
 
 struct child *watch_store(struct supervisor *s)
 {
@@ -126,7 +126,7 @@ static void check_heartbeat(struct supervisor *s, struct child *c)
 	int64_t limit = beat ? s->config.stall_ms * 1000000 : START_SILENCE_NS;
 	char why[64];
 
-	if (beat != c->beat || s->now - s->last_tick_ns > OUR_PAUSE_NS) {
+	if (beat != c->beat || s->now - s->last_tick_ns > 2 * s->idle_ns + OUR_PAUSE_NS) {
 		/* It lives, and may have said for how long it will be silent; or we
 		 * did not look ourselves, and cannot say. */
 		c->beat = beat;

@@ -1,13 +1,14 @@
 # cluster.bash - what the fault tests share: a cluster of their own, a writer
 # whose acknowledged writes are noted, a watcher of the Deployment's promises.
-# Sourced.  WEFT and KUBECTL may be set; KEEP=1 keeps the directory.
+# Sourced.  WEFT and KUBECTL may be set; KEEP=1 keeps the directory.  A script that has a
+# configuration of its own writes it to $dir and names it in `config`.
 set -u
 weft=${WEFT:-build/weft}
 kubectl=${KUBECTL:-kubectl}
 dir=$(mktemp -d /tmp/weft-fault-XXXXXX)
 data=$dir/data
 export KUBECONFIG=$data/kubeconfig
-supervisor= writer= watcher=
+supervisor= writer= watcher= config=
 replicas=40 surge=10 unavailable=10 # 25% of 40
 
 say() { echo "$(date +%T) $*"; }
@@ -30,7 +31,7 @@ trap 'exit 1' INT TERM
 port=
 up() {
 	: >"$dir/ready"
-	"$weft" up --data "$data" --nodes 5 --listen "127.0.0.1:${port:-0}" >"$dir/ready" 2>>"$dir/stderr" &
+	"$weft" up ${config:+-c "$config"} --data "$data" --nodes 5 --listen "127.0.0.1:${port:-0}" >"$dir/ready" 2>>"$dir/stderr" &
 	supervisor=$!
 	for _ in $(seq 200); do
 		grep -q '^ready' "$dir/ready" && break

@@ -156,12 +156,28 @@ static inline void fake_store_drain(struct fake_store *f, uint32_t slot)
 	ring_release(&p->in);
 }
 
+/* Tell the supervisor of what has changed, as the store does. */
+static inline void fake_say(_Atomic uint32_t *what, uint32_t now)
+{
+	if (atomic_exchange(what, now) != now)
+		proc_tell_supervisor();
+}
+
+static inline void fake_confirm(struct fake_store *f, int kind)
+{
+	fake_say(&f->own->epochs[kind], SHARD_EPOCH(atomic_load(&f->control->maps[kind].next)));
+}
+
+static inline void fake_drained(struct fake_store *f, uint32_t slot, uint32_t incarnation)
+{
+	fake_say(&((struct inbox_segment *)f->port[slot].inbox.base)->drained, incarnation);
+}
+
 /* One look at everybody. */
 static inline void fake_store_turn(struct fake_store *f)
 {
 	for (int k = 0; k < PROC_KIND_COUNT; k++)
-		atomic_store(&f->own->epochs[k],
-			     SHARD_EPOCH(atomic_load(&f->control->maps[k].next)));
+		fake_confirm(f, k);
 	for (uint32_t i = STORE_SLOT + 1; i < PROC_SLOTS; i++) {
 		const struct slot *s = &f->control->slots[i];
 		uint32_t state = atomic_load(&s->state), incarnation = atomic_load(&s->incarnation);
@@ -170,8 +186,7 @@ static inline void fake_store_turn(struct fake_store *f)
 			continue;
 		fake_store_drain(f, i);
 		if (state == SLOT_DEAD)
-			atomic_store(&((struct inbox_segment *)f->port[i].inbox.base)->drained,
-				     incarnation);
+			fake_drained(f, i, incarnation);
 	}
 }
 

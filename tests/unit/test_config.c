@@ -87,6 +87,43 @@ START_TEST(what_is_said_is_taken)
 }
 END_TEST
 
+START_TEST(processes_may_have_bounds)
+{
+	ck_assert_msg(read_text("processes:\n"
+				"  replicaset: {min: 2, max: 5}\n"
+				"  gc: 3\n"
+				"autoscale: {upAge: 200ms}\n") == 0,
+		      "%s", e.msg);
+	ck_assert_uint_eq(c.count[PROC_REPLICASET], 2);
+	ck_assert_uint_eq(c.bounds[PROC_REPLICASET].min, 2);
+	ck_assert_uint_eq(c.bounds[PROC_REPLICASET].max, 5);
+	ck_assert_uint_eq(c.count[PROC_GC], 3);
+	ck_assert_uint_eq(c.bounds[PROC_GC].max, 0);
+	ck_assert_int_eq(c.autoscale.up_age_ms, 200);
+	ck_assert_int_eq(c.autoscale.up_after_ms, 3000);
+	ck_assert_int_eq(c.autoscale.calm_age_ms, 100);
+	ck_assert_int_eq(c.autoscale.down_after_ms, 60000);
+	config_free(&c);
+	refused("processes:\n  gc: {min: 1}\n",
+		"weft.yaml:2: processes.gc: bounds are two whole numbers, such as {min: 1, max: 4}");
+	refused("processes:\n  gc: {min: 1, max: 4, most: 2}\n",
+		"weft.yaml:2: processes.gc: 'most' is neither min nor max");
+	refused("processes:\n  gc: {min: 0, max: 4}\n",
+		"weft.yaml:2: processes.gc: bounds from 0 to 4 are not within 1 and 32");
+	refused("processes:\n  gc: {min: 3, max: 2}\n",
+		"weft.yaml:2: processes.gc: bounds from 3 to 2 are not within 1 and 32");
+	refused("processes:\n  apiserver: {min: 1, max: 2}\n",
+		"weft.yaml:2: processes.apiserver: a number is expected here: it is not scaled by "
+		"itself");
+	refused("processes: {gc: many}\n",
+		"weft.yaml:1: processes.gc: 'many' is not a whole number");
+	refused("processes: {gc: 32, node: 32, scheduler: 32, replicaset: {min: 1, max: 32}}\n",
+		"weft.yaml: processes: 134 in all, at most 128 can run");
+	refused("autoscale: {calmAge: 1s}\n",
+		"weft.yaml: autoscale.calmAge is not less than autoscale.upAge");
+}
+END_TEST
+
 START_TEST(unknown_keys_are_refused_with_their_line)
 {
 	refused("data: /x\nnodes:\n  count: 3\n  cuont: 4\n",
@@ -228,6 +265,7 @@ int main(void)
 
 	tcase_add_test(tc, nothing_said_gives_the_defaults);
 	tcase_add_test(tc, what_is_said_is_taken);
+	tcase_add_test(tc, processes_may_have_bounds);
 	tcase_add_test(tc, unknown_keys_are_refused_with_their_line);
 	tcase_add_test(tc, wrong_values_are_refused_with_their_line);
 	tcase_add_test(tc, what_is_no_yaml_is_refused);

@@ -35,8 +35,9 @@ static void accuse(const struct control *control, struct proc_segment *own)
 
 		if (atomic_load(&s->state) != SLOT_RUNNING || s->kind != PROC_REPLICASET)
 			continue;
-		atomic_store(*what == 's' ? &own->stalled_slot : &own->hostile_slot,
-			     PROC_WHO(i, 1));
+		if (atomic_exchange(*what == 's' ? &own->stalled_slot : &own->hostile_slot,
+				    PROC_WHO(i, 1)) != PROC_WHO(i, 1))
+			proc_tell_supervisor();
 	}
 }
 
@@ -60,9 +61,21 @@ int store_main(void)
 
 /* Keeps a request in flight, and counts the lost ones as errors do. */
 static struct proc *self;
+
+/* Says that work waits, while a file is there and there are fewer than three of us. */
+static void pretend_to_be_late(void)
+{
+	const char *busy = getenv("WEFT_TEST_BUSY");
+	bool late = busy && proc_shards(self) < 3 && access(busy, F_OK) == 0;
+
+	atomic_store(&proc_counters(self)->queue_age_ms, late ? 500 : 0);
+}
+
 static int64_t keep_asking(void *arg, int64_t now)
 {
 	struct msg m = {.kind = MSG_remove, .remove = {.name = STR("a")}};
+
+	pretend_to_be_late();
 
 	if (!proc_in_flight(self))
 		proc_send(self, &m, NULL, NULL);
@@ -730,6 +743,37 @@ START_TEST(as_many_as_may_be_run_at_once)
 }
 END_TEST
 
+static bool three_replicasets(void)
+{
+	return SHARD_COUNT(map_word()) == 3 && everybody_runs();
+}
+
+static bool one_replicaset(void)
+{
+	return SHARD_COUNT(map_word()) == 1 && everybody_runs();
+}
+
+START_TEST(a_kind_with_bounds_follows_its_queue)
+{
+	struct buf text = {0};
+
+	hold("WEFT_TEST_BUSY");
+	start_ready("processes: {replicaset: {min: 1, max: 4}}\n"
+		    "autoscale: {upAge: 200ms, upAfter: 100ms, calmAge: 50ms, downAfter: 300ms}");
+	ck_assert(wait_until(three_replicasets, 5000));
+	nap(150);
+	ck_assert_uint_eq(SHARD_COUNT(map_word()), 3);
+	ck_assert_uint_eq(SHARD_COUNT(atomic_load(&view.control->maps[PROC_DEPLOYMENT].now)), 1);
+	ck_assert_int_eq(scale_request(&view.dir, "replicaset", 5, &text, &refused), WEFT_EINVAL);
+	ck_assert_str_eq(refused.msg, "replicaset is scaled by itself, from 1 to 4 processes");
+	unlink(held);
+	ck_assert(wait_until(one_replicaset, 5000));
+	nap(1000);
+	ck_assert_uint_eq(replicasets(), 1);
+	buf_free(&text);
+}
+END_TEST
+
 START_TEST(output_goes_into_the_log_as_json)
 {
 	struct str needle = STR("\"level\":\"info\",\"message\":\"hello \\\"from\\\" replicaset\"}");
@@ -823,6 +867,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, another_wish_between_the_steps_is_the_next_change);
 	tcase_add_test(tc, a_supervisor_killed_between_the_steps_begins_anew);
 	tcase_add_test(tc, as_many_as_may_be_run_at_once);
+	tcase_add_test(tc, a_kind_with_bounds_follows_its_queue);
 	tcase_add_test(tc, output_goes_into_the_log_as_json);
 	tcase_add_test(tc, a_directory_of_another_version_is_refused);
 	suite_add_tcase(suite, tc);
