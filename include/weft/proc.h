@@ -246,8 +246,9 @@ enum route_how {
 	ROUTE_RELABELLED,  /* the object itself, to the shard of its controller (of type `owner`),
 			    * when its labels changed */
 	ROUTE_OWNED,	   /* what the garbage collector has to look at: the object itself, if it
-			    * is going or gone and has dependents or finalizers, or has an owner
-			    * that is not there or going; its owner, if that waits for it to go */
+			    * is going and has dependents or finalizers, or has an owner that is
+			    * not there or going; its owner, if that waits for it to go; to all
+			    * shards, if it is gone and has dependents, which are theirs */
 };
 
 /* Who looks at what: the one table from which the store routes. */
@@ -381,6 +382,8 @@ struct controller_ops {
 	const char *component; /* of its Events: "replicaset-controller" */
 	uint16_t type; /* of the objects that are reconciled; 0: of every type */
 	bool by_name; /* objects belong to the shard of their name (nodes), not of their uid */
+	/* In a read section; true: this object concerns every shard.  May be NULL. */
+	bool (*shared)(struct controller *ctl, const struct entry *e);
 	/* Called in a read section, with a live object (or, if wants_gone, also
 	 * with one that has just gone). */
 	void (*reconcile)(struct controller *ctl, const struct entry *e, const struct version *v);

@@ -326,39 +326,48 @@ static void look_at_owners(struct pass *p, const struct entry *e, const struct v
 
 /* --- An object and its dependents ----------------------------------------------------------- */
 
-static void look_at_dependents(struct pass *p, const struct entry *owner)
+/* `all`, or those of our shard. */
+static void look_at_dependent(struct pass *p, const struct entry *e, bool all)
+{
+	const struct version *v = cache_live(p->c, e);
+
+	if (v && !v->deletion_s && (all || proc_mine_uid(ctl_proc(p->ctl), e->uid)))
+		look_at_owners(p, e, v);
+}
+
+static void look_at_dependents(struct pass *p, const struct entry *owner, bool all)
 {
 	for (const struct entry *e = cache_first_dependent(p->c, owner); e && !p->full;
-	     e = cache_next_dependent(p->c, e)) {
-		const struct version *v = cache_live(p->c, e);
-
-		if (v && !v->deletion_s)
-			look_at_owners(p, e, v);
-	}
+	     e = cache_next_dependent(p->c, e))
+		look_at_dependent(p, e, all);
 	for (const struct edge *edge = cache_first_edge(p->c, owner); edge && !p->full;
-	     edge = cache_next_edge(p->c, edge)) {
-		const struct version *v = cache_live(p->c, edge_dependent(p, edge));
-
-		if (v && !v->deletion_s)
-			look_at_owners(p, edge_dependent(p, edge), v);
-	}
+	     edge = cache_next_edge(p->c, edge))
+		look_at_dependent(p, edge_dependent(p, edge), all);
 	flush(p);
 }
 
-/* Those that are left when the ring was full are looked at for themselves: the
- * object that is gone is forgotten before there is room again. */
+static void queue_heir(struct pass *p, const struct entry *e)
+{
+	const struct version *v = cache_live(p->c, e);
+
+	if (v && !v->deletion_s)
+		ctl_enqueue(p->ctl, e); /* if it is ours */
+}
+
+/* Who is gone leads all shards to his dependents, each to its own.  Those that are left
+ * when the ring was full are looked at for themselves: the object that is gone is forgotten
+ * before there is room again. */
 static void look_at_heirs(struct pass *p, const struct entry *owner)
 {
-	look_at_dependents(p, owner);
+	look_at_dependents(p, owner, false);
 	if (!p->full)
 		return;
 	for (const struct entry *e = cache_first_dependent(p->c, owner); e;
-	     e = cache_next_dependent(p->c, e)) {
-		const struct version *v = cache_live(p->c, e);
-
-		if (v && !v->deletion_s)
-			ctl_enqueue(p->ctl, e);
-	}
+	     e = cache_next_dependent(p->c, e))
+		queue_heir(p, e);
+	for (const struct edge *edge = cache_first_edge(p->c, owner); edge;
+	     edge = cache_next_edge(p->c, edge))
+		queue_heir(p, edge_dependent(p, edge));
 }
 
 static bool blocks(struct pass *p, const struct entry *owner, const struct entry *e,
@@ -404,7 +413,7 @@ static void foreground(struct pass *p, const struct entry *e, const struct versi
 	cache_counts(p->c, e, &counts);
 	if ((counts.total && counts.total == counts.terminating && !others) || is_blocked(p, e)) {
 		if (counts.total != counts.terminating || others)
-			look_at_dependents(p, e);
+			look_at_dependents(p, e, true);
 		ctl_after(p->ctl, LOOK_AGAIN_MS);
 		return;
 	}
@@ -591,6 +600,14 @@ static bool wants(struct controller *ctl, const struct entry *e)
 	return !ov || ov->flags & VERSION_TOMBSTONE || ov->deletion_s;
 }
 
+/* An object that is gone belongs to every shard: each has dependents of its own. */
+static bool shared(struct controller *ctl, const struct entry *e)
+{
+	const struct version *v = cache_newest(ctl_cache(ctl), e);
+
+	return v && v->flags & VERSION_TOMBSTONE;
+}
+
 int gc_main(void)
 {
 	static const struct controller_ops ops = {
@@ -599,6 +616,7 @@ int gc_main(void)
 		.reconcile = reconcile,
 		.wants_gone = true,
 		.wants = wants,
+		.shared = shared,
 	};
 
 	return controller_main(&ops);

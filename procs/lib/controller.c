@@ -77,8 +77,10 @@ uint64_t ctl_resyncs(struct controller *ctl)
 
 /* --- Queueing ------------------------------------------------------------------ */
 
-static bool mine(const struct controller *ctl, const struct entry *e)
+static bool mine(struct controller *ctl, const struct entry *e)
 {
+	if (ctl->ops->shared && ctl->ops->shared(ctl, e))
+		return true;
 	return ctl->ops->by_name ? proc_mine_name(ctl->p, entry_name(e))
 				 : proc_mine_uid(ctl->p, e->uid);
 }

@@ -214,7 +214,9 @@ static void to_collector(struct ports *p, const struct route *r, const struct en
 	bool going = v->flags & VERSION_TOMBSTONE || v->deletion_s;
 	bool owns = prcu_own(&e->first) || prcu_own(&e->edges);
 
-	if (going && (owns || v->flags & VERSION_FINALIZERS))
+	if (v->flags & VERSION_TOMBSTONE && owns)
+		to_all(p, r->kind, e);
+	else if (going && (owns || v->flags & VERSION_FINALIZERS))
 		to_uid(p, r->kind, e, e);
 	else if (!going && v->flags & VERSION_OWNED &&
 		 ((owner && is_going(p, owner)) ||

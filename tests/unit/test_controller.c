@@ -300,6 +300,40 @@ START_TEST(what_failed_for_one_that_is_gone_means_looking_again)
 }
 END_TEST
 
+static bool when_gone(struct controller *of, const struct entry *e)
+{
+	return !cache_live(ctl_cache(of), e);
+}
+
+START_TEST(what_concerns_every_shard_is_looked_at_by_all)
+{
+	uint32_t a = create(TYPE_REPLICASET, "a"), b = create(TYPE_REPLICASET, "b");
+
+	ops.wants_gone = true;
+	ops.shared = when_gone;
+	fc.p->shard = 7; /* nothing is ours */
+	route(TYPE_REPLICASET, a);
+	turn();
+	ck_assert_int_eq(reconciles, 0);
+	delete_object(b);
+	route(TYPE_REPLICASET, b);
+	turn();
+	ck_assert_int_eq(gones, 1);
+	ck_assert_int_eq(reconciles, 1);
+}
+END_TEST
+
+START_TEST(none_is_ours_when_there_are_no_shards)
+{
+	atomic_store(&fc.control->maps[PROC_REPLICASET].now, SHARD_WORD(2, 0));
+	atomic_store(&fc.control->maps[PROC_REPLICASET].next, SHARD_WORD(2, 0));
+	atomic_fetch_add(&fc.control->changes, 1);
+	route(TYPE_REPLICASET, create(TYPE_REPLICASET, "a"));
+	turn();
+	ck_assert_int_eq(reconciles, 0);
+}
+END_TEST
+
 START_TEST(a_reference_that_names_something_else_means_looking_again)
 {
 	uint64_t resyncs = ctl_resyncs(ctl);
@@ -585,6 +619,8 @@ int main(void)
 	tcase_add_test(tc, timers_bring_it_back);
 	tcase_add_test(tc, what_is_gone_is_told_if_wanted_and_forgotten);
 	tcase_add_test(tc, what_failed_for_one_that_is_gone_means_looking_again);
+	tcase_add_test(tc, what_concerns_every_shard_is_looked_at_by_all);
+	tcase_add_test(tc, none_is_ours_when_there_are_no_shards);
 	tcase_add_test(tc, a_reference_that_names_something_else_means_looking_again);
 	tcase_add_test(tc, other_shards_objects_are_left_alone);
 	tcase_add_test(tc, a_full_ring_stops_reconciling_until_there_is_room);

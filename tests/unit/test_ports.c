@@ -24,9 +24,9 @@ struct client {
 static struct files *fs;
 static struct rig rig;
 static struct ports ports;
-static struct client client[2];
+static struct client client[3];
 
-static void open_client(struct client *x, uint32_t slot, uint32_t kind)
+static void open_client(struct client *x, uint32_t slot, uint32_t kind, uint32_t shard)
 {
 	memset(x, 0, sizeof(*x));
 	x->out = aligned_alloc(64, align_up(ring_bytes(RING), (size_t)64));
@@ -37,7 +37,7 @@ static void open_client(struct client *x, uint32_t slot, uint32_t kind)
 	ring_init(x->inbox, INBOX);
 	ring_producer(&x->send, x->out, &x->requests, -1);
 	ck_assert_int_eq(ring_consumer(&x->receive, x->inbox, &x->replies, INBOX, -1), WEFT_OK);
-	ck_assert_int_eq(port_open(&ports, slot, kind, 0, 1, x->out, &x->requests, RING, x->inbox,
+	ck_assert_int_eq(port_open(&ports, slot, kind, shard, 1, x->out, &x->requests, RING, x->inbox,
 				   &x->replies, -1),
 			 WEFT_OK);
 }
@@ -53,15 +53,16 @@ static void set_up(void)
 	rig_world(&rig);
 	ports_init(&ports, &rig.s, &rig.c, 1);
 	rig.c.hooks = hooks;
-	open_client(&client[0], 3, PROC_REPLICASET);
-	open_client(&client[1], 4, PROC_GC);
+	open_client(&client[0], 3, PROC_REPLICASET, 0);
+	open_client(&client[1], 4, PROC_GC, 0);
+	open_client(&client[2], 5, PROC_GC, 1);
 	ports_set_map(&ports, PROC_REPLICASET, 1, 1);
 	ports_set_map(&ports, PROC_GC, 1, 1);
 }
 
 static void tear_down(void)
 {
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) {
 		free(client[i].out);
 		free(client[i].inbox);
 		buf_free(&client[i].scratch.mem);
@@ -126,7 +127,7 @@ START_TEST(replies_fences_and_forgets)
 	struct msg m;
 
 	create(&client[0], "one", 1, 1);
-	create(&client[0], "one", 1, 0);
+	create(&client[0], "one", 1, 1);
 	create(&client[0], "two", 1, 7);
 	create(&client[0], "old", 9, 1);
 	create(&client[0], "three", 1, 1);
@@ -141,7 +142,48 @@ START_TEST(replies_fences_and_forgets)
 	ports_set_map(&ports, PROC_REPLICASET, 2, 1);
 	create(&client[0], "four", 1, 1);
 	serve();
+	create(&client[0], "five", 1, 0); /* nobody who has shards is beyond them */
+	serve();
 	ck_assert_int_eq(expect_reply(&client[0], 6), WEFT_EFENCED);
+	ck_assert_int_eq(expect_reply(&client[0], 7), WEFT_EFENCED);
+	ck_assert_ptr_null(rig_get(&rig, TYPE_REPLICASET, "a", "five"));
+	while (receive(&client[0], &m))
+		;
+}
+END_TEST
+
+/* The dependents of one that is gone belong to several shards: all hear of it. */
+START_TEST(an_owner_that_is_gone_is_routed_to_all_collectors)
+{
+	struct msg gone = {.kind = MSG_remove,
+			   .remove = {.type = TYPE_REPLICASET, .ns = STR("a"), .name = STR("rs"),
+				      .grace = -1}};
+	struct msg pods = {.kind = MSG_create_many}, m;
+	char meta[300], uid[37];
+	uint32_t heard[2] = {0};
+
+	ports_set_map(&ports, PROC_GC, 1, 2);
+	create(&client[0], "rs", 1, 1);
+	serve();
+	uid_format(cw_find(rig.s.w, TYPE_REPLICASET, STR("a"), STR("rs"))->uid, uid);
+	snprintf(meta, sizeof(meta),
+		 "{'ownerReferences':[{'kind':'ReplicaSet','name':'rs','uid':'%s',"
+		 "'controller':true}]}",
+		 uid);
+	pods.create_many = (struct msg_create_many){.type = TYPE_POD,
+						    .ns = STR("a"),
+						    .prefix = STR("p-"),
+						    .count = 3,
+						    .spec = rig_part("{}"),
+						    .meta = rig_part(meta)};
+	send_as(&client[0], &pods, 1, 1);
+	send_as(&client[0], &gone, 1, 1);
+	serve();
+	for (int shard = 0; shard < 2; shard++)
+		while (receive(&client[1 + shard], &m))
+			heard[shard] += m.kind == MSG_work && m.work.type == TYPE_REPLICASET;
+	ck_assert_uint_eq(heard[0], 1);
+	ck_assert_uint_eq(heard[1], 1);
 	while (receive(&client[0], &m))
 		;
 }
@@ -389,6 +431,7 @@ int main(void)
 	tcase_add_test(t, replies_fences_and_forgets);
 	tcase_add_test(t, work_is_routed_once);
 	tcase_add_test(t, followers_are_woken_by_each_batch);
+	tcase_add_test(t, an_owner_that_is_gone_is_routed_to_all_collectors);
 	tcase_add_test(t, requests_read_together_are_done_in_turn);
 	tcase_add_test(t, rubbish_is_counted_and_reported);
 	tcase_add_test(t, a_full_inbox_blocks_nobody);
