@@ -69,12 +69,12 @@ const void *proc_config(const struct proc *p)
 
 bool proc_mine_uid(const struct proc *p, const uint8_t uid[16])
 {
-	return shard_of_uid(uid, SHARD_COUNT(p->map)) == p->shard;
+	return SHARD_COUNT(p->map) && shard_of_uid(uid, SHARD_COUNT(p->map)) == p->shard;
 }
 
 bool proc_mine_name(const struct proc *p, struct str name)
 {
-	return shard_of_name(name, SHARD_COUNT(p->map)) == p->shard;
+	return SHARD_COUNT(p->map) && shard_of_name(name, SHARD_COUNT(p->map)) == p->shard;
 }
 
 /* --- Heartbeat ---------------------------------------------------------------------- */

@@ -162,7 +162,7 @@ static void do_request(struct ports *p, struct port *t, struct port_ahead *a)
 	const struct msg_request *q = msg_request(&a->m);
 	struct batch *b = p->s->batch;
 
-	if (q->epoch && q->epoch != p->epoch[t->kind])
+	if (proc_kind_info(t->kind)->sharded && q->epoch != p->epoch[t->kind])
 		store_refuse(p->s, &who, q->seq, WEFT_EFENCED, weft_strerror(WEFT_EFENCED));
 	else
 		store_apply(p->s, &who, &a->m);

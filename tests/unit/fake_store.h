@@ -134,7 +134,7 @@ static inline void fake_answer(struct fake_store *f, uint32_t slot, struct str r
 	}
 	reply.reply.seq = req->seq;
 	reply.reply.status = f->status;
-	if (req->epoch && req->epoch != SHARD_EPOCH(next)) {
+	if (proc_kind_info(s->kind)->sharded && req->epoch != SHARD_EPOCH(next)) {
 		reply.reply.status = WEFT_EFENCED;
 		f->fenced++;
 	} else if (!f->status) {
