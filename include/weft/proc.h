@@ -334,6 +334,9 @@ struct proc_handlers {
 	 * which it wants to be called again at the latest (0: no wish). */
 	int64_t (*on_turn)(void *arg, int64_t now_ns);
 	void *arg;
+	/* It calls proc_ready() itself, when it has done what it does once, at its
+	 * start: until then its kind's shards do not change. */
+	bool ready_later;
 };
 
 /* For on_resync: call `cb` for every object of `type`, in key order, as cache_iter shows
@@ -347,7 +350,7 @@ int proc_watch_fd(struct proc *p, int fd, uint32_t epoll_events,
 		  void (*cb)(void *arg, uint32_t events), void *arg);
 void proc_unwatch_fd(struct proc *p, int fd);
 
-/* Say "ready", then run until told to stop; returns the exit status.  Keeps the
+/* Say "ready" (unless ready_later), then run until told to stop; returns the exit status.  Keeps the
  * heartbeat, reads the inbox, re-attaches when the generation changes. */
 int proc_run(struct proc *p, const struct proc_handlers *h);
 /* One turn of that loop, which waits for `wait_ns` at most (0: not at all): for

@@ -452,7 +452,8 @@ void proc_turn(struct proc *p, int64_t wait_ns)
 int proc_run(struct proc *p, const struct proc_handlers *h)
 {
 	p->handlers = h;
-	proc_ready(p);
+	if (!h->ready_later)
+		proc_ready(p);
 	while (!proc_stopping(p))
 		proc_turn(p, SLEEP_MAX_NS);
 	proc_flush(p);

@@ -56,24 +56,33 @@ static void on_resync(void *arg)
 static int64_t on_turn(void *arg, int64_t now_ns)
 {
 	struct node *self = arg;
-	int64_t due_ms, left_ms, lease_ns;
+	int64_t due_ms, left_ms, nodes_ns;
 
 	self->c = proc_cache(self->proc);
 	due_ms = pods_turn(self);
-	lease_ns = kubelets_turn(self, now_ns);
+	nodes_ns = kubelets_turn(self, now_ns);
+	if (!self->ready && kubelets_registered(self)) {
+		self->ready = true;
+		proc_ready(self->proc);
+	}
 	if (!due_ms)
-		return lease_ns;
+		return nodes_ns;
 	left_ms = due_ms == 1 ? 0 : due_ms - clock_wall_ns() / 1000000;
 	if (left_ms < 0)
 		left_ms = 0;
-	return now_ns + left_ms * 1000000 < lease_ns ? now_ns + left_ms * 1000000 : lease_ns;
+	return now_ns + left_ms * 1000000 < nodes_ns ? now_ns + left_ms * 1000000 : nodes_ns;
 }
 
 int node_main(void)
 {
 	struct node self = {.proc = proc_start(PROC_NODE), .z = zone_new()};
 	struct proc_handlers handlers = {
-		.on_work = on_work, .on_resync = on_resync, .on_turn = on_turn, .arg = &self};
+		.on_work = on_work,
+		.on_resync = on_resync,
+		.on_turn = on_turn,
+		.arg = &self,
+		.ready_later = true,
+	};
 
 	self.rules = v_path(proc_config(self.proc), "nodes.rules");
 	return proc_run(self.proc, &handlers);

@@ -79,10 +79,14 @@ uint32_t pods_holder(const struct node *self, const struct entry *e);
 
 /* --- register.c: Node objects and Leases ----------------------------------------------- */
 
-void kubelets_register(struct node *self); /* those of the configuration */
+/* Those of the configuration that are ours are to be there. */
+void kubelets_register(struct node *self);
+/* Those that were to be are. */
+bool kubelets_registered(const struct node *self);
 void kubelets_resync(struct node *self);
 void kubelets_look(struct node *self, const struct entry *e);
-/* Renew Leases that are due; returns when (monotonic ns) the next is. */
+/* Make Node objects, post statuses, renew Leases that are due; returns when (monotonic ns)
+ * to be called again. */
 int64_t kubelets_turn(struct node *self, int64_t now_ns);
 /* False while a node is made to look dead. */
 bool kubelets_alive(struct node *self, struct str name);
@@ -91,6 +95,9 @@ struct known_node {
 	char *name;
 	uint64_t hash;
 	bool present, vanished;
+	bool wanted;	  /* its Node object is to be made */
+	bool due;	  /* it is in the list of those to be tended */
+	bool asked;	  /* a request about its Node object is on its way */
 	int64_t renew_ns; /* monotonic; when its Lease is due */
 };
 
@@ -122,7 +129,11 @@ struct node {
 	uint32_t nnodes, nodes_cap;
 	uint32_t *node_index; /* hash table into nodes */
 	uint32_t node_index_cap;
-	bool registered;
+	uint32_t *due; /* nodes whose Node object is to be made or updated */
+	uint32_t ndue, due_cap;
+	uint32_t nwanted;
+	bool registered, ready;
+	int64_t tend_ns;      /* monotonic; nobody is tended before, after an error */
 	int64_t lease_due_ns; /* monotonic; nothing to renew before */
 };
 

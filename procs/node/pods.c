@@ -481,7 +481,7 @@ static int64_t run_timers(struct node *self)
 /* Make room for others where those were that have been looked at. */
 static void close_gap(struct node *self)
 {
-	if (self->queue_at < self->queue_n && self->queue_at <= 65536)
+	if (!self->queue_at || (self->queue_at < self->queue_n && self->queue_at <= 65536))
 		return;
 	self->queue_n -= self->queue_at;
 	memmove(self->queue, self->queue + self->queue_at, self->queue_n * sizeof(*self->queue));

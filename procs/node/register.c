@@ -9,6 +9,9 @@
 #define LEASE_NS "kube-node-lease"
 #define LEASE_SECONDS 40
 #define RENEW_BATCH 256 /* Leases renewed in one turn */
+#define RENEW_EARLY 10  /* a Lease that is due within this part of its period is renewed with others */
+#define TEND_ROOM 16384 /* bytes free in the ring before another node is tended */
+#define TEND_AGAIN_NS INT64_C(10000000)
 #define VANISH "weft.dev/vanish"
 
 /* --- The table of known nodes ------------------------------------------------------ */
@@ -204,11 +207,68 @@ static void fill_status(struct node *self, value *status, struct str name)
 	set_info(self, status, name);
 }
 
-/* --- Registration ------------------------------------------------------------------------ */
+/* --- Node objects: made, and kept alive -------------------------------------------------- */
 
-static void create_node(struct node *self, struct str name)
+/* A request about the Node object of self->nodes[node]. */
+struct tending {
+	struct node *self;
+	uint32_t node;
+};
+
+static void tend_later(struct node *self, struct known_node *n)
+{
+	if (n->due || n->asked)
+		return;
+	if (self->ndue == self->due_cap) {
+		self->due_cap = self->due_cap ? self->due_cap * 2 : 64;
+		self->due = realloc(self->due, self->due_cap * sizeof(*self->due));
+		weft_assert(self->due);
+	}
+	n->due = true;
+	self->due[self->ndue++] = (uint32_t)(n - self->nodes);
+}
+
+static void want(struct node *self, struct known_node *n, bool wanted)
+{
+	self->nwanted += (uint32_t)wanted - n->wanted;
+	n->wanted = wanted;
+}
+
+/* Whatever was refused or lost is tried again, as long as the node is ours. */
+static void on_tended(void *arg, const struct msg_reply *reply)
+{
+	struct tending *t = arg;
+	struct node *self = t->self;
+	struct known_node *n = &self->nodes[t->node];
+
+	free(t);
+	n->asked = false;
+	if (reply->status == WEFT_OK || reply->status == WEFT_EEXIST) {
+		want(self, n, false);
+		return;
+	}
+	if (reply->status != WEFT_ECONFLICT)
+		self->tend_ns = clock_mono_ns() + TEND_AGAIN_NS;
+	tend_later(self, n);
+}
+
+static void ask(struct node *self, struct known_node *n, struct msg *m)
+{
+	struct tending *t = malloc(sizeof(*t));
+
+	weft_assert(t);
+	*t = (struct tending){self, (uint32_t)(n - self->nodes)};
+	n->asked = proc_send(self->proc, m, on_tended, t) == 0;
+	if (n->asked)
+		return;
+	free(t);
+	tend_later(self, n);
+}
+
+static void create_node(struct node *self, struct known_node *n)
 {
 	zone *z = self->z;
+	struct str name = str_of(n->name);
 	value obj = v_map(), *labels;
 	struct kube_parts parts;
 	struct msg m = {.kind = MSG_create};
@@ -232,47 +292,21 @@ static void create_node(struct node *self, struct str name)
 		.spec = buf_str(&parts.part[PART_SPEC]),
 		.status = buf_str(&parts.part[PART_STATUS]),
 	};
-	while (proc_send(self->proc, &m, NULL, NULL) == WEFT_EAGAIN &&
-	       !proc_stopping(self->proc))
-		proc_flush(self->proc);
+	ask(self, n, &m);
 	kube_parts_free(&parts);
-	zone_reset(z);
 }
 
-/* The nodes of the configuration come up once in a process's life: one that is
- * deleted later stays away. */
-void kubelets_register(struct node *self)
+static void post_status(struct node *self, struct known_node *n, const struct entry *e,
+			const struct version *v)
 {
-	int64_t count = v_as_int(v_path(proc_config(self->proc), "nodes.count"), 3);
-	struct str prefix = v_as_str(v_path(proc_config(self->proc), "nodes.prefix"));
-	struct cache *c = proc_cache(self->proc);
-	char name[256];
-
-	for (int64_t i = 0; i < count; i++) {
-		bool there;
-
-		snprintf(name, sizeof(name), STR_FMT "%lld",
-			 STR_ARG(prefix.n ? prefix : STR("node-")), (long long)i);
-		if (!proc_mine_name(self->proc, str_of(name)))
-			continue;
-		cache_lock(c);
-		there = cache_find(c, TYPE_NODE, (struct str){0}, str_of(name));
-		cache_unlock(c);
-		if (!there)
-			create_node(self, str_of(name));
-	}
-}
-
-/* --- Looking at Nodes ---------------------------------------------------------------------- */
-
-static void post_status(struct node *self, const struct entry *e, const struct version *v,
-			value *status)
-{
+	value status = kube_part(self->z, self->c, e, v, PART_STATUS);
 	struct buf bytes = {0};
 	struct msg m = {.kind = MSG_update};
 
-	fill_status(self, status, entry_name(e));
-	v_encode(&bytes, status);
+	if (!v_is_map(&status))
+		status = v_map();
+	fill_status(self, &status, entry_name(e));
+	v_encode(&bytes, &status);
 	m.update = (struct msg_update){
 		.type = TYPE_NODE,
 		.name = entry_name(e),
@@ -281,9 +315,71 @@ static void post_status(struct node *self, const struct entry *e, const struct v
 		.mask = 1u << PART_STATUS,
 		.status = buf_str(&bytes),
 	};
-	proc_send(self->proc, &m, NULL, NULL);
+	ask(self, n, &m);
 	buf_free(&bytes);
 }
+
+static void tend(struct node *self, struct known_node *n)
+{
+	const struct entry *e = cache_find(self->c, TYPE_NODE, (struct str){0}, str_of(n->name));
+	const struct version *v = e ? cache_live(self->c, e) : NULL;
+
+	if (v || !proc_mine_name(self->proc, str_of(n->name)))
+		want(self, n, false);
+	if (n->wanted)
+		create_node(self, n);
+	else if (v && n->present && !n->vanished && !(v->hot.flags & HOT_READY))
+		post_status(self, n, e, v);
+}
+
+/* Returns when to go on, 0: there is nothing to do. */
+static int64_t tend_all(struct node *self, int64_t now_ns)
+{
+	uint32_t done = 0;
+
+	while (done < self->ndue && now_ns >= self->tend_ns &&
+	       proc_can_send(self->proc, TEND_ROOM)) {
+		struct known_node *n = &self->nodes[self->due[done++]];
+
+		n->due = false;
+		tend(self, n);
+		zone_reset(self->z);
+	}
+	self->ndue -= done;
+	if (done)
+		memmove(self->due, self->due + done, self->ndue * sizeof(*self->due));
+	return self->ndue ? now_ns + TEND_AGAIN_NS : 0; /* replies wake us before */
+}
+
+/* The nodes of the configuration come up once in a process's life, those that are its own
+ * at its start: one that is deleted later stays away. */
+void kubelets_register(struct node *self)
+{
+	int64_t count = v_as_int(v_path(proc_config(self->proc), "nodes.count"), 3);
+	struct str prefix = v_as_str(v_path(proc_config(self->proc), "nodes.prefix"));
+	char name[256];
+
+	for (int64_t i = 0; i < count; i++) {
+		struct known_node *n;
+
+		snprintf(name, sizeof(name), STR_FMT "%lld",
+			 STR_ARG(prefix.n ? prefix : STR("node-")), (long long)i);
+		if (!proc_mine_name(self->proc, str_of(name)))
+			continue;
+		n = want_node(self, str_of(name));
+		if (n->present)
+			continue;
+		want(self, n, true);
+		tend_later(self, n);
+	}
+}
+
+bool kubelets_registered(const struct node *self)
+{
+	return self->registered && !self->nwanted;
+}
+
+/* --- Looking at Nodes ---------------------------------------------------------------------- */
 
 /* A node that is there (again): its pods are looked at. */
 static void queue_pods(struct node *self, struct str name)
@@ -300,8 +396,8 @@ void kubelets_look(struct node *self, const struct entry *e)
 	const struct version *v = cache_live(self->c, e);
 	struct str name = entry_name(e);
 	struct known_node *n;
-	value meta, status;
 	bool was_alive;
+	value meta;
 
 	if (!proc_mine_name(self->proc, name))
 		return;
@@ -318,12 +414,8 @@ void kubelets_look(struct node *self, const struct entry *e)
 		n->renew_ns = self->lease_due_ns = 0;
 		queue_pods(self, name);
 	}
-	if (v->hot.flags & HOT_READY)
-		return;
-	status = kube_part(self->z, self->c, e, v, PART_STATUS);
-	if (!v_is_map(&status))
-		status = v_map();
-	post_status(self, e, v, &status);
+	if (!(v->hot.flags & HOT_READY))
+		tend_later(self, n);
 }
 
 void kubelets_resync(struct node *self)
@@ -415,22 +507,21 @@ static int64_t renew_every_ns(struct node *self)
 	return (lease_ms > 1 ? lease_ms : 1) * 1000000;
 }
 
-int64_t kubelets_turn(struct node *self, int64_t now_ns)
+/* Returns when the next one is due. */
+static int64_t renew_all(struct node *self, int64_t now_ns)
 {
-	int64_t every_ns = renew_every_ns(self);
+	int64_t every_ns = renew_every_ns(self), early_ns = every_ns / RENEW_EARLY;
 	int64_t soonest = now_ns + every_ns;
-	struct cache *c = proc_cache(self->proc);
 	uint32_t renewed = 0;
 
 	if (now_ns < self->lease_due_ns)
 		return self->lease_due_ns;
-	cache_lock(c);
 	for (uint32_t i = 0; i < self->nnodes; i++) {
 		struct known_node *n = &self->nodes[i];
 
 		if (!n->present || n->vanished)
 			continue;
-		if (n->renew_ns <= now_ns && renewed < RENEW_BATCH && renew(self, n) == 0) {
+		if (n->renew_ns <= now_ns + early_ns && renewed < RENEW_BATCH && renew(self, n) == 0) {
 			/* The first spreads them over the period. */
 			n->renew_ns = now_ns + (n->renew_ns ? every_ns
 							    : (int64_t)(n->hash % (uint64_t)every_ns) + 1);
@@ -439,8 +530,19 @@ int64_t kubelets_turn(struct node *self, int64_t now_ns)
 		if (n->renew_ns < soonest)
 			soonest = n->renew_ns;
 	}
-	cache_unlock(c);
 	zone_reset(self->z);
-	self->lease_due_ns = soonest <= now_ns ? now_ns + 10000000 : soonest;
+	self->lease_due_ns = soonest <= now_ns ? now_ns + TEND_AGAIN_NS : soonest;
 	return self->lease_due_ns;
+}
+
+int64_t kubelets_turn(struct node *self, int64_t now_ns)
+{
+	struct cache *c = proc_cache(self->proc);
+	int64_t again, lease;
+
+	cache_lock(c);
+	again = tend_all(self, now_ns);
+	lease = renew_all(self, now_ns);
+	cache_unlock(c);
+	return again && again < lease ? again : lease;
 }
