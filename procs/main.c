@@ -43,6 +43,15 @@ static const struct command commands[] = {
 	 "when the new numbers are in force.  `weft status` shows the names; the store and the\n"
 	 "checkpoint are always one.  The next `weft up` starts what its configuration says.\n\n"
 	 "  --data DIR  the cluster's directory; default as for `weft up`\n"},
+	{"journal", command_journal, "[--data DIR] [--after RESOURCEVERSION] [-f]",
+	 "print every change with its cause",
+	 "One JSON object a line: the resourceVersion, the object, `by` which kind of process (and\n"
+	 "in which slot of `weft status --json`) it was written, and `because` of which\n"
+	 "resourceVersion: that of the object which the writer was looking at.  What has left the\n"
+	 "window is told as `missed`.  It only reads shared memory, and holds nobody up.\n\n"
+	 "  --data DIR     the cluster's directory; default as for `weft up`\n"
+	 "  --after N      changes after this resourceVersion; default: all that are there\n"
+	 "  -f, --follow   go on with those to come, until Ctrl-C or until the cluster stops\n"},
 	{"version", command_version, "", "print the version", ""},
 	{"help", command_help, "[COMMAND | config]", "explain a command, or the configuration", ""},
 };

@@ -322,6 +322,10 @@ static void watch_map(struct main *m, uint32_t kind)
 		return;
 	m->map_seen[kind] = word;
 	m->map_batch[kind] = m->commit.filled;
+	if (SHARD_EPOCH(word) > 1)
+		log_info("%s: epoch %u, of %u processes, from resourceVersion %llu on",
+			 proc_kind_info((enum proc_kind)kind)->name, SHARD_EPOCH(word),
+			 SHARD_COUNT(word), (unsigned long long)m->store.rv + 1);
 	ports_set_map(&m->ports, kind, SHARD_EPOCH(word), SHARD_COUNT(word));
 }
 

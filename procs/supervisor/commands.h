@@ -22,6 +22,7 @@ int command_up(int argc, char **argv);
 int command_status(int argc, char **argv);
 int command_top(int argc, char **argv);
 int command_scale(int argc, char **argv);
+int command_journal(int argc, char **argv);
 
 /* "weft: <what>" and a pointer to `weft help NAME`, on stderr; returns 2. */
 int command_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

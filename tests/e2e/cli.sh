@@ -46,6 +46,8 @@ expect 1 'start one with .weft up --data /nowhere' status --data /nowhere
 expect 1 'start one with' top --data "$dir"
 expect 1 'start one with' scale --data "$dir" replicaset=2
 expect 2 'name a process and a number' scale --data "$dir"
+expect 2 "'x' is not a resourceVersion" journal --data "$dir" --after x
+expect 1 'start one with' journal --data "$dir"
 expect 2 "'replicaset' is not PROCESS=N" scale --data "$dir" replicaset
 expect 2 "'many' is not a number" scale --data "$dir" replicaset=many
 expect 2 "'many' is not a number" scale --data "$dir" gc=2 replicaset many
@@ -95,8 +97,16 @@ expect 1 'there is always one store' scale --data "$dir/data" store=2
 expect 1 'replicaset has 2 processes now' scale --data "$dir/data" store=2 replicaset=2
 expect 1 'at most 32' scale --data "$dir/data" replicaset=33
 
+expect 0 '"resourceVersion":[0-9]+,"operation":"create","resource":"namespaces","name":"default",.*"by":"namespace"' journal --data "$dir/data"
+last=$("$weft" journal --data "$dir/data" | tail -n 1 | sed 's/{"resourceVersion":\([0-9]*\),.*/\1/')
+[ -z "$("$weft" journal --data "$dir/data" --after "$last")" ] || { echo "FAILED: a change after $last"; exit 1; }
+"$weft" journal --data "$dir/data" -f >"$dir/journal" &
+journal=$!
+for _ in $(seq 100); do [ -s "$dir/journal" ] && break; sleep 0.05; done
+
 kill "$supervisor"
 wait "$supervisor" || { echo "FAILED: status $? after SIGTERM"; exit 1; }
 supervisor=
+wait "$journal" || { echo "FAILED: status $? of the journal after the end"; exit 1; }
 expect 1 "no cluster runs on '$dir/data': start one with" status --data "$dir/data"
 echo "the command line says what it should"
