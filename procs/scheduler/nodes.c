@@ -252,6 +252,21 @@ static void account_pod(struct scheduler *self, const struct entry *e, const str
 	terms_note(self, kind, node, sign, on_its_way_out(v) ? 0 : sign);
 }
 
+/* The pod, whose bind we have asked for, has a node: is that as we have it in our books?
+ * Others may have sent it elsewhere. */
+static bool is_as_assumed(struct scheduler *self, const struct version *v)
+{
+	int64_t at = refset_take(&self->assumed, v->entry.u);
+	struct kind *kind;
+
+	if (at < 0 || nodes_of_slot(self, v->hot.node) - self->nodes == at)
+		return at >= 0;
+	kind = kind_of(self, cache_entry(self->c, v->entry), v);
+	nodes_account(self, &self->nodes[at], kind, -1);
+	terms_note(self, kind, &self->nodes[at], -1, -1);
+	return false;
+}
+
 static void follow_pod(struct scheduler *self, const struct version *v, const struct version *was)
 {
 	const struct entry *e = cache_entry(self->c, v->entry);
@@ -259,7 +274,7 @@ static void follow_pod(struct scheduler *self, const struct version *v, const st
 
 	if (v->flags & VERSION_TOMBSTONE || v->deletion_s)
 		refset_del(&self->victims, v->entry.u);
-	if (!before && now && refset_del(&self->assumed, v->entry.u))
+	if (!before && now && is_as_assumed(self, v))
 		return;
 	same = before && now && v->part[PART_LABELS] == was->part[PART_LABELS] &&
 	       v->part[PART_SPEC] == was->part[PART_SPEC];

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "procs/scheduler/scheduler.h"
+#include "weft/place.h"
 
 #define BIND_BATCH 8192u
 #define BIND_ROOM (320u << 10) /* a full batch fits */
@@ -13,8 +14,18 @@
 
 /* --- Binds -------------------------------------------------------------------------- */
 
-/* Pods that get the same new status, to be sent as one. */
+/* Places, each once; too many are everywhere. */
+#define PLACES_MAX 32
+struct places {
+	uint64_t at[PLACES_MAX];
+	uint32_t n;
+};
+
+/* Pods that get the same new status, to be sent as one.  Those of kinds with guards go
+ * together, so that all are bound or none; others by themselves. */
 struct binding {
+	bool guarded;
+	struct places guards, marks;
 	uint64_t status_hash; /* of their status before */
 	struct buf status;
 	uint32_t n;
@@ -64,6 +75,7 @@ static void on_bound(void *arg, const struct msg_reply *reply)
 {
 	struct sent *s = arg;
 
+	s->self->nsent--;
 	if (reply->status == WEFT_OK)
 		for (uint32_t i = 0; i < reply->skipped.n; i++) {
 			if (reply->skipped.p[i] < s->n)
@@ -129,11 +141,14 @@ void place_flush(struct scheduler *self)
 		.holes = {&now, 1},
 		.seen = self->journal_rv,
 	};
+	m.bind_many.guards = (struct u64s){b->guards.at, b->guards.n};
+	m.bind_many.marks = (struct u64s){b->marks.at, b->marks.n};
 	if (proc_send(self->proc, &m, on_bound, s)) {
 		for (uint32_t i = 0; i < s->n; i++)
 			undo(s, i);
 		free(s);
 	} else {
+		self->nsent++;
 		tell_bound(self, b);
 	}
 	for (uint32_t i = 0; i < b->nused; i++)
@@ -198,21 +213,55 @@ static uint32_t use_node(struct scheduler *self, struct binding *b, uint32_t nod
 	return b->nused - 1;
 }
 
-static void bind_pod(struct scheduler *self, struct kind *kind, const struct entry *e,
-		 const struct version *v, uint32_t node)
+static uint64_t status_hash(struct scheduler *self, const struct version *v)
 {
-	uint64_t hash = cache_part_hash(self->c, v, PART_STATUS) ^ v->generation ^
-			(v->nholes ? v->rv : 0);
+	return cache_part_hash(self->c, v, PART_STATUS) ^ v->generation ^ (v->nholes ? v->rv : 0);
+}
+
+static bool is_guarded(const struct kind *kind)
+{
+	return kind->nguards != 0;
+}
+
+static void add_places(struct places *to, const uint64_t *places, uint32_t n, uint64_t everywhere)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t k = 0;
+
+		while (k < to->n && to->at[k] != places[i] && to->at[k] != everywhere)
+			k++;
+		if (k == PLACES_MAX)
+			*to = (struct places){{everywhere}, 1};
+		else if (k == to->n)
+			to->at[to->n++] = places[i];
+	}
+}
+
+/* Can the pod go into the request that is being filled? */
+static bool joins(struct scheduler *self, const struct kind *kind, const struct version *v)
+{
+	const struct binding *b = self->binding;
+
+	return !b || !b->n ||
+	       (b->n < BIND_BATCH && b->guarded == is_guarded(kind) &&
+		b->status_hash == status_hash(self, v));
+}
+
+static void bind_pod(struct scheduler *self, struct kind *kind, const struct entry *e,
+		     const struct version *v, uint32_t node)
+{
 	struct binding *b = self->binding;
 
 	if (!b) {
 		b = self->binding = calloc(1, sizeof(*b));
 		weft_assert(b);
 	}
-	if (b->n == BIND_BATCH || (b->n && b->status_hash != hash))
+	if (!joins(self, kind, v))
 		place_flush(self);
 	if (!b->n) {
-		b->status_hash = hash;
+		b->guarded = is_guarded(kind);
+		b->guards.n = b->marks.n = 0;
+		b->status_hash = status_hash(self, v);
 		make_status(self, b, e, v);
 	}
 	b->entries[b->n] = cache_entry_ref(self->c, e).u;
@@ -390,6 +439,8 @@ static bool place_singly(struct scheduler *self, struct kind *k, uint32_t *place
 			k->at++;
 			continue;
 		}
+		if (is_guarded(k) && !joins(self, k, v))
+			return true; /* when those before it are answered */
 		node = choose(self, k);
 		if (node < 0)
 			return false;
@@ -402,12 +453,34 @@ static bool place_singly(struct scheduler *self, struct kind *k, uint32_t *place
 
 /* --- A kind's turn --------------------------------------------------------------------------- */
 
+/* What a kind with guards is placed by must not be taken back later: no bind is under way,
+ * but those that are sent together with its own. */
+static bool may_place(struct scheduler *self, const struct kind *k)
+{
+	struct binding *b = self->binding;
+
+	if (is_guarded(k) && b && b->n && !b->guarded)
+		place_flush(self);
+	return proc_can_send(self->proc, BIND_ROOM) && !(is_guarded(k) && self->nsent);
+}
+
+/* The request that is being filled depends on what this kind depends on. */
+static void guard_binding(struct scheduler *self, const struct kind *k)
+{
+	struct binding *b = self->binding;
+
+	if (!b || !b->n || !is_guarded(k))
+		return;
+	add_places(&b->guards, k->guards, k->nguards, PLACE_ANYWHERE);
+	add_places(&b->marks, k->marks, k->nmarks, PLACE_APART_ALL);
+}
+
 bool place_kind(struct scheduler *self, struct kind *k)
 {
 	uint32_t placed = 0;
 	bool room;
 
-	if (!proc_can_send(self->proc, BIND_ROOM))
+	if (!may_place(self, k))
 		return false;
 	kind_keep_on_node(self, k);
 	find_feasible(self, k);
@@ -417,6 +490,7 @@ bool place_kind(struct scheduler *self, struct kind *k)
 		room = place_singly(self, k, &placed);
 	else
 		room = place_group(self, k, &placed);
+	guard_binding(self, k);
 	if (placed)
 		k->backoff_ns = 0;
 	k->blocked = false;

@@ -43,13 +43,14 @@ void refset_add(struct refset *s, uint32_t ref, uint32_t node)
 }
 
 /* Those behind it move up, so that they are still found. */
-bool refset_del(struct refset *s, uint32_t ref)
+int64_t refset_take(struct refset *s, uint32_t ref)
 {
-	uint32_t mask = s->cap - 1, i;
+	uint32_t mask = s->cap - 1, i, node;
 
 	if (!refset_has(s, ref))
-		return false;
+		return -1;
 	i = place_of(s, ref);
+	node = s->at[i].node;
 	s->at[i].entry = 0;
 	s->n--;
 	for (i = (i + 1) & mask; s->at[i].entry; i = (i + 1) & mask) {
@@ -58,7 +59,12 @@ bool refset_del(struct refset *s, uint32_t ref)
 		s->at[i].entry = 0;
 		s->at[place_of(s, moved.entry)] = moved;
 	}
-	return true;
+	return node;
+}
+
+bool refset_del(struct refset *s, uint32_t ref)
+{
+	return refset_take(s, ref) >= 0;
 }
 
 void refset_clear(struct refset *s)

@@ -122,6 +122,9 @@ struct kind {
 	struct term *terms;
 	uint32_t nterms;
 	bool has_anti; /* required anti-affinity: others must keep away from its pods */
+	/* Where others' binds would void ours, and ours would void others' (place.h). */
+	uint64_t *guards, *marks;
+	uint32_t nguards, nmarks;
 	bool own_counted; /* the terms' `own` follow on_node */
 	uint64_t terms_seen; /* terms_stamp() when the counts were taken; 0: never */
 	/* Nodes that the kind may go to as far as nodes alone decide it. */
@@ -156,7 +159,6 @@ struct used_port {
 struct node {
 	char *name;
 	uint64_t name_hash;
-	uint32_t nodeslot; /* reference, 0 until a pod named it */
 	bool present, unschedulable;
 	bool ours; /* our shard's to go to first */
 	zone *z;
@@ -215,6 +217,7 @@ struct scheduler {
 	uint32_t nnominated, nominated_cap;
 	uint32_t scan_start; /* where the next sample of nodes begins */
 	struct binding *binding;
+	uint32_t nsent; /* requests to bind that are unanswered */
 	bool behind; /* the journal was lost: rebuild */
 };
 
@@ -250,6 +253,7 @@ bool pod_on_node(const struct version *v);
 bool refset_has(const struct refset *s, uint32_t ref);
 void refset_add(struct refset *s, uint32_t ref, uint32_t node);
 bool refset_del(struct refset *s, uint32_t ref); /* false: it was not there */
+int64_t refset_take(struct refset *s, uint32_t ref); /* its node; -1: it was not there */
 void refset_clear(struct refset *s);
 
 /* filter.c */
@@ -293,7 +297,8 @@ bool terms_namespace(struct scheduler *self, const struct term *t, const struct 
 int64_t terms_preference(const struct kind *kind, const struct node *node);
 
 /* place.c */
-/* Place what fits of a kind's waiting pods; false when the ring is full. */
+/* Place what fits of a kind's waiting pods; false when the ring is full, or answers to
+ * earlier binds have to come first. */
 bool place_kind(struct scheduler *self, struct kind *kind);
 void place_flush(struct scheduler *self);
 void place_free(struct scheduler *self);

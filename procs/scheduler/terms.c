@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include "procs/scheduler/scheduler.h"
+#include "weft/place.h"
 
 /* --- Parsing ---------------------------------------------------------------------- */
 
@@ -70,6 +71,36 @@ static void read_affinity(struct scheduler *self, struct kind *k, const char *ke
 			  v_get_int(term, "weight", 0));
 }
 
+static void add_place(struct kind *k, uint64_t **places, uint32_t *n, uint64_t place)
+{
+	uint64_t *grown = zone_alloc(k->z, (*n + 1) * sizeof(*grown));
+
+	if (*n)
+		memcpy(grown, *places, *n * sizeof(*grown));
+	grown[(*n)++] = place;
+	*places = grown;
+}
+
+/* The namespaces that a required term speaks of. */
+static void add_places(struct kind *k, const struct term *t)
+{
+	bool closes = t->type == TERM_ANTI;
+
+	if (t->ns_selector) {
+		add_place(k, &k->guards, &k->nguards, PLACE_ANYWHERE);
+		if (closes)
+			add_place(k, &k->marks, &k->nmarks, PLACE_APART_ALL);
+		return;
+	}
+	for (uint32_t i = 0; i < (t->namespaces ? v_len(t->namespaces) : 1); i++) {
+		struct str ns = t->namespaces ? v_as_str(v_at(t->namespaces, i)) : k->ns;
+
+		add_place(k, &k->guards, &k->nguards, place_namespace(ns));
+		if (closes)
+			add_place(k, &k->marks, &k->nmarks, place_apart(ns));
+	}
+}
+
 void terms_parse(struct scheduler *self, struct kind *k)
 {
 	v_each(c, v_get(&k->spec, "topologySpreadConstraints"))
@@ -87,6 +118,9 @@ void terms_parse(struct scheduler *self, struct kind *k)
 	}
 	read_affinity(self, k, "podAffinity", TERM_AFFINITY);
 	read_affinity(self, k, "podAntiAffinity", TERM_ANTI);
+	for (uint32_t i = 0; i < k->nterms; i++)
+		if (k->terms[i].hard)
+			add_places(k, &k->terms[i]);
 }
 
 /* --- Domains ------------------------------------------------------------------------- */

@@ -107,6 +107,8 @@ static int create_once(struct store *s, const struct caller *who, const struct m
 	r->done = 1;
 	r->rv = m->dry_run ? 0 : rec.rv;
 	r->entry = e ? cache_entry_ref(s->c, e).u : 0;
+	if (e && m->type == TYPE_POD)
+		bind_note(s, who->slot, rec.rv, m->ns, pod_node(m->spec), m->spec);
 	return WEFT_OK;
 }
 
@@ -238,7 +240,10 @@ void apply_update(struct store *s, const struct caller *who, const struct msg_up
 		update_made(s, e, v->rv, false, r);
 	} else {
 		r->status = make_update(s, e, &rec, &in);
-		if (!r->status)
-			update_made(s, e, rec.rv, false, r);
+		if (r->status)
+			return;
+		bind_note(s, who->slot, rec.rv, m->ns, m->node,
+			  mask & 1u << PART_SPEC ? m->spec : cache_part(s->c, v, PART_SPEC));
+		update_made(s, e, rec.rv, false, r);
 	}
 }

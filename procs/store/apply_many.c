@@ -1,22 +1,10 @@
 /*
- * apply_many.c - bulk requests: create from a template, bind, set statuses.
+ * apply_many.c - bulk requests: create from a template, set statuses.
  * What the objects have in common is checked, interned and projected once; each
  * object then costs its version, its place in the indexes, and 16 to 40 bytes
  * of log.
  */
-#include <xxhash.h>
-
 #include "procs/store/store.h"
-
-static struct u32s list_numbers(const struct buf *b)
-{
-	return (struct u32s){(const uint32_t *)b->p, (uint32_t)(b->n / 4)};
-}
-
-static struct uids list_uids(const struct store *s)
-{
-	return (struct uids){(const uint8_t(*)[16])s->uid_list.p, (uint32_t)(s->uid_list.n / 16)};
-}
 
 /* --- Create ---------------------------------------------------------------------------- */
 
@@ -63,6 +51,14 @@ static void forget_attempts(struct store *s, uint32_t made)
 
 	while (again->n && ((const uint32_t *)(again->p + again->n))[-2] >= made)
 		again->n -= 2 * sizeof(uint32_t);
+}
+
+/* A template may name a node. */
+static void note_bound(struct store *s, const struct caller *who, const struct msg_create_many *m,
+		       uint64_t rv)
+{
+	if (m->type == TYPE_POD)
+		bind_note(s, who->slot, rv, m->ns, pod_node(m->spec), m->spec);
 }
 
 void apply_create_many(struct store *s, const struct caller *who, const struct msg_create_many *m,
@@ -116,101 +112,8 @@ void apply_create_many(struct store *s, const struct caller *who, const struct m
 	c->again = list_numbers(&s->number_list[0]);
 	if (r->done) {
 		note_record(s, &rec, store_in_memory(s, m->type));
+		note_bound(s, who, m, c->rv + r->done - 1);
 		r->rv = c->rv;
-	}
-}
-
-/* --- Bind --------------------------------------------------------------------------------- */
-
-static int decode_nodes(struct store *s, struct str bytes, struct str **out, uint32_t *n)
-{
-	value list;
-
-	if (v_decode(s->z, bytes, &list) || !v_is_array(&list))
-		return WEFT_EINVAL;
-	*n = v_len(&list);
-	*out = zone_alloc(s->z, (*n + 1) * sizeof(**out));
-	for (uint32_t i = 0; i < *n; i++) {
-		(*out)[i] = v_as_str(v_at(&list, i));
-		if (!(*out)[i].n)
-			return WEFT_EINVAL;
-	}
-	return WEFT_OK;
-}
-
-/* Who bound pods to the node last.  Nodes may share a place: that costs a retry. */
-static struct binder *binder_of(struct store *s, struct str node)
-{
-	return &s->binders[XXH3_64bits(node.p, node.n) % countof(s->binders)];
-}
-
-/* Which nodes others have bound pods to since the sender looked. */
-static bool *find_overtaken(struct store *s, const struct caller *who, uint64_t seen,
-			    const struct str *nodes, uint32_t n)
-{
-	bool *overtaken = zone_alloc(s->z, n + 1);
-
-	for (uint32_t i = 0; i < n; i++) {
-		const struct binder *b = binder_of(s, nodes[i]);
-
-		overtaken[i] = seen && b->rv > seen && b->slot != who->slot;
-	}
-	return overtaken;
-}
-
-void apply_bind_many(struct store *s, const struct caller *who, const struct msg_bind_many *m,
-		     struct msg_reply *r)
-{
-	struct rec rec = {.kind = REC_bind_many};
-	struct buf *node_of = &s->number_list[0];
-	uint32_t nnodes;
-	struct str *nodes;
-	bool *overtaken;
-	struct bulk b;
-
-	if (m->entries.n != m->rvs.n || m->entries.n != m->node_of.n || m->holes.n > UINT8_MAX ||
-	    decode_nodes(s, m->nodes, &nodes, &nnodes)) {
-		r->status = WEFT_EINVAL;
-		return;
-	}
-	rec.bind_many = (struct rec_bind_many){
-	    .rv = s->rv + 1,
-	    .cause = CAUSE(who->slot, m->cause),
-	    .writer = who->kind,
-	    .nodes = m->nodes,
-	    .status = m->status,
-	    .holes = m->holes,
-	};
-	r->status = bulk_status_begin(s, TYPE_POD, m->status, (uint8_t)m->holes.n,
-				      rec.bind_many.cause, who->kind, &b);
-	if (r->status)
-		return;
-	overtaken = find_overtaken(s, who, m->seen, nodes, nnodes);
-	s->uid_list.n = node_of->n = s->skip_list.n = 0;
-	for (uint32_t i = 0; i < m->entries.n; i++) {
-		const struct version *v;
-		struct entry *e = entry_at_rv(s, TYPE_POD, m->entries.p[i], m->rvs.p[i], &v);
-		uint32_t node = m->node_of.p[i];
-
-		cache_prefetch_ahead(s->c, m->entries.p, m->entries.n, i);
-		if (!e || v->hot.node.u || v->deletion_s || node >= nnodes || overtaken[node] ||
-		    r->status ||
-		    (r->status = bulk_status_one(s, &b, e, m->holes.p, nodes[node], s->rv + 1))) {
-			buf_add(&s->skip_list, &i, sizeof(i));
-			continue;
-		}
-		buf_add(&s->uid_list, e->uid, 16);
-		buf_add(node_of, &node, sizeof(node));
-		*binder_of(s, nodes[node]) = (struct binder){s->rv, who->slot};
-		r->done++;
-	}
-	bulk_end(s, &b);
-	rec.bind_many.uids = list_uids(s);
-	rec.bind_many.node_of = list_numbers(node_of);
-	r->skipped = list_numbers(&s->skip_list);
-	if (r->done) {
-		note_record(s, &rec, store_in_memory(s, TYPE_POD));
-		r->rv = rec.bind_many.rv;
 	}
 }
 

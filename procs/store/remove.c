@@ -314,16 +314,6 @@ struct run {
 	bool memory;
 };
 
-static struct uids list_uids(const struct store *s)
-{
-	return (struct uids){(const uint8_t(*)[16])s->uid_list.p, (uint32_t)(s->uid_list.n / 16)};
-}
-
-static struct u32s list_numbers(const struct buf *b)
-{
-	return (struct u32s){(const uint32_t *)b->p, (uint32_t)(b->n / 4)};
-}
-
 static void run_end(struct store *s, struct run *run)
 {
 	struct rec rec = {0};

@@ -60,10 +60,17 @@ struct status_plan {
 	uint8_t restarts[256]; /* 1: hole i adds to the restarts */
 };
 
-/* The last bind to a node (of those that share the place). */
+/* The last bind at a place (of those that share this memory), and the last by anybody
+ * but who that was. */
 struct binder {
-	uint64_t rv;
+	uint64_t rv, others_rv;
 	uint16_t slot; /* of the process that sent it */
+};
+
+/* Who bound pods where, and when last (bind.c).  Nodes have their own, so that busy
+ * namespaces do not keep off nodes. */
+struct binders {
+	struct binder node[4096], space[1024];
 };
 
 struct store {
@@ -78,7 +85,7 @@ struct store {
 	uint64_t memory_types[16]; /* bit set: writes of this type are not logged */
 	struct status_plan plans[STATUS_PLANS];
 	struct buf uid_list, number_list[2], skip_list; /* scratch of bulk requests */
-	struct binder binders[4096]; /* by hash of the node's name */
+	struct binders binders;
 	uint32_t grace_spec; /* blob_ref whose grace period is known */
 	int32_t grace_of_spec;
 };
@@ -184,6 +191,20 @@ int update_in(struct store *s, const struct entry *e, const struct version *old,
 
 /* --- Requests (apply*.c) --------------------------------------------------------------- */
 
+/* Scratch lists as requests and records have them. */
+static inline struct u32s list_numbers(const struct buf *b)
+{
+	return (struct u32s){(const uint32_t *)b->p, (uint32_t)(b->n / 4)};
+}
+
+static inline struct uids list_uids(const struct store *s)
+{
+	return (struct uids){(const uint8_t(*)[16])s->uid_list.p, (uint32_t)(s->uid_list.n / 16)};
+}
+
+/* The node that a pod's spec names, or empty. */
+struct str pod_node(struct str spec);
+
 /* Put an error into the reply; its text lives in the zone.  Returns `status`. */
 int answer_error(struct store *s, struct msg_reply *r, int status, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
@@ -196,8 +217,12 @@ void apply_remove(struct store *s, const struct caller *who, const struct msg_re
 		  struct msg_reply *r);
 void apply_create_many(struct store *s, const struct caller *who, const struct msg_create_many *m,
 		       struct msg_reply *r);
+/* bind.c */
 void apply_bind_many(struct store *s, const struct caller *who, const struct msg_bind_many *m,
 		     struct msg_reply *r);
+/* Pods of `ns` with `spec` were given a node with version `rv`, not by apply_bind_many(). */
+void bind_note(struct store *s, uint16_t slot, uint64_t rv, struct str ns, struct str node,
+	       struct str spec);
 void apply_status_many(struct store *s, const struct caller *who, const struct msg_status_many *m,
 		       struct msg_reply *r);
 void apply_delete_many(struct store *s, const struct caller *who, const struct msg_delete_many *m,

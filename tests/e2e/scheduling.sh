@@ -141,6 +141,49 @@ soon_like 'the event' 10 "Normal +Preempted +pod/$victim +Preempted by pod [-0-9
 for i in 0 1 2; do s patch pod "low$i" --type merge -p '{"metadata":{"finalizers":null}}' >/dev/null; done
 soon 'it takes the place' 30 "$promised" node_of urgent
 is 'the promise is kept and gone' '' "$(nominated)"
+
+if on_weft; then
+	echo "several schedulers"
+	"$WEFT" scale --data "$data" scheduler=3 >/dev/null || fail 'three schedulers'
+	s delete pods --all --force --grace-period=0 >/dev/null 2>&1
+	set_of() { # NAME REPLICAS SPEC
+		cat <<-Y
+		---
+		apiVersion: apps/v1
+		kind: ReplicaSet
+		metadata: {name: $1}
+		spec:
+		  replicas: $2
+		  selector: {matchLabels: {app: $1}}
+		  template:
+		    metadata: {labels: {app: $1}}
+		    spec: {terminationGracePeriodSeconds: 1, $3}
+		Y
+	}
+	by_node() { s get pods -l "app=$1" -o jsonpath='{range .items[?(@.spec.nodeName)]}{.spec.nodeName}{"\n"}{end}' | sort | uniq -c | awk '{print $1}' | xargs; }
+	{
+		set_of apart 40 'affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{labelSelector: {matchLabels: {app: apart}}, topologyKey: kubernetes.io/hostname}]}}, containers: [{name: c, image: nginx}]'
+		set_of spread 90 'topologySpreadConstraints: [{maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: spread}}}], containers: [{name: c, image: nginx}]'
+		set_of full 120 'containers: [{name: c, image: nginx, resources: {requests: {cpu: "2"}}}]'
+	} | s create -f - >/dev/null
+	# A client that binds by itself, to a node that is being filled.
+	for i in $(seq 20); do pod "own$i" 'schedulerName: another' '' 'resources: {requests: {cpu: "2"}}'; done | s create -f - >/dev/null
+	for i in $(seq 20); do
+		printf '{"apiVersion":"v1","kind":"Binding","metadata":{"name":"own%s"},"target":{"kind":"Node","name":"node-0"}}' "$i" |
+			k create --raw "/api/v1/namespaces/sched/pods/own$i/binding" -f - >/dev/null 2>&1
+	done
+	soon 'apart: one a node' 20 '1 1 1' by_node apart
+	soon 'spread: evenly' 20 '30 30 30' by_node spread
+	asked() { s get pods -o jsonpath='{range .items[?(@.spec.nodeName)]}{.spec.nodeName} {.spec.containers[0].resources.requests.cpu}{"\n"}{end}' | awk '{n[$1] += $2} END {for (i in n) print i, n[i]}' | sort; }
+	# node-0 may have more than it holds, but only what the client put there by itself.
+	sleep 2
+	over=$(asked | awk '$1 != "node-0" && $2 > 64')
+	is 'no node is overfilled' '' "$over"
+	own=$(s get pods -o jsonpath='{range .items[?(@.spec.nodeName=="node-0")]}{.metadata.name}{"\n"}{end}' | grep -c '^own')
+	is 'the client has bound its own' 20 "$own"
+	like 'nor that one by a scheduler' '^(6[0-4]|[1-5]?[0-9])$' "$(s get pods -l app=full -o jsonpath='{range .items[?(@.spec.nodeName=="node-0")]}2{"\n"}{end}' | awk '{n += $1} END {print n + 0}')"
+	is 'the rest is full' '' "$(asked | awk '$1 != "node-0" && $2 < 63')"
+fi
 k delete namespace sched --wait=false >/dev/null
 k delete priorityclass high patient >/dev/null
 finish
