@@ -183,22 +183,27 @@ static void finish(struct supervisor *s, int kind, struct scaling *sc)
 	fault_at(super_mapped);
 	supervisor_changed(s);
 	logs_say(s, LOG_INFO, "%s has %u process%s now", name, count, count == 1 ? "" : "es");
+	/* Another number may have been asked for meanwhile. */
 	sc->state = count == sc->count ? SCALE_NONE : SCALE_STARTING;
-	if (sc->state != SCALE_NONE)
-		return; /* another number was asked for meanwhile */
-	answer(sc->client, "ok %s has %u process%s now\n", name, count, count == 1 ? "" : "es");
-	sc->client = -1;
 }
 
-/* Whoever asked does not wait for ever; the change is still wanted. */
-static void tell_late(struct supervisor *s, int kind, struct scaling *sc)
+/* Once nothing is left to be done, or late: whoever asked does not wait for ever, though the
+ * change is still wanted. */
+static void tell(struct supervisor *s, int kind, struct scaling *sc)
 {
-	if (sc->client < 0 || s->now - sc->asked_ns < ANSWER_NS)
+	const char *name = proc_kind_info((enum proc_kind)kind)->name;
+
+	if (sc->client < 0)
 		return;
-	answer(sc->client, "error %s does not have %u processes after %d s (see `weft status` and "
-	       "DATA/log); it will as soon as it can\n",
-	       proc_kind_info((enum proc_kind)kind)->name, sc->count,
-	       (int)(ANSWER_NS / 1000000000));
+	if (sc->state == SCALE_NONE)
+		answer(sc->client, "ok %s has %u process%s now\n", name, sc->count,
+		       sc->count == 1 ? "" : "es");
+	else if (s->now - sc->asked_ns >= ANSWER_NS)
+		answer(sc->client, "error %s does not have %u processes after %d s (see "
+		       "`weft status` and DATA/log); it will as soon as it can\n",
+		       name, sc->count, (int)(ANSWER_NS / 1000000000));
+	else
+		return;
 	sc->client = -1;
 }
 
@@ -220,7 +225,7 @@ static void tick_kind(struct supervisor *s, int kind)
 			finish(s, kind, sc);
 	}
 	stop_surplus(s, kind, needed(s, kind, sc->count));
-	tell_late(s, kind, sc);
+	tell(s, kind, sc);
 }
 
 /* --- By themselves -------------------------------------------------------------------------- */
