@@ -237,18 +237,18 @@ enum route_how {
 	ROUTE_SELF,	   /* the object itself, to the shard of its uid */
 	ROUTE_CONTROLLER,  /* its controller's entry (of type `owner`), to that one's shard */
 	ROUTE_ORPHAN,	   /* the object itself, to all shards, if it has no controller */
-	ROUTE_UNSCHEDULED, /* pods without a node, live: the pod, to the shard of its uid */
 	ROUTE_ON_NODE,	   /* pods with a node: the pod, to the shard of its node's name */
 	ROUTE_NODE_SELF,   /* Node objects and Leases: to the shard of their name */
 	ROUTE_LOST,	   /* pods on a node that does not exist: to the shard of its name */
 	ROUTE_ALL,	   /* the object itself, to all shards */
-	ROUTE_DELETING,	   /* the object itself if it has a deletionTimestamp or is gone */
 	ROUTE_RELABELLED,  /* the object itself, to the shard of its controller (of type `owner`),
 			    * when its labels changed */
 	ROUTE_OWNED,	   /* what the garbage collector has to look at: the object itself, if it
 			    * is going and has dependents or finalizers, or has an owner that is
 			    * not there or going; its owner, if that waits for it to go; to all
 			    * shards, if it is gone and has dependents, which are theirs */
+	ROUTE_FOLLOW,	   /* nothing: all shards find it in the journal (proc_follow()), and are
+			    * woken by each batch that has such a change */
 };
 
 /* Who looks at what: the one table from which the store routes. */
@@ -316,8 +316,8 @@ void proc_flush(struct proc *p);
 bool proc_can_send(const struct proc *p, size_t bytes);
 uint32_t proc_in_flight(const struct proc *p);
 
-/* From now on the loop turns whenever the cache has anything newer than `rv`, up
- * to which the process has looked at its journal. */
+/* The process has looked at the journal up to `rv`: from now on the loop turns when
+ * the cache has anything newer that one of its kind's ROUTE_FOLLOW names. */
 void proc_follow(struct proc *p, uint64_t rv);
 void proc_unfollow(struct proc *p);
 

@@ -9,6 +9,8 @@
 #include "weft/proc.h"
 
 const struct route proc_routes[] = {
+	/* For those who watch through it. */
+	{PROC_APISERVER, ROUTE_FOLLOW, 0, 0},
 	/* Who may do what: answers that it keeps. */
 	{PROC_APISERVER, ROUTE_ALL, TYPE_ROLE, 0},
 	{PROC_APISERVER, ROUTE_ALL, TYPE_CLUSTERROLE, 0},
@@ -30,10 +32,8 @@ const struct route proc_routes[] = {
 	{PROC_REPLICASET, ROUTE_ORPHAN, TYPE_POD, 0},
 	{PROC_REPLICASET, ROUTE_RELABELLED, TYPE_POD, TYPE_REPLICASET},
 
-	/* Pods that go make room for others. */
-	{PROC_SCHEDULER, ROUTE_UNSCHEDULED, TYPE_POD, 0},
-	{PROC_SCHEDULER, ROUTE_DELETING, TYPE_POD, 0},
-	{PROC_SCHEDULER, ROUTE_ALL, TYPE_NODE, 0},
+	{PROC_SCHEDULER, ROUTE_FOLLOW, TYPE_POD, 0},
+	{PROC_SCHEDULER, ROUTE_FOLLOW, TYPE_NODE, 0},
 
 	{PROC_NODE, ROUTE_ON_NODE, TYPE_POD, 0},
 	{PROC_NODE, ROUTE_NODE_SELF, TYPE_NODE, 0},

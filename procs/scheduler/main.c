@@ -67,65 +67,6 @@ void queue_pod(struct scheduler *self, const struct entry *e)
 	activate(self, k);
 }
 
-/* Our own note that a pod is unschedulable comes back as work: nothing new. */
-static bool is_news(struct scheduler *self, const struct version *v)
-{
-	return (v->flags & VERSION_FIRST) || v->writer_kind != PROC_SCHEDULER ||
-	       CAUSE_SLOT(v->cause) != proc_slot(self->proc);
-}
-
-static void look(struct scheduler *self, const struct entry *e)
-{
-	const struct version *v;
-
-	if (e->type == TYPE_NODE) {
-		nodes_look(self, e);
-		return;
-	}
-	v = cache_live(self->c, e);
-	if (e->type == TYPE_POD && v && is_news(self, v))
-		queue_pod(self, e);
-}
-
-static void on_work(void *arg, uint16_t type, struct u32s entries)
-{
-	struct scheduler *self = arg;
-	const struct entry *e;
-
-	(void)type;
-	self->c = proc_cache(self->proc);
-	cache_lock(self->c);
-	for (uint32_t i = 0; i < entries.n; i++) {
-		cache_prefetch_ahead(self->c, entries.p, entries.n, i);
-		if (cache_entry_checked(self->c, entries.p[i], &e) == 0)
-			look(self, e);
-	}
-	cache_unlock(self->c);
-	zone_reset(self->z);
-}
-
-static void queue_each(void *arg, const struct entry *e)
-{
-	struct scheduler *self = arg;
-
-	queue_pod(self, e);
-	if (++self->looked % 4096 == 0)
-		zone_reset(self->z);
-}
-
-static void rebuild(struct scheduler *self)
-{
-	cache_lock(self->c);
-	place_flush(self);
-	cache_unlock(self->c);
-	for (uint32_t i = 0; i < self->nactive; i++)
-		self->active[i]->queued = false;
-	self->nactive = 0;
-	nodes_rebuild(self);
-	proc_each(self->proc, TYPE_POD, queue_each, self);
-	zone_reset(self->z);
-}
-
 static void on_resync(void *arg)
 {
 	struct scheduler *self = arg;
@@ -234,9 +175,7 @@ static int64_t on_turn(void *arg, int64_t now_ns)
 
 	self->c = proc_cache(self->proc);
 	self->tick++;
-	cache_lock(self->c);
-	nodes_follow(self);
-	cache_unlock(self->c);
+	follow(self);
 	if (self->behind)
 		rebuild(self);
 	cache_lock(self->c);
@@ -246,8 +185,7 @@ static int64_t on_turn(void *arg, int64_t now_ns)
 	count_queue(self, clock_mono_ns());
 	kinds_trim(self);
 	zone_reset(self->z);
-	/* What others do to pods on nodes is seen in the journal at the latest then. */
-	return next && next < now_ns + 500000000 ? next : now_ns + 500000000;
+	return next;
 }
 
 static void scheduler_free(struct scheduler *self)
@@ -269,7 +207,7 @@ int scheduler_main(void)
 	int status;
 	struct scheduler self = {.proc = proc_start(PROC_SCHEDULER), .z = zone_new()};
 	struct proc_handlers handlers = {
-		.on_work = on_work, .on_resync = on_resync, .on_turn = on_turn, .arg = &self};
+		.on_resync = on_resync, .on_turn = on_turn, .arg = &self};
 
 	status = proc_run(self.proc, &handlers);
 	scheduler_free(&self);

@@ -8,7 +8,8 @@
  * the next may go.
  *
  *   kind.c      what a pod asks for, parsed once per kind
- *   nodes.c     nodes, what is used on them (followed through the journal)
+ *   nodes.c     nodes, what is used on them
+ *   follow.c    keeping up with the cache: nodes, pods on them, pods that wait
  *   filter.c    may this kind go to that node, and if not, why
  *   terms.c     counts of matching pods by topology, for affinity and spread
  *   place.c     choosing nodes, sending binds
@@ -241,11 +242,8 @@ void resources_add(struct resources *to, const struct resources *what, int sign,
 void resources_read(zone *z, const value *map, struct resources *out);
 
 /* nodes.c */
-void nodes_rebuild(struct scheduler *self);
 void nodes_free(struct scheduler *self);
 void nodes_look(struct scheduler *self, const struct entry *e);
-/* Follow the journal; a lost one sets self->behind. */
-void nodes_follow(struct scheduler *self);
 struct node *nodes_find(struct scheduler *self, struct str name);
 struct node *nodes_of_slot(struct scheduler *self, nodeslot_ref slot);
 void nodes_account(struct scheduler *self, struct node *node, struct kind *kind, int sign);
@@ -255,6 +253,12 @@ void refset_add(struct refset *s, uint32_t ref, uint32_t node);
 bool refset_del(struct refset *s, uint32_t ref); /* false: it was not there */
 int64_t refset_take(struct refset *s, uint32_t ref); /* its node; -1: it was not there */
 void refset_clear(struct refset *s);
+
+/* follow.c.  Outside read sections. */
+/* What is new in the journal; a lost one sets self->behind. */
+void follow(struct scheduler *self);
+/* All anew. */
+void rebuild(struct scheduler *self);
 
 /* filter.c */
 /* Reasons are static strings, or in self->z; at most this many for one node. */

@@ -334,12 +334,12 @@ static void send_reply(struct ports *p, const struct batch *b, const struct wait
 		t->dropped = t->touched = true;
 }
 
-/* Show a process what was put into its inbox; one that follows the cache hears of
- * each batch. */
-static void wake_port(struct port *t, bool published)
+/* Show a process what was put into its inbox, or that there is something in the
+ * journal for those of its kind. */
+static void wake_port(struct port *t, bool followed)
 {
 	if (!t->touched) {
-		if (published)
+		if (followed)
 			ring_ring_follower(&t->out);
 		return;
 	}
@@ -364,7 +364,8 @@ static void on_published(void *arg, struct batch *b)
 	fault_at(store_ring);
 	for (uint32_t i = 0; i < PROC_SLOTS; i++)
 		if (p->port[i].open)
-			wake_port(&p->port[i], b->nversions > 0);
+			wake_port(&p->port[i], p->followed >> p->port[i].kind & 1);
+	p->followed = 0;
 }
 
 struct commit_hooks ports_hooks(struct ports *p)

@@ -85,6 +85,7 @@ struct ports {
 	uint32_t nroutes_now;
 	uint32_t routes_type; /* NO_ROUTES_TYPE: to be worked out */
 	uint32_t old_owner; /* of the version being published */
+	uint32_t followed;  /* kinds whose processes find something new in the journal: bits */
 	struct port_ahead ahead[PORT_AHEAD];
 	uint64_t malformed;	/* records refused */
 	uint64_t hostile;	/* PROC_WHO goes on sending rubbish; 0: nobody */

@@ -242,10 +242,6 @@ static void route_one(struct ports *p, const struct route *r, const struct entry
 		if (!prcu_own(&e->owner))
 			to_all(p, r->kind, e);
 		break;
-	case ROUTE_UNSCHEDULED:
-		if (!v->hot.node.u && !gone)
-			to_uid(p, r->kind, e, e);
-		break;
 	case ROUTE_ON_NODE:
 		/* What it made of many alike it does not look at again. */
 		if (v->hot.node.u && (going || !v->nholes || v->writer_kind != r->kind))
@@ -262,15 +258,14 @@ static void route_one(struct ports *p, const struct route *r, const struct entry
 	case ROUTE_ALL:
 		to_all(p, r->kind, e);
 		break;
-	case ROUTE_DELETING:
-		if (going)
-			to_uid(p, r->kind, e, e);
-		break;
 	case ROUTE_RELABELLED:
 		to_relabelled(p, r, e, v);
 		break;
 	case ROUTE_OWNED:
 		to_collector(p, r, e, v);
+		break;
+	case ROUTE_FOLLOW:
+		p->followed |= 1u << r->kind;
 		break;
 	}
 }

@@ -235,25 +235,41 @@ END_TEST
 
 /* Who follows the cache is woken by each batch, though nothing is sent to it; a
  * batch that changes nothing wakes nobody. */
-START_TEST(followers_are_woken_by_each_batch)
+/* By each that has something for their kind. */
+START_TEST(followers_are_woken_by_what_is_theirs)
 {
-	int bell = bell_create(NULL);
-	struct pollfd fd = {.fd = bell, .events = POLLIN};
+	struct client follower[2] = {0};
+	struct pollfd bell[2];
 
-	ports.port[4].out.bell = bell;
-	ck_assert(ring_sleep(&client[1].receive));
+	open_client(&follower[0], 6, PROC_APISERVER, 0);
+	open_client(&follower[1], 7, PROC_SCHEDULER, 0);
+	ports_set_map(&ports, PROC_APISERVER, 1, 1);
+	ports_set_map(&ports, PROC_SCHEDULER, 1, 1);
+	for (int i = 0; i < 2; i++) {
+		bell[i] = (struct pollfd){.fd = bell_create(NULL), .events = POLLIN};
+		ports.port[6 + i].out.bell = bell[i].fd;
+	}
+	ck_assert(ring_sleep(&follower[0].receive));
 	create(&client[0], "one", 1, 1);
 	serve();
-	ck_assert_int_eq(poll(&fd, 1, 0), 0);
-	ring_awake(&client[1].receive);
-	ck_assert(ring_sleep_following(&client[1].receive));
+	ck_assert_int_eq(poll(bell, 2, 0), 0);
+	ring_awake(&follower[0].receive);
+	for (int i = 0; i < 2; i++)
+		ck_assert(ring_sleep_following(&follower[i].receive));
 	create(&client[0], "one", 1, 1); /* refused */
 	serve();
-	ck_assert_int_eq(poll(&fd, 1, 0), 0);
+	ck_assert_int_eq(poll(bell, 2, 0), 0);
 	create(&client[0], "two", 1, 1);
 	serve();
-	ck_assert_int_eq(poll(&fd, 1, 0), 1);
-	close(bell);
+	ck_assert_int_eq(poll(bell, 2, 0), 1);
+	ck_assert_int_eq(bell[0].revents, POLLIN); /* it was no pod */
+	for (int i = 0; i < 2; i++) {
+		port_close(&ports, 6 + (uint32_t)i);
+		close(bell[i].fd);
+		free(follower[i].out);
+		free(follower[i].inbox);
+		buf_free(&follower[i].scratch.mem);
+	}
 }
 END_TEST
 
@@ -430,8 +446,8 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, replies_fences_and_forgets);
 	tcase_add_test(t, work_is_routed_once);
-	tcase_add_test(t, followers_are_woken_by_each_batch);
 	tcase_add_test(t, an_owner_that_is_gone_is_routed_to_all_collectors);
+	tcase_add_test(t, followers_are_woken_by_what_is_theirs);
 	tcase_add_test(t, requests_read_together_are_done_in_turn);
 	tcase_add_test(t, rubbish_is_counted_and_reported);
 	tcase_add_test(t, a_full_inbox_blocks_nobody);

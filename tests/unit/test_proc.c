@@ -437,7 +437,8 @@ START_TEST(every_route_leads_somewhere)
 		bool owner = r->how == ROUTE_CONTROLLER || r->how == ROUTE_RELABELLED;
 
 		ck_assert_uint_lt(r->kind, PROC_KIND_COUNT);
-		ck_assert(proc_kind_info((enum proc_kind)r->kind)->sharded || r->how == ROUTE_ALL);
+		ck_assert(proc_kind_info((enum proc_kind)r->kind)->sharded ||
+			  r->how == ROUTE_ALL || r->how == ROUTE_FOLLOW);
 		ck_assert_int_eq(owner, r->owner != 0);
 		ck_assert(!r->type || kube_by_type(r->type));
 	}

@@ -38,7 +38,6 @@ static struct player {
 	struct proc_counters counters;
 	struct request request[REQUESTS_MAX]; /* in the order of sending */
 	uint32_t nrequests, nanswered;
-	uint32_t *work, nwork;
 } player[SCHEDULERS_MAX];
 static int nplayers, started;
 static int64_t now_ns;
@@ -52,6 +51,10 @@ static int number_of(const struct proc *p)
 static uint16_t slot_of(int number)
 {
 	return (uint16_t)(10 + number);
+}
+
+void proc_follow(struct proc *p, uint64_t rv)
+{
 }
 
 struct proc *proc_start(enum proc_kind kind)
@@ -196,7 +199,7 @@ static void serve(int number)
 	buf_free(&scratch.mem);
 }
 
-/* A scheduler reads the answers that are there, the work, and has its turn. */
+/* A scheduler reads the answers that are there and has its turn. */
 static void turn(int number)
 {
 	struct player *pl = &player[number];
@@ -212,9 +215,6 @@ static void turn(int number)
 	pl->nrequests -= pl->nanswered;
 	memmove(pl->request, pl->request + pl->nanswered, pl->nrequests * sizeof(*pl->request));
 	pl->nanswered = 0;
-	if (pl->nwork)
-		pl->h->on_work(pl->h->arg, TYPE_POD, (struct u32s){pl->work, pl->nwork});
-	pl->nwork = 0;
 	now_ns += INT64_C(400000000000); /* enough for every back-off */
 	pl->h->on_turn(pl->h->arg, now_ns);
 }
@@ -241,25 +241,15 @@ static void create(uint16_t type, const char *ns, const value *obj)
 	kube_parts_free(&parts);
 }
 
-/* A pod is routed to the scheduler of its uid. */
 static void add_pod(void)
 {
-	const struct entry *e;
-	struct player *pl;
-	char name[16];
 	value obj;
 
-	snprintf(name, sizeof(name), "p%d", npods);
 	pods[npods].kind = (int)(random() % KINDS);
 	pods[npods].node = -1;
 	pods[npods].gone = false;
 	obj = pod_object(npods++);
 	create(TYPE_POD, "d", &obj);
-	cache_lock(cache);
-	e = cache_find(cache, TYPE_POD, STR("d"), str_of(name));
-	pl = &player[shard_of_uid(e->uid, (uint32_t)nplayers)];
-	pl->work[pl->nwork++] = cache_entry_ref(cache, e).u;
-	cache_unlock(cache);
 }
 
 /* A client binds a pod to where it may go as things are. */
@@ -306,7 +296,7 @@ static void step(void)
 static bool under_way(void)
 {
 	for (int i = 0; i < nplayers; i++)
-		if (player[i].nrequests || player[i].nwork)
+		if (player[i].nrequests)
 			return true;
 	return false;
 }
@@ -351,8 +341,6 @@ static void scenario(bool terms)
 	npods = started = 0;
 	nplayers = 2 + (int)(random() % (SCHEDULERS_MAX - 1));
 	memset(player, 0, sizeof(player));
-	for (int i = 0; i < nplayers; i++)
-		player[i].work = calloc(PODS, sizeof(uint32_t));
 	fs = file_sim_new();
 	memset(&rig, 0, sizeof(rig));
 	rig_must_open(&rig, fs, NULL);
@@ -376,8 +364,6 @@ static void scenario(bool terms)
 	zone_free(model_zone);
 	zone_free(rig_zone);
 	rig_zone = NULL;
-	for (int i = 0; i < nplayers; i++)
-		free(player[i].work);
 }
 
 static void scenarios(bool terms)

@@ -1,0 +1,203 @@
+/* follow.c - keeping up with the cache: through the journal, or, when that is lost, by
+ * looking at everything anew. */
+#include <stdlib.h>
+
+#include "procs/scheduler/scheduler.h"
+
+/* --- The journal ---------------------------------------------------------------------------- */
+
+static bool on_its_way_out(const struct version *v)
+{
+	return v && v->deletion_s;
+}
+
+/* What a pod is for its node and for the counts by topology: nothing (v NULL or
+ * not on a node), or so many. */
+static void account_pod(struct scheduler *self, const struct entry *e, const struct version *v,
+			int sign)
+{
+	struct kind *kind = kind_of(self, e, v);
+	struct node *node = nodes_of_slot(self, v->hot.node);
+
+	nodes_account(self, node, kind, sign);
+	terms_note(self, kind, node, sign, on_its_way_out(v) ? 0 : sign);
+}
+
+/* The pod, whose bind we have asked for, has a node: is that as we have it in our books?
+ * Others may have sent it elsewhere. */
+static bool is_as_assumed(struct scheduler *self, const struct version *v)
+{
+	int64_t at = refset_take(&self->assumed, v->entry.u);
+	struct kind *kind;
+
+	if (at < 0 || nodes_of_slot(self, v->hot.node) - self->nodes == at)
+		return at >= 0;
+	kind = kind_of(self, cache_entry(self->c, v->entry), v);
+	nodes_account(self, &self->nodes[at], kind, -1);
+	terms_note(self, kind, &self->nodes[at], -1, -1);
+	return false;
+}
+
+static void follow_pod(struct scheduler *self, const struct version *v, const struct version *was)
+{
+	const struct entry *e = cache_entry(self->c, v->entry);
+	bool before = pod_on_node(was), now = pod_on_node(v), same;
+
+	if (v->flags & VERSION_TOMBSTONE || v->deletion_s)
+		refset_del(&self->victims, v->entry.u);
+	if (!before && now && is_as_assumed(self, v))
+		return;
+	same = before && now && v->part[PART_LABELS] == was->part[PART_LABELS] &&
+	       v->part[PART_SPEC] == was->part[PART_SPEC];
+	if ((!before && !now) || (same && on_its_way_out(v) == on_its_way_out(was)))
+		return;
+	if (before)
+		account_pod(self, e, was, -1);
+	if (now)
+		account_pod(self, e, v, 1);
+	self->moved[MOVE_GONE] += before && !same;
+	self->moved[MOVE_COME] += now && !same;
+}
+
+/* Our own note that a pod is unschedulable is no news. */
+static bool is_news(const struct scheduler *self, const struct version *v)
+{
+	return (v->flags & VERSION_FIRST) || v->writer_kind != PROC_SCHEDULER ||
+	       CAUSE_SLOT(v->cause) != proc_slot(self->proc);
+}
+
+static void follow_one(struct scheduler *self, const struct version *v)
+{
+	const struct entry *e = cache_entry(self->c, v->entry);
+	uint32_t prev = prcu_dereference(&v->prev);
+
+	if (e->type == TYPE_NODE)
+		nodes_look(self, e);
+	if (e->type != TYPE_POD)
+		return;
+	follow_pod(self, v, prev ? cache_version(self->c, (version_ref){prev}) : NULL);
+	if (!v->hot.node.u && is_news(self, v))
+		queue_pod(self, e);
+}
+
+/* What follow_one() will need: the versions some time ahead, then what they lead to. */
+static void fetch_ahead(const struct scheduler *self, const struct version *const *some, int n,
+			int i)
+{
+	const struct version *v;
+
+	if (i + 2 * CACHE_AHEAD < n) {
+		__builtin_prefetch(some[i + 2 * CACHE_AHEAD]);
+		__builtin_prefetch((const char *)some[i + 2 * CACHE_AHEAD] + CACHE_LINE);
+	}
+	if (i + CACHE_AHEAD >= n)
+		return;
+	v = some[i + CACHE_AHEAD];
+	__builtin_prefetch(cache_entry(self->c, v->entry));
+	__builtin_prefetch(cache_version(self->c, (version_ref){prcu_dereference(&v->prev)}));
+}
+
+/* The next of the journal; false when there is no more. */
+static bool follow_some(struct scheduler *self)
+{
+	const struct version *some[256];
+	int n;
+
+	cache_lock(self->c);
+	n = cache_journal(self->c, self->journal_rv, some, (int)countof(some));
+	for (int i = 0; i < n; i++) {
+		fetch_ahead(self, some, n, i);
+		follow_one(self, some[i]);
+	}
+	if (n > 0)
+		self->journal_rv = some[n - 1]->rv;
+	cache_unlock(self->c);
+	zone_reset(self->z);
+	self->behind = self->behind || n < 0;
+	return n > 0;
+}
+
+void follow(struct scheduler *self)
+{
+	while (follow_some(self))
+		;
+	proc_follow(self->proc, self->journal_rv);
+}
+
+/* --- Everything anew ----------------------------------------------------------------------- */
+
+static void forget_all(struct scheduler *self)
+{
+	for (uint32_t i = 0; i < self->nnodes; i++) {
+		struct node *n = &self->nodes[i];
+
+		n->used = (struct resources){0};
+		n->score_cpu = n->score_memory = n->pods = 0;
+		n->nports = 0;
+		n->present = false;
+	}
+	for (uint32_t i = 0; i < KIND_BUCKETS; i++)
+		for (struct kind *k = self->kinds[i]; k; k = k->next) {
+			k->n = k->at = k->tell_at = 0;
+			k->running = 0;
+			k->terms_seen = k->feasible_seen = 0;
+			k->own_counted = false;
+			free(k->on_node);
+			k->on_node = NULL;
+		}
+	refset_clear(&self->assumed);
+	refset_clear(&self->victims);
+	self->nnominated = 0;
+	for (uint32_t i = 0; i < self->nactive; i++)
+		self->active[i]->queued = false;
+	self->nactive = 0;
+	if (self->by_slot_cap)
+		memset(self->by_slot_key, 0, self->by_slot_cap * sizeof(*self->by_slot_key));
+	self->by_slot_n = self->npresent = 0;
+	self->external++;
+	self->behind = false;
+}
+
+static void read_live(void *arg, const struct entry *e)
+{
+	struct scheduler *self = arg;
+
+	if (cache_live(self->c, e))
+		nodes_look(self, e);
+}
+
+/* As the pod was at journal_rv: what came later is in the journal. */
+static void account_then(void *arg, const struct entry *e)
+{
+	struct scheduler *self = arg;
+	const struct version *v = cache_at(self->c, e, self->journal_rv);
+
+	if (pod_on_node(v))
+		nodes_account(self, nodes_of_slot(self, v->hot.node), kind_of(self, e, v), 1);
+	if (++self->looked % 4096 == 0)
+		zone_reset(self->z);
+}
+
+static void queue_each(void *arg, const struct entry *e)
+{
+	struct scheduler *self = arg;
+
+	queue_pod(self, e);
+	if (++self->looked % 4096 == 0)
+		zone_reset(self->z);
+}
+
+/* At one resourceVersion.  If the journal's window passes it meanwhile, follow() says so, and
+ * it is done again. */
+void rebuild(struct scheduler *self)
+{
+	cache_lock(self->c);
+	place_flush(self);
+	cache_unlock(self->c);
+	forget_all(self);
+	self->journal_rv = cache_rv(self->c);
+	proc_each(self->proc, TYPE_NODE, read_live, self);
+	proc_each(self->proc, TYPE_POD, account_then, self);
+	proc_each(self->proc, TYPE_POD, queue_each, self);
+	zone_reset(self->z);
+}
