@@ -142,8 +142,8 @@ static void forget_all(struct scheduler *self)
 			k->running = 0;
 			k->terms_seen = k->feasible_seen = 0;
 			k->own_counted = false;
-			free(k->on_node);
-			k->on_node = NULL;
+			k->from_start = true;
+			kind_drop_on_node(self, k);
 		}
 	refset_clear(&self->assumed);
 	refset_clear(&self->victims);
@@ -155,7 +155,7 @@ static void forget_all(struct scheduler *self)
 		memset(self->by_slot_key, 0, self->by_slot_cap * sizeof(*self->by_slot_key));
 	self->by_slot_n = self->npresent = 0;
 	self->external++;
-	self->behind = false;
+	self->behind = self->forgot = false;
 }
 
 static void read_live(void *arg, const struct entry *e)

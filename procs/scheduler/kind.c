@@ -5,6 +5,7 @@
 #include "procs/scheduler/scheduler.h"
 
 #define KINDS_MAX 8192u
+#define ON_NODE_BYTES (UINT64_C(16) << 20) /* for all on_node together */
 #define SCORE_CPU 100				  /* milli, of a container that asks for none */
 #define SCORE_MEMORY (INT64_C(200) * 1024 * 1024 * 1000)
 
@@ -188,6 +189,7 @@ static struct kind *parse(struct scheduler *self, const struct entry *e, const s
 	value tree;
 
 	weft_assert(k);
+	k->from_start = !self->forgot;
 	k->z = zone_new();
 	k->ns = zone_str(k->z, cache_ns(self->c, e));
 	k->labels_bytes = zone_str(k->z, cache_part(self->c, v, PART_LABELS));
@@ -260,8 +262,12 @@ static void count_own(struct scheduler *self, struct kind *k)
 	}
 }
 
-/* A kind with anti-affinity keeps the counts from its first pod on; others are
- * counted when they are queued. */
+/* Is there room for on_node of `more` kinds than have it? */
+static bool room_on_node(const struct scheduler *self, uint32_t more)
+{
+	return (self->nkept + more) * (uint64_t)self->nodes_cap * sizeof(uint32_t) <= ON_NODE_BYTES;
+}
+
 void kind_keep_on_node(struct scheduler *self, struct kind *k)
 {
 	bool fresh = !k->on_node;
@@ -270,13 +276,34 @@ void kind_keep_on_node(struct scheduler *self, struct kind *k)
 		return;
 	k->on_node = realloc(k->on_node, self->nodes_cap * sizeof(*k->on_node));
 	weft_assert(k->on_node);
-	if (fresh)
+	if (fresh) {
 		k->on_node_n = 0;
+		self->nkept++;
+	}
 	memset(k->on_node + k->on_node_n, 0,
 	       (self->nodes_cap - k->on_node_n) * sizeof(*k->on_node));
 	k->on_node_n = self->nodes_cap;
-	if (fresh && !k->has_anti)
+	if (fresh && !k->has_anti && (k->running || !k->from_start))
 		count_own(self, k);
+}
+
+void kind_expect_pod(struct scheduler *self, struct kind *k)
+{
+	if (k->has_anti || k->on_node || (k->from_start && !k->running && room_on_node(self, 1)))
+		kind_keep_on_node(self, k);
+}
+
+void kind_drop_on_node(struct scheduler *self, struct kind *k)
+{
+	self->nkept -= k->on_node != NULL;
+	free(k->on_node);
+	k->on_node = NULL;
+}
+
+void kind_rest(struct scheduler *self, struct kind *k)
+{
+	if (!k->has_anti && (!k->running || !room_on_node(self, 0)))
+		kind_drop_on_node(self, k);
 }
 
 static void kind_free(struct kind *k)
@@ -319,6 +346,9 @@ void kinds_trim(struct scheduler *self)
 			*at = k->next;
 			if (k->has_anti)
 				forget_anti(self, k);
+			if (k->running)
+				self->forgot = true;
+			kind_drop_on_node(self, k);
 			kind_free(k);
 			self->nkinds--;
 		}

@@ -100,10 +100,7 @@ static void drop_idle(struct scheduler *self)
 		k->queued = k->blocked = false;
 		k->terms_seen = 0;
 		k->n = k->at = k->tell_at = 0;
-		if (!k->has_anti) {
-			free(k->on_node);
-			k->on_node = NULL;
-		}
+		kind_rest(self, k);
 	}
 	self->nactive = kept;
 }

@@ -146,8 +146,7 @@ void nodes_account(struct scheduler *self, struct node *node, struct kind *kind,
 {
 	uint32_t i = (uint32_t)(node - self->nodes);
 
-	if (kind->has_anti)
-		kind_keep_on_node(self, kind);
+	kind_expect_pod(self, kind);
 	resources_add(&node->used, &kind->ask, sign, node->z);
 	node->score_cpu += sign * kind->score_cpu;
 	node->score_memory += sign * kind->score_memory;
@@ -186,9 +185,19 @@ static void note_moves(struct scheduler *self, const struct node *was, const str
 				      !same_resources(&was->has, &n->has);
 }
 
-static void read_node(struct scheduler *self, struct node *n, const struct entry *e,
+/* May a kind go to it now that could not before, or the other way round, as far as nodes
+ * alone decide it?  (A Node's status says something new all the time.) */
+static bool differs(const struct node *was, const struct node *n)
+{
+	return !was->present || was->unschedulable != n->unschedulable ||
+	       !v_equal(&was->labels, &n->labels) || !v_equal(&was->taints, &n->taints);
+}
+
+/* True if it differs from before. */
+static bool read_node(struct scheduler *self, struct node *n, const struct entry *e,
 		      const struct version *v)
 {
+	bool different;
 	struct node was = *n;
 	value spec = kube_part(self->z, self->c, e, v, PART_SPEC);
 	value status = kube_part(self->z, self->c, e, v, PART_STATUS);
@@ -214,20 +223,25 @@ static void read_node(struct scheduler *self, struct node *n, const struct entry
 	n->present = true;
 	n->ours = proc_mine_name(self->proc, entry_name(e));
 	note_moves(self, &was, n);
+	different = differs(&was, n);
 	zone_free(was.z);
+	return different;
 }
 
 void nodes_look(struct scheduler *self, const struct entry *e)
 {
 	const struct version *v = cache_live(self->c, e);
 	struct node *n = want(self, entry_name(e));
+	bool different = n->present;
 
 	self->npresent -= n->present;
 	if (v)
-		read_node(self, n, e, v);
+		different = read_node(self, n, e, v);
 	else
 		n->present = false;
 	self->npresent += n->present;
+	if (!different)
+		return;
 	self->nodes_changed++;
 	for (uint32_t i = 0; i < self->nanti; i++)
 		self->anti[i]->own_counted = false;

@@ -356,23 +356,38 @@ static void find_feasible(struct scheduler *self, struct kind *k)
 	k->feasible_seen = self->nodes_changed;
 }
 
-/* All pods of a kind without terms: the best node again and again. */
-static bool place_group(struct scheduler *self, struct kind *k, uint32_t *placed)
+/* As kube-scheduler does: with many nodes, a sample is enough. */
+static uint32_t sample_size(uint32_t nodes)
 {
-	struct choice *heap = malloc((k->nfeasible + 1) * sizeof(*heap));
+	uint32_t percent = nodes < 5625 ? 50 - nodes / 125 : 5, n = nodes * percent / 100;
+
+	return n < SAMPLE_MIN ? SAMPLE_MIN : n;
+}
+
+/* The next of the kind's nodes that have room, as a heap: a sample, and two for each pod that
+ * waits.  *seen: nodes looked at so far, of nfeasible. */
+static uint32_t next_nodes(struct scheduler *self, struct kind *k, struct choice *heap,
+			   uint32_t *seen)
+{
+	uint64_t want = sample_size(k->nfeasible) + 2 * (uint64_t)(k->n - k->at);
 	uint32_t n = 0;
 
-	weft_assert(heap);
-	for (uint32_t i = 0; i < k->nfeasible; i++) {
-		struct node *node = &self->nodes[k->feasible[i]];
+	while (*seen < k->nfeasible && n < want) {
+		uint32_t at = k->feasible[(self->scan_start + (*seen)++) % k->nfeasible];
+		struct node *node = &self->nodes[at];
 
 		if (filter_fit(self, k, node, NULL))
-			heap[n++] = (struct choice){cost(k, node, k->feasible[i],
-							 filter_preference(k, node)),
-						    k->feasible[i]};
+			heap[n++] = (struct choice){cost(k, node, at, filter_preference(k, node)), at};
 	}
 	for (uint32_t i = n / 2; i-- > 0;)
 		sift_down(heap, n, i);
+	return n;
+}
+
+/* The best node again and again; returns how many of them still have room. */
+static uint32_t fill_nodes(struct scheduler *self, struct kind *k, struct choice *heap, uint32_t n,
+			   uint32_t *placed)
+{
 	while (n && k->at < k->n && *placed < TURN_MAX) {
 		struct node *node = &self->nodes[heap[0].node];
 		const struct version *v;
@@ -390,16 +405,23 @@ static bool place_group(struct scheduler *self, struct kind *k, uint32_t *placed
 			heap[0] = heap[--n];
 		sift_down(heap, n, 0);
 	}
-	free(heap);
-	return n > 0;
+	return n;
 }
 
-/* As kube-scheduler does: with many nodes, a sample is enough. */
-static uint32_t sample_size(uint32_t nodes)
+/* All pods of a kind without terms. */
+static bool place_group(struct scheduler *self, struct kind *k, uint32_t *placed)
 {
-	uint32_t percent = nodes < 5625 ? 50 - nodes / 125 : 5, n = nodes * percent / 100;
+	struct choice *heap = malloc((k->nfeasible + 1) * sizeof(*heap));
+	uint32_t n, seen = 0;
 
-	return n < SAMPLE_MIN ? SAMPLE_MIN : n;
+	weft_assert(heap);
+	do {
+		n = next_nodes(self, k, heap, &seen);
+		n = fill_nodes(self, k, heap, n, placed);
+	} while (!n && seen < k->nfeasible);
+	self->scan_start += seen;
+	free(heap);
+	return n > 0;
 }
 
 /* The best node for one pod, -1 if there is none. */

@@ -132,7 +132,8 @@ struct kind {
 	uint32_t *feasible;
 	uint32_t nfeasible;
 	uint64_t feasible_seen; /* self->nodes_changed when that was found */
-	uint32_t *on_node;	/* pods of this kind by node, while it is queued */
+	uint32_t *on_node;	/* pods of this kind by node: while it is queued, and as long as
+				 * there is memory for it */
 	uint32_t on_node_n;
 	/* Its pods that wait. */
 	struct pending *queue;
@@ -147,6 +148,7 @@ struct kind {
 	struct buf why;	      /* what its waiting pods are told */
 	uint32_t tell_at;     /* in `queue`: those before it know */
 	uint32_t running;     /* pods of this kind on nodes, as far as accounted */
+	bool from_start;      /* all of them were accounted */
 	uint64_t used;	      /* self->tick when it was last needed */
 };
 
@@ -205,7 +207,8 @@ struct scheduler {
 	uint64_t looked; /* pods, when all are looked at */
 	uint64_t moved[MOVE_COUNT];
 	struct kind *kinds[KIND_BUCKETS];
-	uint32_t nkinds;
+	uint32_t nkinds, nkept; /* nkept: those that have on_node */
+	bool forgot; /* since all was looked at, a kind that had pods running */
 	struct kind **active;
 	uint32_t nactive, active_cap;
 	struct kind **anti; /* kinds that have required anti-affinity */
@@ -238,6 +241,12 @@ void kinds_free(struct scheduler *self);
 /* Make on_node cover all nodes; counted from the pods with its labels when it
  * was not kept before. */
 void kind_keep_on_node(struct scheduler *self, struct kind *k);
+/* A pod of the kind is about to be accounted: with the first of them on_node begins, so that
+ * they need not be counted later (kinds with anti-affinity rely on it). */
+void kind_expect_pod(struct scheduler *self, struct kind *k);
+/* None of its pods waits any more: on_node goes where there is not memory for all. */
+void kind_rest(struct scheduler *self, struct kind *k);
+void kind_drop_on_node(struct scheduler *self, struct kind *k);
 void resources_add(struct resources *to, const struct resources *what, int sign, zone *z);
 void resources_read(zone *z, const value *map, struct resources *out);
 
