@@ -47,8 +47,8 @@
 	X(NAMESPACE, namespace, 1, 256 << 10, 256 << 10, true)               \
 	X(DEPLOYMENT, deployment, 1, 2 << 20, 256 << 10, true)               \
 	X(REPLICASET, replicaset, 1, 2 << 20, 512 << 10, true)               \
-	X(SCHEDULER, scheduler, 1, 1 << 20, 1 << 20, true)                   \
-	X(NODE, node, 1, 1 << 20, 1 << 20, true)                             \
+	X(SCHEDULER, scheduler, 1, 1 << 20, 512 << 10, true)                 \
+	X(NODE, node, 1, 1 << 20, 4 << 20, true)                             \
 	X(NODELIFECYCLE, nodelifecycle, 1, 512 << 10, 512 << 10, true)       \
 	X(GC, gc, 1, 1 << 20, 1 << 20, true)                                 \
 	X(LOAD, load, 0, 4 << 20, 1 << 20, false)
