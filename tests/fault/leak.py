@@ -2,7 +2,8 @@
 process's memory and its descriptors are what they were before, and the whole cache is sound.
 
 The first rounds bring caches and free lists to their size; the comparison is of what comes
-after.  What a pod leaves behind would show as bytes for each pod."""
+after.  What a pod leaves behind shows as bytes for each pod, each time: a buffer that a busy
+moment made larger shows once, so what has grown is given another chance, two at most."""
 import argparse, os, sys, time
 import faults as F
 from cluster import APPS, Client, Cluster, Failure, Tally, deployment
@@ -14,6 +15,8 @@ log: {segment: 4Mi}
 events: {ttl: 2s, perSecond: 20}
 """
 WARM = 3           # rounds before the comparison
+STAY = 8           # seconds, once, for which pods live: the checkpoint writes them all
+CHANCES = 3
 SLACK = 1 << 20    # bytes of the cache, and of each process, that may differ
 REST = 120         # seconds until everything has to be at rest
 
@@ -66,10 +69,26 @@ def sound(c):
         time.sleep(0.1)
 
 
-def compare(before, after, what, pods):
-    for key in after:
-        if after[key] - before.get(key, 0) > SLACK:
-            raise Failure(f"{what} {key}: {before.get(key, 0)} bytes before {pods} pods, {after[key]} after")
+def churn(c, client, rounds, replicas, stay=0):
+    for _ in range(rounds):
+        scale(c, client, replicas)
+        time.sleep(stay)
+        scale(c, client, 0)
+
+
+def state(c):
+    """{what: bytes} of the cache and of each process, and {process: descriptors}"""
+    sound(c)
+    cache, processes = used(c), process_state(c)
+    print("cache", cache, flush=True)
+    memory = {f"cache: {key}": n for key, n in cache.items()}
+    memory.update({f"memory of {name}": s[0] for name, s in processes.items()})
+    return memory, {name: s[1] for name, s in processes.items()}
+
+
+def grown(before, after, slack):
+    """[(what, before, after)] of what takes more than it did"""
+    return [(key, before.get(key, 0), n) for key, n in after.items() if n > before.get(key, 0) + slack]
 
 
 def run(c, tally, o):
@@ -79,26 +98,23 @@ def run(c, tally, o):
         raise Failure(str(answer))
     rounds = max(1, o.pods // o.replicas)
     start = time.monotonic()
-    for i in range(WARM + rounds):
-        if i == WARM:
-            sound(c)
-            memory, processes = used(c), process_state(c)
-        scale(c, client, o.replicas)
-        scale(c, client, 0)
-        if i % 5 == 4:
-            print(f"{(i + 1) * o.replicas} pods after {time.monotonic() - start:.0f} s", flush=True)
-    pods = rounds * o.replicas
-    sound(c)
-    after, now = used(c), process_state(c)
-    print(f"cache before {memory}\ncache after  {after}", flush=True)
-    compare(memory, after, "cache:", pods)
-    compare({n: s[0] for n, s in processes.items()}, {n: s[0] for n, s in now.items()}, "memory of", pods)
-    for name, (anon, descriptors) in now.items():
-        print(f"{name}: {processes[name][0] >> 10} to {anon >> 10} KiB, {processes[name][1]} to "
-              f"{descriptors} descriptors", flush=True)
-        if descriptors > processes[name][1] + 2:
-            raise Failure(f"{name} has {descriptors} descriptors, {processes[name][1]} before")
-    tally.add("pods churned without a leak", pods)
+    churn(c, client, WARM, o.replicas)
+    churn(c, client, 1, o.replicas, STAY)
+    before = state(c)
+    for chance in range(CHANCES):
+        churn(c, client, rounds, o.replicas)
+        after = state(c)
+        print(f"{rounds * o.replicas} pods after {time.monotonic() - start:.0f} s", flush=True)
+        more = grown(before[0], after[0], SLACK) + grown(before[1], after[1], 2)
+        if not more:
+            break
+        print("more than before:", *more, flush=True)
+        before = after
+    else:
+        raise Failure(f"each {rounds * o.replicas} pods leave something behind: {more}")
+    for name, descriptors in after[1].items():
+        print(f"{name}: {after[0]['memory of ' + name] >> 10} KiB, {descriptors} descriptors", flush=True)
+    tally.add("pods churned without a leak", (chance + 1) * rounds * o.replicas)
 
 
 def main():
