@@ -95,6 +95,8 @@ struct kube_schema {
 /* All named types, an array by name: for OpenAPI. */
 const struct kube_schema *kube_schemas(uint32_t *n);
 const struct kube_schema *kube_schema_named(struct str name);
+/* The type of objects that say this of themselves ("apps/v1", "Deployment"); NULL: none. */
+const struct kube_schema *kube_schema_of(struct str api_version, struct str kind);
 
 /* The hash behind `slots`. */
 static inline uint32_t schema_hash(struct str name, uint32_t seed)

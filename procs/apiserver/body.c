@@ -383,19 +383,6 @@ int body_object(struct request *q, const struct kube_resource *r, value *out)
 	return body_check(q, r, out, &notes, NULL);
 }
 
-static const struct kube_schema *schema_of(struct str group, struct str version, struct str kind)
-{
-	uint32_t n;
-	const struct kube_schema *all = kube_schemas(&n);
-
-	for (uint32_t i = 0; i < n; i++)
-		for (const struct kube_gvk *g = all[i].gvks; g && g->kind; g++)
-			if (str_eq(str_of(g->kind), kind) && str_eq(str_of(g->group), group) &&
-			    str_eq(str_of(g->version), version))
-				return &all[i];
-	return NULL;
-}
-
 int body_typed(struct request *q, const char *api_version, const char *kind, value *out)
 {
 	struct json_notes notes = {0};
@@ -406,7 +393,7 @@ int body_typed(struct request *q, const char *api_version, const char *kind, val
 	if (decode(q, kind, out, &notes) || check_kind(q, out, api_version, kind))
 		return WEFT_EINVAL;
 	split_version(str_of(api_version), &group, &version);
-	schema = schema_of(group, version, str_of(kind));
+	schema = kube_schema_of(str_of(api_version), str_of(kind));
 	if (!schema)
 		return WEFT_OK;
 	if (!kube_check_as(q->z, schema, out, &unknown, &why))

@@ -214,20 +214,11 @@ static void mark_deleted(struct request *q, const struct delete_options *o, valu
 
 static enum outcome answer_dry_delete(struct request *q, const struct deletion *d, bool gone)
 {
-	struct cache *c = api_cache(q->api);
-	const struct entry *e;
-	const struct version *v;
-	value obj = v_null();
+	value obj;
 
 	if (gone && q->t.r->type != TYPE_POD)
 		return answer_object(q, 200, d->entry, d->rv);
-	cache_lock(c);
-	e = cache_find(c, q->t.r->type, q->t.ns, q->t.name);
-	v = e ? cache_live(c, e) : NULL;
-	if (v)
-		obj = kube_object(q->z, c, q->t.r, e, v, true);
-	cache_unlock(c);
-	if (!v)
+	if (!item_read(q, 0, 0, &obj))
 		return answer_status(q, kube_status_not_found(q->z, q->t.r, q->t.name));
 	mark_deleted(q, &d->o, &obj);
 	return answer_made(q, 200, &obj);

@@ -114,21 +114,6 @@ static bool runs(const value *pod)
 	       !str_eq(phase, STR("Pending")) && !v_path(pod, "metadata.deletionTimestamp");
 }
 
-static bool read_pod(struct request *q, value *pod)
-{
-	struct cache *c = api_cache(q->api);
-	const struct entry *e;
-	const struct version *v;
-
-	cache_lock(c);
-	e = cache_find(c, TYPE_POD, q->t.ns, q->t.name);
-	v = e ? cache_live(c, e) : NULL;
-	if (v)
-		*pod = kube_object(q->z, c, kube_by_type(TYPE_POD), e, v, true);
-	cache_unlock(c);
-	return v != NULL;
-}
-
 static int read_options(struct request *q, const value *body, struct eviction *ev)
 {
 	const value *o = v_get(body, "deleteOptions");
@@ -158,7 +143,7 @@ enum outcome eviction_create(struct request *q)
 		return ANSWERED;
 	if (!str_eq(v_as_str(v_path(&body, "metadata.name")), q->t.name))
 		return answer_bad_request(q, STR("name in URL does not match name in Eviction object"));
-	if (!read_pod(q, &pod))
+	if (!item_read(q, 0, 0, &pod))
 		return answer_status(q, kube_status_not_found(q->z, q->t.r, q->t.name));
 	if (runs(&pod))
 		budgets = find_budgets(q, v_path(&pod, "metadata.labels"), &budget);

@@ -209,6 +209,25 @@ void item_add_event(struct buf *out, struct api *api, const struct form *f, cons
 	buf_add(out, "}\n", 2);
 }
 
+bool item_read(struct request *q, uint32_t entry, uint64_t rv, value *obj)
+{
+	struct cache *c = api_cache(q->api);
+	const struct entry *e = NULL;
+	const struct version *v = NULL;
+
+	cache_lock(c);
+	if (!entry)
+		e = cache_find(c, q->t.r->type, q->t.ns, q->t.name);
+	else if (cache_entry_checked(c, entry, &e))
+		e = NULL;
+	if (e)
+		v = rv ? cache_at(c, e, rv) : cache_live(c, e);
+	if (v)
+		*obj = kube_object(q->z, c, q->t.r, e, v, true);
+	cache_unlock(c);
+	return v != NULL;
+}
+
 /* --- Answers ------------------------------------------------------------------------------- */
 
 /* The version that write rv made, or the newest before it. */

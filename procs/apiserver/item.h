@@ -56,6 +56,11 @@ void item_add_value(struct buf *out, struct api *api, const struct form *f, valu
 /* "columnDefinitions":[...] */
 void item_add_columns(struct buf *out, struct api *api, const struct form *f);
 
+/* The object that the request's path names (or the one of `entry`, if not 0), live or as it
+ * was at version rv, if not 0, as a tree in the request's zone; false: there is none.  Opens a
+ * read section itself. */
+bool item_read(struct request *q, uint32_t entry, uint64_t rv, value *obj);
+
 /* Answers `code` with the object as it was at version rv (its tombstone too).
  * Opens a read section itself. */
 enum outcome answer_object(struct request *q, int code, uint32_t entry, uint64_t rv);

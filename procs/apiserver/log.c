@@ -181,7 +181,6 @@ struct follow {
 static struct follow *follows; /* of this process */
 static int64_t look_ns;
 
-static bool read_pod(struct request *q, value *pod);
 
 /* The container's last words, once it has ended or its pod is gone. */
 static bool follow_look(struct follow *f)
@@ -191,7 +190,7 @@ static bool follow_look(struct follow *f)
 	value pod;
 	int n;
 
-	if (!read_pod(f->q, &pod))
+	if (!item_read(f->q, 0, 0, &pod))
 		return true;
 	c = find_container(&pod, f->container);
 	state = v_get(find_status(&pod, f->container), "state");
@@ -266,21 +265,6 @@ static enum outcome answer_waiting(struct request *q, const value *c, const valu
 			       STR_ARG(reason.n ? reason : STR("ContainerCreating"))));
 }
 
-static bool read_pod(struct request *q, value *pod)
-{
-	struct cache *c = api_cache(q->api);
-	const struct entry *e;
-	const struct version *v;
-
-	cache_lock(c);
-	e = cache_find(c, TYPE_POD, q->t.ns, q->t.name);
-	v = e ? cache_live(c, e) : NULL;
-	if (v)
-		*pod = kube_object(q->z, c, q->t.r, e, v, true);
-	cache_unlock(c);
-	return v != NULL;
-}
-
 enum outcome log_get(struct request *q)
 {
 	struct log_options o = {0};
@@ -290,7 +274,7 @@ enum outcome log_get(struct request *q)
 	int n;
 
 	q->pretty = false;
-	if (!read_pod(q, &pod))
+	if (!item_read(q, 0, 0, &pod))
 		return answer_status(q, kube_status_not_found(q->z, q->t.r, q->t.name));
 	if (read_options(q, &o))
 		return ANSWERED;

@@ -49,32 +49,13 @@ static value scale_of(zone *z, const struct kube_resource *r, const value *obj)
 	return v;
 }
 
-static bool read_object(struct request *q, uint32_t entry, uint64_t rv, value *obj)
-{
-	struct cache *c = api_cache(q->api);
-	const struct entry *e = NULL;
-	const struct version *v = NULL;
-
-	cache_lock(c);
-	if (!entry)
-		e = cache_find(c, q->t.r->type, q->t.ns, q->t.name);
-	else if (cache_entry_checked(c, entry, &e))
-		e = NULL;
-	if (e)
-		v = rv ? cache_at(c, e, rv) : cache_live(c, e);
-	if (v)
-		*obj = kube_object(q->z, c, q->t.r, e, v, true);
-	cache_unlock(c);
-	return v != NULL;
-}
-
 enum outcome scale_get(struct request *q)
 {
 	value obj, scale;
 
 	if (negotiate(q, false, false))
 		return ANSWERED;
-	if (!read_object(q, 0, 0, &obj))
+	if (!item_read(q, 0, 0, &obj))
 		return answer_status(q, kube_status_not_found(q->z, q->t.r, q->t.name));
 	scale = scale_of(q->z, q->t.r, &obj);
 	return answer_value(q, 200, &scale);
@@ -95,7 +76,7 @@ static enum outcome answer_scale(struct request *q, uint32_t entry, uint64_t rv,
 
 	if (made)
 		obj = *made;
-	else if (!read_object(q, entry, rv, &obj))
+	else if (!item_read(q, entry, rv, &obj))
 		return answer_status(q, kube_status_not_found(q->z, q->t.r, q->t.name));
 	scale = scale_of(q->z, q->t.r, &obj);
 	return answer_value(q, 200, &scale);

@@ -316,23 +316,6 @@ static bool message(zone *z, const struct kube_schema *s, const struct proto_typ
 
 /* --- The envelope ---------------------------------------------------------- */
 
-static const struct kube_schema *schema_of(struct str api_version, struct str kind)
-{
-	const char *slash = api_version.n ? memchr(api_version.p, '/', api_version.n) : NULL;
-	struct str group = {api_version.p, slash ? (uint32_t)(slash - api_version.p) : 0};
-	struct str version = slash ? (struct str){slash + 1, api_version.n - group.n - 1}
-				   : api_version;
-	uint32_t n;
-	const struct kube_schema *all = kube_schemas(&n);
-
-	for (uint32_t i = 0; i < n; i++)
-		for (const struct kube_gvk *g = all[i].gvks; g && g->kind; g++)
-			if (str_eq(str_of(g->kind), kind) && str_eq(str_of(g->group), group) &&
-			    str_eq(str_of(g->version), version))
-				return &all[i];
-	return NULL;
-}
-
 static int refuse(struct str *message, struct str why)
 {
 	*message = why;
@@ -354,7 +337,7 @@ int kube_protobuf_decode(zone *z, struct str bytes, value *out, struct str *why)
 	if (!find_field(bytes, 1, &meta) || !find_field(bytes, 2, &raw) ||
 	    !find_field(meta.bytes, 1, &api_version) || !find_field(meta.bytes, 2, &kind))
 		return refuse(why, STR("the protobuf message is malformed"));
-	s = schema_of(api_version.bytes, kind.bytes);
+	s = kube_schema_of(api_version.bytes, kind.bytes);
 	if (!s)
 		return refuse(why, zone_printf(z, "no kind \"" STR_FMT
 						  "\" is registered for version \"" STR_FMT

@@ -66,6 +66,23 @@ bool kube_type_in_memory(uint16_t type)
 	return type == TYPE_LEASE || type == TYPE_EVENT;
 }
 
+const struct kube_schema *kube_schema_of(struct str api_version, struct str kind)
+{
+	const char *slash = api_version.n ? memchr(api_version.p, '/', api_version.n) : NULL;
+	struct str group = {api_version.p, slash ? (uint32_t)(slash - api_version.p) : 0};
+	struct str version = slash ? (struct str){slash + 1, api_version.n - group.n - 1}
+				   : api_version;
+	uint32_t n;
+	const struct kube_schema *all = kube_schemas(&n);
+
+	for (uint32_t i = 0; i < n; i++)
+		for (const struct kube_gvk *g = all[i].gvks; g && g->kind; g++)
+			if (str_eq(str_of(g->kind), kind) && str_eq(str_of(g->group), group) &&
+			    str_eq(str_of(g->version), version))
+				return &all[i];
+	return NULL;
+}
+
 const struct kube_schema *kube_schema_named(struct str name)
 {
 	uint32_t low = 0, high;
