@@ -6,46 +6,6 @@
 #include "procs/nodelifecycle/nodelifecycle.h"
 
 #define QUARANTINE_NS INT64_C(40000000000) /* before pods of a node that is not there go */
-#define COUNT_NS INT64_C(1000000000)
-#define UNHEALTHY_LIMIT 0.55 /* of the nodes: more at once, and nobody is evicted */
-
-/* --- How many nodes are lost ---------------------------------------------------------- */
-
-static void count_nodes(struct controller *ctl)
-{
-	struct nodelifecycle *self = ctl_state(ctl);
-	const struct cache *c = ctl_cache(ctl);
-	int64_t now = clock_mono_ns();
-	struct cache_iter it;
-	const struct entry *e;
-
-	if (self->counted_ns && now - self->counted_ns < COUNT_NS)
-		return;
-	self->counted_ns = now;
-	self->nodes = self->nodes_lost = 0;
-	cache_iter_init(&it, c, TYPE_NODE, (struct str){0}, (struct str){0}, (struct str){0});
-	while ((e = cache_iter_next(&it))) {
-		const struct version *v = cache_live(c, e);
-
-		if (!v)
-			continue;
-		self->nodes++;
-		self->nodes_lost += !(v->hot.flags & HOT_READY);
-	}
-}
-
-/* All nodes lost, or more than two and most of a small cluster: as Kubernetes,
- * do not evict. */
-bool eviction_suspended(struct controller *ctl)
-{
-	struct nodelifecycle *self = ctl_state(ctl);
-
-	count_nodes(ctl);
-	if (self->nodes_lost == self->nodes && self->nodes > 0)
-		return true;
-	return self->nodes_lost > 2 && self->nodes <= 50 &&
-	       (double)self->nodes_lost >= UNHEALTHY_LIMIT * (double)self->nodes;
-}
 
 /* --- Tolerations ------------------------------------------------------------------------ */
 

@@ -22,13 +22,34 @@ static bool shows_life(struct look *l)
 	return alive;
 }
 
+static bool has_posted(struct look *l)
+{
+	return kube_condition(v_get(&l->status, "conditions"), "Ready") != NULL;
+}
+
+/* One that has never said whether it is ready has longer, from its creation on. */
+static int64_t first_sign_ns(struct look *l, int64_t now)
+{
+	if (has_posted(l) || l->state->lease_rv)
+		return now;
+	return now - ((int64_t)ctl_now_s(l->ctl) - l->e->created_s) * 1000000000;
+}
+
 static bool is_stale(struct look *l)
 {
-	int64_t grace_ms = v_as_int(v_path(proc_config(ctl_proc(l->ctl)), "nodes.grace"), 50000);
-	int64_t now = clock_mono_ns();
+	const value *nodes = v_get(proc_config(ctl_proc(l->ctl)), "nodes");
+	int64_t grace_ms = has_posted(l) ? v_get_int(nodes, "grace", 50000)
+					 : v_get_int(nodes, "startupGrace", 60000);
+	int64_t now = clock_mono_ns(), back_ns = zones_back_ns(l->ctl);
+	bool first = !l->state->renewed_ns;
 
-	if (shows_life(l) || !l->state->renewed_ns)
+	if (shows_life(l) && !first)
 		l->state->renewed_ns = now;
+	else if (first)
+		l->state->renewed_ns = first_sign_ns(l, now);
+	/* When all were lost, it was not their fault. */
+	if (l->state->renewed_ns < back_ns)
+		l->state->renewed_ns = back_ns;
 	return now - l->state->renewed_ns > grace_ms * 1000000;
 }
 

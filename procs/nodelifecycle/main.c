@@ -15,12 +15,26 @@ static void write_back(struct look *l)
 	ctl_write(l->ctl, l->e, l->v, &parts);
 }
 
-/* How often a node is looked at: well within its grace period. */
-static uint64_t period_ms(struct controller *ctl)
+int64_t monitor_ns(struct controller *ctl)
 {
 	int64_t grace_ms = v_as_int(v_path(proc_config(ctl_proc(ctl)), "nodes.grace"), 50000);
 
-	return (uint64_t)(grace_ms / 4 < MONITOR_MS ? grace_ms / 4 + 1 : MONITOR_MS);
+	return (grace_ms / 4 < MONITOR_MS ? grace_ms / 4 + 1 : MONITOR_MS) * 1000000;
+}
+
+/* All nodes are looked at in the same moment, so that they wake us once. */
+static uint64_t next_look_ms(struct controller *ctl)
+{
+	int64_t every_ns = monitor_ns(ctl);
+
+	return (uint64_t)(every_ns - clock_mono_ns() % every_ns) / 1000000 + 1;
+}
+
+static int64_t turn(struct controller *ctl, int64_t now_ns)
+{
+	int64_t pods = eviction_turn(ctl, now_ns), zones = zones_turn(ctl, now_ns);
+
+	return pods && pods < zones ? pods : zones;
 }
 
 static void reconcile(struct controller *ctl, const struct entry *e, const struct version *v)
@@ -53,7 +67,7 @@ static void reconcile(struct controller *ctl, const struct entry *e, const struc
 	health_check(&l);
 	taints_update(&l);
 	write_back(&l);
-	ctl_after(ctl, period_ms(ctl));
+	ctl_after(ctl, next_look_ms(ctl));
 	eviction_run(&l);
 }
 
@@ -73,7 +87,9 @@ int nodelifecycle_main(void)
 		.reconcile = reconcile,
 		.wants_gone = true,
 		.map = map,
-		.turn = eviction_turn,
+		.start = zones_start,
+		.resync = zones_resync,
+		.turn = turn,
 		.state_size = sizeof(struct nodelifecycle),
 		.object_state_size = sizeof(struct node_state),
 	};

@@ -4,6 +4,8 @@
  *   health.c     Leases that are no longer renewed: conditions become Unknown,
  *                pods are marked not ready
  *   taints.c     taints that follow from conditions
+ *   zones.c      when a lost node gets its NoExecute taint: so many a second in a zone
+ *   limit.c      how many
  *   eviction.c   pods leave nodes with NoExecute taints that they do not
  *                tolerate, or no longer; pods of nodes that do not exist
  *   main.c       the process
@@ -11,8 +13,12 @@
 #ifndef WEFT_NODELIFECYCLE_H
 #define WEFT_NODELIFECYCLE_H
 
+#include "procs/nodelifecycle/limit.h"
 #include "weft/kube.h"
 #include "weft/proc.h"
+
+#define TAINT_NOT_READY	  "node.kubernetes.io/not-ready"
+#define TAINT_UNREACHABLE "node.kubernetes.io/unreachable"
 
 /* Kept for each node. */
 struct node_state {
@@ -27,11 +33,21 @@ struct lost_pod {
 	int64_t due_ns;
 };
 
+/* zones.c */
+struct zones {
+	struct node_zone *zone;
+	uint32_t n;
+	struct limits limits;
+	uint64_t pass;	 /* looks at all nodes */
+	int64_t look_ns; /* when the next one is due */
+	bool all_lost;	 /* every node of every zone was lost at the last look; */
+	int64_t back_ns; /* when that ended, 0: never */
+};
+
 struct nodelifecycle {
 	struct lost_pod *lost;
 	uint32_t nlost, lost_cap;
-	uint32_t nodes, nodes_lost; /* at the last count, for the limits of eviction */
-	int64_t counted_ns;
+	struct zones zones;
 };
 
 /* One look at a node. */
@@ -50,8 +66,19 @@ void health_check(struct look *l);
 void taints_update(struct look *l);
 /* Evict what is due; the next is asked for with ctl_after(). */
 void eviction_run(struct look *l);
-/* Too many nodes are lost at once: the fault is more likely ours. */
-bool eviction_suspended(struct controller *ctl);
+void zones_start(struct controller *ctl);
+void zones_resync(struct controller *ctl);
+/* Taint whose turn it is; returns when to be called again. */
+int64_t zones_turn(struct controller *ctl, int64_t now_ns);
+/* All nodes of all zones are lost: it is more likely we who are cut off, and nobody is
+ * evicted. */
+bool zones_all_lost(struct controller *ctl);
+/* When (monotonic) that ended, 0: never. */
+int64_t zones_back_ns(struct controller *ctl);
+/* How often nodes are looked at: well within their grace period. */
+int64_t monitor_ns(struct controller *ctl);
+/* Into spec.taints, with the time of now. */
+void taint_add(struct controller *ctl, value *spec, const char *key, const char *effect);
 void eviction_note_lost(struct controller *ctl, const struct entry *pod, int64_t now_ns);
 int64_t eviction_turn(struct controller *ctl, int64_t now_ns);
 /* The node is gone: its pods are lost. */

@@ -13,6 +13,7 @@
 enum key_type {
 	KEY_COUNT,  /* a whole number, min..max */
 	KEY_TEXT,
+	KEY_MILLI,  /* "0.1"; becomes thousandths */
 	KEY_SIZE,   /* "16Gi", "64Mi", or bytes; becomes bytes */
 	KEY_TIME,   /* "10s", "250ms", "1h", or seconds; becomes ms */
 	KEY_LISTEN, /* address:port, or empty */
@@ -69,6 +70,17 @@ static const struct key keys[] = {
 	{"nodes.lease", KEY_TIME, "10s", 100, 3600000, NULL, "how often each renews its Lease"},
 	{"nodes.grace", KEY_TIME, "50s", 200, 3600000, NULL,
 	 "a node whose Lease is not renewed for this long counts as lost"},
+	{"nodes.startupGrace", KEY_TIME, "60s", 200, 3600000, NULL,
+	 "the same for one that has never said whether it is ready, from its creation on"},
+	{"nodes.evictionRate", KEY_MILLI, "0.1", 0, 1000000, NULL,
+	 "lost nodes of a zone that are tainted NoExecute each second (--node-eviction-rate)"},
+	{"nodes.secondaryEvictionRate", KEY_MILLI, "0.01", 0, 1000000, NULL,
+	 "the same for a large zone many of whose nodes are lost (--secondary-node-eviction-rate)"},
+	{"nodes.unhealthyZoneThreshold", KEY_MILLI, "0.55", 0, 1000, NULL,
+	 "how many: this share of the zone, and at least 3 (--unhealthy-zone-threshold)"},
+	{"nodes.largeClusterSizeThreshold", KEY_COUNT, "50", 0, MANY, NULL,
+	 "a zone of more nodes is large; in others nobody is evicted then "
+	 "(--large-cluster-size-threshold)"},
 	{"nodes.labels.*", KEY_LABEL, NULL, 0, 0, NULL, "labels that all of them have"},
 	{"nodes.rules[].image", KEY_TEXT, NULL, 0, 0, NULL,
 	 "for containers whose image matches this pattern (* and ?)"},
@@ -152,6 +164,13 @@ static bool read_size(struct str text, int64_t *bytes)
 	};
 
 	return scaled(text, units, countof(units), bytes);
+}
+
+static bool read_milli(struct str text, int64_t *milli)
+{
+	static const struct unit units[] = {{"", 1000}};
+
+	return scaled(text, units, countof(units), milli);
 }
 
 static bool read_time(struct str text, int64_t *ms)
@@ -355,6 +374,12 @@ static int convert(zone *z, const struct key *k, value *v, struct err *e)
 				       STR_ARG(text));
 		*v = v_int(n);
 		return check_range(k, n, " bytes", e);
+	case KEY_MILLI:
+		if (!read_milli(text, &n))
+			return err_set(e, WEFT_EINVAL, "'" STR_FMT "' is not a number, such as 0.1",
+				       STR_ARG(text));
+		*v = v_int(n);
+		return check_range(k, n, " thousandths", e);
 	case KEY_TIME:
 		if (!read_time(text, &n))
 			return err_set(e, WEFT_EINVAL, "'" STR_FMT "' is not a time, such as 10s",

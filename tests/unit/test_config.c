@@ -55,6 +55,7 @@ START_TEST(what_is_said_is_taken)
 				"  count: 1000\n"
 				"  cpu: 8\n"
 				"  lease: 1m\n"
+				"  evictionRate: 0.25\n"
 				"  labels:\n"
 				"    kubernetes.io/arch: amd64\n"
 				"    tier: 2\n"
@@ -73,6 +74,8 @@ START_TEST(what_is_said_is_taken)
 	ck_assert_uint_eq(c.count[PROC_REPLICASET], 4);
 	ck_assert_int_eq(number("nodes.count"), 1000);
 	ck_assert_int_eq(number("nodes.lease"), 60000);
+	ck_assert_int_eq(number("nodes.evictionRate"), 250);
+	ck_assert_int_eq(number("nodes.secondaryEvictionRate"), 10);
 	ck_assert_int_eq(number("cache.max"), 1 << 30);
 	ck_assert(str_eq(v_as_str(v_path(&c.all, "nodes.cpu")), STR("8")));
 	ck_assert(str_eq(v_get_str(v_path(&c.all, "nodes.labels"), "kubernetes.io/arch"),
@@ -161,6 +164,10 @@ START_TEST(wrong_values_are_refused_with_their_line)
 		"weft.yaml:2: cache.max: '1 potato' is not a size, such as 64Mi");
 	refused("nodes: {lease: soon}\n",
 		"weft.yaml:1: nodes.lease: 'soon' is not a time, such as 10s");
+	refused("nodes: {evictionRate: fast}\n",
+		"weft.yaml:1: nodes.evictionRate: 'fast' is not a number, such as 0.1");
+	refused("nodes: {unhealthyZoneThreshold: 1.5}\n",
+		"weft.yaml:1: nodes.unhealthyZoneThreshold: 1500 thousandths is out of range (0 to 1000)");
 	refused("durability: {events: maybe}\n",
 		"weft.yaml:1: durability.events: 'maybe' is none of sync|memory");
 	refused("nodes: 3\n", "weft.yaml:1: nodes: a section is expected here");
