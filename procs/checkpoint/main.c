@@ -104,12 +104,15 @@ static int round_now(struct main *m)
 	return rc;
 }
 
+/* While nothing is to be written, we look when the loop wakes anyway. */
 static int64_t on_turn(void *arg, int64_t now_ns)
 {
 	struct main *m = arg;
 	uint64_t rv = cache_rv(proc_cache(m->p));
 	int64_t wait_ms = ROUND_MS;
 
+	if (rv == m->seen_rv && rv == follow_rv(m->f))
+		return 0;
 	if (now_ns < m->next_ns)
 		return m->next_ns;
 	if (is_busy(m, rv, now_ns) && rv - follow_rv(m->f) < WAIT_RECORDS &&

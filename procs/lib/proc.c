@@ -10,7 +10,7 @@
 #include "weft/fault.h"
 
 #define BEAT_NS (200 * INT64_C(1000000))     /* a heartbeat at most this often */
-#define SLEEP_MAX_NS (800 * INT64_C(1000000)) /* and at least this often */
+#define SLEEP_MAX_NS (2000 * INT64_C(1000000)) /* and at least this often, or sooner */
 #define CPU_NS (500 * INT64_C(1000000))
 #define RECORDS_A_TURN 2048
 #define BAD_RECORDS_LOGGED 20
@@ -449,13 +449,23 @@ void proc_turn(struct proc *p, int64_t wait_ns)
 	wait_and_dispatch(p, wait_ns);
 }
 
+/* Two looks at us may find no heartbeat, and we are not taken for dead. */
+static int64_t sleep_max_ns(const struct proc *p)
+{
+	int64_t ns = v_as_int(v_path(p->config, "supervisor.stallAfter"), 5000) * 1000000 / 3;
+
+	return ns < SLEEP_MAX_NS ? ns : SLEEP_MAX_NS;
+}
+
 int proc_run(struct proc *p, const struct proc_handlers *h)
 {
+	int64_t sleep_ns = sleep_max_ns(p);
+
 	p->handlers = h;
 	if (!h->ready_later)
 		proc_ready(p);
 	while (!proc_stopping(p))
-		proc_turn(p, SLEEP_MAX_NS);
+		proc_turn(p, sleep_ns);
 	proc_flush(p);
 	return 0;
 }

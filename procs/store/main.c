@@ -19,7 +19,7 @@
 #include "weft/fault.h"
 #include "weft/value.h"
 
-#define IDLE_WAIT_MS	1000 /* the heartbeat */
+#define IDLE_WAIT_MS	2000 /* the heartbeat, or sooner */
 #define RECLAIM_WAIT_MS 10
 #define BLOCKED_WAIT_MS 1
 #define RECLAIM_MAX	65536u
@@ -53,6 +53,7 @@ struct main {
 	bool scanned;
 	bool rescan; /* somebody's segments could not be mapped: try again soon */
 	int64_t stall_ns;
+	int idle_ms; /* the longest sleep */
 	int64_t reclaimed_at;
 	uint64_t reclaimed;
 };
@@ -120,6 +121,7 @@ static void take_options(struct main *m)
 	o->journal_min = (uint32_t)v_as_int(v_path(config, "cache.journalMin"), 0);
 	o->journal_max = (uint32_t)v_as_int(v_path(config, "cache.journalMax"), 0);
 	m->stall_ns = v_as_int(v_path(config, "supervisor.stallAfter"), STALL_MS) * 1000000;
+	m->idle_ms = m->stall_ns / 3000000 < IDLE_WAIT_MS ? (int)(m->stall_ns / 3000000) : IDLE_WAIT_MS;
 }
 
 /* "durability": which resources' writes are not logged, as "plural.group". */
@@ -475,7 +477,7 @@ static int housekeep(struct main *m)
 	recycle_log(m);
 	count(m);
 	proc_beat(m->p);
-	return freed ? RECLAIM_WAIT_MS : IDLE_WAIT_MS;
+	return freed ? RECLAIM_WAIT_MS : m->idle_ms;
 }
 
 /* --- The loop ------------------------------------------------------------------------------ */
