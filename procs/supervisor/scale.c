@@ -13,9 +13,9 @@
 #include "procs/supervisor/supervisor.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -361,26 +361,29 @@ static void request(struct supervisor *s, char *line, int client)
 		begin(s, kind, count, client);
 }
 
+/* Nobody is waited for: a client has its line ready with the connection, or soon. */
 void scale_accept(struct supervisor *s)
 {
-	char line[128];
 	int client;
-	ssize_t n;
 
-	while ((client = accept4(s->socket, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
-		struct pollfd ready = {.fd = client, .events = POLLIN};
-
-		/* Clients send their line with the connection: nobody is waited for. */
-		n = poll(&ready, 1, 50) == 1 ? recv(client, line, sizeof(line) - 1, MSG_DONTWAIT)
-					     : -1;
-		if (n <= 0) {
+	while ((client = accept4(s->socket, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+		if (supervisor_watch(s, client, FROM_CLIENT, (uint32_t)client))
 			close(client);
-			continue;
-		}
-		line[n] = 0;
-		line[strcspn(line, "\n")] = 0;
-		request(s, line, client);
+}
+
+void scale_read(struct supervisor *s, int client)
+{
+	char line[128];
+	ssize_t n = recv(client, line, sizeof(line) - 1, MSG_DONTWAIT);
+
+	epoll_ctl(s->epoll, EPOLL_CTL_DEL, client, NULL);
+	if (n <= 0) {
+		close(client);
+		return;
 	}
+	line[n] = 0;
+	line[strcspn(line, "\n")] = 0;
+	request(s, line, client);
 }
 
 /* --- The client's side ------------------------------------------------------------------------ */

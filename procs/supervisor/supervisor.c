@@ -201,6 +201,9 @@ static void dispatch(struct supervisor *s, uint64_t data)
 	case FROM_SOCKET:
 		scale_accept(s);
 		break;
+	case FROM_CLIENT:
+		scale_read(s, (int)(uint32_t)data);
+		break;
 	case FROM_PIDFD:
 		child_ended(s, c);
 		break;

@@ -112,7 +112,7 @@ struct supervisor {
 };
 
 /* Everything that has a descriptor in the loop. */
-enum source { FROM_SIGNALS, FROM_BELL, FROM_SOCKET, FROM_PIDFD, FROM_LOG };
+enum source { FROM_SIGNALS, FROM_BELL, FROM_SOCKET, FROM_CLIENT, FROM_PIDFD, FROM_LOG };
 
 /* --- supervisor.c -------------------------------------------------------------------- */
 
@@ -155,6 +155,8 @@ int scale_open(struct supervisor *s, struct err *e);
 void scale_close(struct supervisor *s);
 /* A client has connected. */
 void scale_accept(struct supervisor *s);
+/* It has sent its line, or gone. */
+void scale_read(struct supervisor *s, int client);
 /* Bring every kind nearer to the number that is wanted of it. */
 void scale_tick(struct supervisor *s);
 /* Is there a kind that is scaled by itself? */

@@ -99,11 +99,13 @@ class Cluster:
 
     def scale(self, kind, n):
         return subprocess.Popen([self.weft, "scale", kind, str(n), "--data", self.data],
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
     def scaled(self, kind, n):
-        if self.scale(kind, n).wait(60):
-            raise Failure(f"weft scale {kind}={n} failed")
+        asking = self.scale(kind, n)
+        said = asking.communicate(timeout=60)[1]
+        if asking.returncode:
+            raise Failure(f"weft scale {kind}={n}: {said.strip()}")
 
     def count(self, kind):
         return self.status()["scaling"][kind]["processes"]

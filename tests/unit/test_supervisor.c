@@ -8,8 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -553,6 +555,26 @@ static int answered(int fd)
 	return scale_answer(&view.dir, fd, &said, &refused);
 }
 
+/* As on a busy machine, where clients do not get to their request at once. */
+START_TEST(a_client_may_take_its_time_to_ask)
+{
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+	const char line[] = "scale replicaset 1\n";
+	char text[64] = "";
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	start_ready("");
+	ck_assert(wait_until(everybody_runs, 3000));
+	snprintf(at.sun_path, sizeof(at.sun_path), "/proc/self/fd/%d/control.sock", view.dir.fd);
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	nap(300);
+	ck_assert_int_eq(send(fd, line, sizeof(line) - 1, MSG_NOSIGNAL), sizeof(line) - 1);
+	ck_assert_int_gt(recv(fd, text, sizeof(text) - 1, 0), 0);
+	ck_assert_str_eq(text, "ok replicaset has 1 process now\n");
+	close(fd);
+}
+END_TEST
+
 static uint64_t map_word(void)
 {
 	return atomic_load(&view.control->maps[PROC_REPLICASET].now);
@@ -859,6 +881,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, a_killed_supervisor_leaves_nothing_behind_for_the_next);
 	tcase_add_test(tc, what_a_killed_supervisor_started_has_ended_when_the_next_begins);
 	tcase_add_test(tc, scaling_changes_the_map_while_running);
+	tcase_add_test(tc, a_client_may_take_its_time_to_ask);
 	tcase_add_test(tc, one_that_still_stops_is_started_again);
 	tcase_add_test(tc, a_wish_takes_the_place_of_the_one_before);
 	tcase_add_test(tc, a_shard_killed_at_its_start_holds_nothing_up);
