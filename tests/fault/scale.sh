@@ -4,8 +4,11 @@
 cd "$(dirname "$0")/../.." && . tests/fault/cluster.bash
 
 begin
-for change in replicaset=3 scheduler=2 node=3 deployment=2 apiserver=2 replicaset=1 gc=2 scheduler=1 node=1 deployment=1 gc=1; do
+# Every kind up and down, in both spellings, alone and several at once.
+for change in replicaset=3 "scheduler 2" node=3 "deployment=2 apiserver=2" "namespace 2 nodelifecycle 3 gc=2" \
+	"replicaset 1 apiserver=3" "gc=1 scheduler=1" node=1 "deployment 1 namespace=1 nodelifecycle=1 apiserver=1"; do
 	roll
+	# shellcheck disable=SC2086 # words
 	"$weft" scale --data "$data" $change >/dev/null || fail "weft scale $change"
 	check nginx:1.15.$image
 	say "ok: $change"
