@@ -26,7 +26,7 @@ struct controller {
 	const struct controller_ops *ops;
 	struct proc *p;
 	struct queue queue;
-	uint64_t resyncs;
+	uint64_t resyncs, swept;
 	zone *z;
 	void *state;
 
@@ -131,13 +131,21 @@ static void on_work(void *arg, uint16_t type, struct u32s entries)
 
 /* --- Rebuilding the queue ----------------------------------------------------------- */
 
+#define SWEEP 4096 /* items looked at in one read section */
+
 /* Forget objects that are gone, or another shard's now. */
 static void sweep_one(void *arg, struct queue_item *it)
 {
 	struct controller *ctl = arg;
 	struct cache *c = ctl->p->cache;
-	const struct entry *e = cache_find_uid(c, it->uid);
+	const struct entry *e;
 
+	if (++ctl->swept % SWEEP == 0) {
+		cache_unlock(c);
+		proc_beat(ctl->p);
+		cache_lock(c);
+	}
+	e = cache_find_uid(c, it->uid);
 	it->entry = e ? cache_entry_ref(c, e).u : 0;
 	if (e && mine(ctl, e) && cache_live(c, e))
 		return;
