@@ -222,6 +222,17 @@ struct str kube_fields_required(const struct kube_field_selector *s, const char 
 bool kube_quantity_milli(const value *v, int64_t *milli);
 /* The canonical text, as Kubernetes prints it back ("1000m" -> "1"). */
 bool kube_quantity_canonical(zone *z, const value *v, struct str *out);
+/* An amount to reckon with: exact, in thousandths; `form` is how it was written
+ * (powers of ten, of two, or an exponent), and so how a sum of such is. */
+typedef __int128 kube_milli __attribute__((aligned(8))); /* as zones give it */
+struct kube_amount {
+	kube_milli milli;
+	uint8_t form;
+};
+bool kube_amount(const value *v, struct kube_amount *out); /* false if malformed */
+/* a += b * times; a zero takes the form of what is added to it. */
+void kube_amount_add(struct kube_amount *a, struct kube_amount b, int64_t times);
+struct str kube_amount_print(zone *z, struct kube_amount a); /* canonical */
 /* maxSurge and the like: a number, or a percentage of `total` rounded up or
  * down; -1 if malformed. */
 int64_t kube_int_or_percent(const value *v, int64_t total, bool round_up, int64_t absent);
@@ -305,6 +316,34 @@ value *kube_condition(const value *conditions, const char *type);
 bool kube_condition_set(zone *z, value *conditions, const char *type, const char *status,
 			const char *reason, struct str message, uint32_t now_s, bool update_time);
 bool kube_condition_del(value *conditions, const char *type);
+
+/* --- Quotas ---------------------------------------------------------------------------------------- */
+
+/* An object as a quota sees it; parts as they are stored. */
+struct kube_charged {
+	uint16_t type;
+	bool over; /* a pod that has succeeded, failed, or outstayed its grace */
+	struct str meta, spec, status;
+};
+/* What an object takes of one resource ("pods", "requests.cpu", "count/jobs.batch"). */
+struct kube_use {
+	struct str name;
+	struct kube_amount amount;
+};
+struct kube_uses {
+	struct kube_use *list;
+	uint32_t n, cap;
+};
+/* Everything that the object takes, as Kubernetes' evaluators have it. */
+void kube_quota_uses(zone *z, const struct kube_charged *o, struct kube_uses *out);
+/* The type whose objects take of this resource; 0: no type is known to. */
+uint16_t kube_quota_type(struct str resource);
+/* Is the object in all scopes of a quota's spec? */
+bool kube_quota_in_scope(zone *z, const value *quota_spec, const struct kube_charged *o);
+/* Kubernetes wants every container of a pod to state cpu and memory when those are
+ * limited: what is not stated, as "must specify limits.cpu for: a,b; ...".  Empty
+ * if nothing is missing.  `hard` is the quota's. */
+struct str kube_quota_missing(zone *z, const value *hard, const struct kube_charged *o);
 
 /* --- Tables (kubectl get) --------------------------------------------------------------------------- */
 

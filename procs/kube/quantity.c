@@ -286,6 +286,17 @@ static struct str print_binary(zone *z, const struct quantity *q)
 	return print_number(z, q->minus, v, power ? suffix_text(BINARY_SI, power) : "");
 }
 
+static struct str print(zone *z, struct quantity q)
+{
+	if (!q.v)
+		return STR("0");
+	if (q.family == BINARY_SI && q.v >= 1024 * 1000 && q.v % 1000 == 0)
+		return print_binary(z, &q);
+	/* Below 1024, or with a fraction, powers of two say nothing. */
+	q.family = q.family == EXPONENT ? EXPONENT : DECIMAL_SI;
+	return print_decimal(z, q);
+}
+
 bool kube_quantity_canonical(zone *z, const value *v, struct str *out)
 {
 	char text[NUMBER_TEXT];
@@ -293,18 +304,42 @@ bool kube_quantity_canonical(zone *z, const value *v, struct str *out)
 
 	if (!parse_value(v, text, &q))
 		return false;
-	if (q.text.n) {
-		*out = zone_str(z, q.text);
-	} else if (!q.v) {
-		*out = STR("0");
-	} else if (q.family == BINARY_SI && q.v >= 1024 * 1000 && q.v % 1000 == 0) {
-		*out = print_binary(z, &q);
-	} else {
-		/* Below 1024, or with a fraction, powers of two say nothing. */
-		q.family = q.family == EXPONENT ? EXPONENT : DECIMAL_SI;
-		*out = print_decimal(z, q);
-	}
+	*out = q.text.n ? zone_str(z, q.text) : print(z, q);
 	return true;
+}
+
+/* --- Amounts ------------------------------------------------------------------------ */
+
+/* Sums of as many amounts as there can be objects stay within 127 bits. */
+#define AMOUNT_MAX ((wide)1 << 90)
+
+bool kube_amount(const value *v, struct kube_amount *out)
+{
+	char text[NUMBER_TEXT];
+	struct quantity q;
+
+	if (!parse_value(v, text, &q))
+		return false;
+	for (; q.exp > MILLI && q.v && q.v < AMOUNT_MAX; q.exp--)
+		q.v *= 10;
+	q.v = q.v < AMOUNT_MAX ? q.v : AMOUNT_MAX;
+	*out = (struct kube_amount){q.minus ? -q.v : q.v, (uint8_t)q.family};
+	return true;
+}
+
+void kube_amount_add(struct kube_amount *a, struct kube_amount b, int64_t times)
+{
+	if (!a->milli)
+		a->form = b.form;
+	a->milli += b.milli * times;
+}
+
+struct str kube_amount_print(zone *z, struct kube_amount a)
+{
+	struct quantity q = {.minus = a.milli < 0, .exp = MILLI, .family = (enum family)a.form};
+
+	q.v = q.minus ? -a.milli : a.milli;
+	return print(z, q);
 }
 
 /* --- Numbers that may be percentages ------------------------------------------------- */
