@@ -1,5 +1,5 @@
 /* apply.c - requests for one object: create and update. */
-#include "procs/store/store.h"
+#include "procs/store/quota.h"
 
 /* --- What several requests ask ------------------------------------------------------ */
 
@@ -87,6 +87,7 @@ static int create_once(struct store *s, const struct caller *who, const struct m
 		.rest = m->rest,
 		.holes = m->holes,
 	};
+	const struct str part[PART_COUNT] = {m->meta, m->labels, m->spec, m->status, m->rest};
 	char *name = zone_alloc(s->z, 64);
 	uint8_t uid[16];
 	struct entry *e = NULL;
@@ -96,6 +97,10 @@ static int create_once(struct store *s, const struct caller *who, const struct m
 	if (m->generate)
 		rec.name = (struct str){name, store_name(m->name, uid, name)};
 	rec.uid = m->uid.n ? m->uid : (struct str){(const char *)uid, sizeof(uid)};
+	if (s->quotas && quotas_check_create(s, m->type, m->ns, part, r)) {
+		r->name = rec.name;
+		return r->status;
+	}
 	if (m->dry_run)
 		rc = cw_find(s->w, m->type, m->ns, rec.name) ? WEFT_EEXIST : WEFT_OK;
 	else
@@ -183,6 +188,18 @@ static uint32_t changed_parts(const struct store *s, const struct msg_update *m,
 	return mask;
 }
 
+/* What the object would take of its namespace's quotas. */
+static int update_fits(struct store *s, const struct msg_update *m, const struct entry *e,
+		       const struct version *v, struct msg_reply *r)
+{
+	struct str part[PART_COUNT] = {m->meta, m->labels, m->spec, m->status, m->rest};
+
+	for (int i = 0; i < PART_COUNT; i++)
+		if (!(m->mask & 1u << i))
+			part[i] = cache_part(s->c, v, (enum part)i);
+	return quotas_check_update(s, e, v, part, r);
+}
+
 static void update_made(struct store *s, const struct entry *e, uint64_t rv, bool gone,
 			struct msg_reply *r)
 {
@@ -225,7 +242,7 @@ void apply_update(struct store *s, const struct caller *who, const struct msg_up
 	};
 	rec.generation += (m->bump & mask) != 0;
 	r->status = update_in(s, e, v, &rec, &in);
-	if (r->status)
+	if (r->status || (s->quotas && mask & 1u << PART_SPEC && update_fits(s, m, e, v, r)))
 		return;
 	if (state_is_over(s, e->type, &in,
 			  mask & 1u << PART_SPEC ? m->spec : cache_part(s->c, v, PART_SPEC))) {

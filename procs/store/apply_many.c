@@ -4,7 +4,7 @@
  * object then costs its version, its place in the indexes, and 16 to 40 bytes
  * of log.
  */
-#include "procs/store/store.h"
+#include "procs/store/quota.h"
 
 /* --- Create ---------------------------------------------------------------------------- */
 
@@ -61,6 +61,26 @@ static void note_bound(struct store *s, const struct caller *who, const struct m
 		bind_note(s, who->slot, rv, m->ns, pod_node(m->spec), m->spec);
 }
 
+/* How many the namespace's quotas let be made. */
+static uint32_t count_allowed(struct store *s, const struct msg_create_many *m)
+{
+	const struct str part[PART_COUNT] = {m->meta, m->labels, m->spec, m->status, m->rest};
+
+	return s->quotas ? quotas_room(s, m->type, m->ns, part, m->count) : m->count;
+}
+
+/* The first one that was not made because of a quota, as if it had a name. */
+static void refuse_next(struct store *s, const struct msg_create_many *m, struct msg_reply *r)
+{
+	const struct str part[PART_COUNT] = {m->meta, m->labels, m->spec, m->status, m->rest};
+	char *name = zone_alloc(s->z, 64);
+	uint8_t uid[16];
+
+	store_uid(s->seed, ++s->uids, 0, uid);
+	if (quotas_check_create(s, m->type, m->ns, part, r))
+		r->name = (struct str){name, store_name(m->prefix, uid, name)};
+}
+
 void apply_create_many(struct store *s, const struct caller *who, const struct msg_create_many *m,
 		       struct msg_reply *r)
 {
@@ -94,12 +114,13 @@ void apply_create_many(struct store *s, const struct caller *who, const struct m
 	}
 	if (check_namespace(s, m->type, m->ns, r) || check_owner(s, m->owner, r))
 		return;
+	c->count = count_allowed(s, m);
 	store_uid(s->seed, ++s->uids, 0, seed);
 	r->status = bulk_create_begin(s, c, &b);
 	if (r->status)
 		return;
 	s->number_list[0].n = 0;
-	while (r->done < m->count && !r->status) {
+	while (r->done < c->count && !r->status) {
 		r->status = create_one(s, c, &b, r->done);
 		r->done += !r->status;
 	}
@@ -115,6 +136,8 @@ void apply_create_many(struct store *s, const struct caller *who, const struct m
 		note_bound(s, who, m, c->rv + r->done - 1);
 		r->rv = c->rv;
 	}
+	if (!r->status && r->done < m->count)
+		refuse_next(s, m, r);
 }
 
 /* --- Status -------------------------------------------------------------------------------- */

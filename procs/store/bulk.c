@@ -4,7 +4,7 @@
  */
 #include <xxhash.h>
 
-#include "procs/store/store.h"
+#include "procs/store/quota.h"
 
 /* --- Parts ----------------------------------------------------------------------------- */
 
@@ -130,6 +130,8 @@ int bulk_create_begin(struct store *s, const struct rec_create_many *r, struct b
 		bulk_end(s, b);
 		return rc;
 	}
+	if (r->type == TYPE_RESOURCEQUOTA && s->batch)
+		quotas_begin(s);
 	cw_expect(s->w, r->type, r->count);
 	b->entry = zone_alloc(s->z, r->count * sizeof(*b->entry));
 	if (r->sorted)

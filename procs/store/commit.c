@@ -1,5 +1,6 @@
 /* commit.c - what commit.h promises. */
 #include "procs/store/commit.h"
+#include "procs/store/quota.h"
 #include "weft/fault.h"
 
 void commit_init(struct committer *c, struct store *s, struct log_thread *log, uint64_t rv_safe,
@@ -147,6 +148,7 @@ bool commit_turn(struct committer *c)
 
 	if (c->flying || (!c->filling->nversions && !c->filling->nreplies))
 		return did;
+	quotas_settle(c->s);
 	b = take_filled(c);
 	if (b->nversions && needs_log(c, b))
 		submit(c, b);

@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include "procs/store/log.h"
+#include "procs/store/quota.h"
 
 /* --- Noting what was made -------------------------------------------------------- */
 
@@ -27,6 +28,8 @@ void note_version(struct store *s, struct version *v)
 		b->first_rv = v->rv;
 	b->last_rv = v->rv;
 	b->versions[b->nversions++] = v;
+	if (s->quotas)
+		quotas_follow(s, v);
 }
 
 void unnote_versions(struct store *s, uint32_t n)
@@ -34,7 +37,8 @@ void unnote_versions(struct store *s, uint32_t n)
 	struct batch *b = s->batch;
 
 	for (; n; n--) {
-		cw_abort(s->w, b->versions[--b->nversions]);
+		quotas_undo(s, b->versions[--b->nversions]);
+		cw_abort(s->w, b->versions[b->nversions]);
 		b->last_rv = --s->rv;
 	}
 }
@@ -113,6 +117,8 @@ int make_create(struct store *s, const struct rec_create *r, struct entry **out)
 		return rc;
 	if (out)
 		*out = (struct entry *)cache_entry(s->c, v->entry);
+	if (r->type == TYPE_RESOURCEQUOTA && s->batch)
+		quotas_begin(s);
 	note_record(s, &rec, memory);
 	note_version(s, v);
 	return WEFT_OK;

@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include "procs/checkpoint/table.h"
+#include "procs/store/quota.h"
 #include "weft/fault.h"
 
 
@@ -185,6 +186,7 @@ int recover(struct recovery *r, struct err *e)
 	r->s->rv = rv;
 	if (!rc) {
 		settle(r->w);
+		quotas_recover(r->s);
 		return WEFT_OK;
 	}
 	store_free(r->s);

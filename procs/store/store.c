@@ -1,5 +1,5 @@
 /* store.c - the store's state, its batches, and the way of one request. */
-#include "procs/store/store.h"
+#include "procs/store/quota.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +20,7 @@ void store_init(struct store *s, struct cache_writer *w)
 
 void store_free(struct store *s)
 {
+	quotas_free(s);
 	zone_free(s->z);
 	buf_free(&s->uid_list);
 	buf_free(&s->number_list[0]);
@@ -67,8 +68,10 @@ void batch_abort(struct store *s, struct batch *b, int status, struct str messag
 {
 	uint32_t at = (uint32_t)b->text.n;
 
-	for (uint32_t i = b->nversions; i > 0; i--)
+	for (uint32_t i = b->nversions; i > 0; i--) {
+		quotas_undo(s, b->versions[i - 1]);
 		cw_abort(s->w, b->versions[i - 1]);
+	}
 	if (b->nversions)
 		s->rv = b->first_rv - 1;
 	buf_addstr(&b->text, message);

@@ -86,6 +86,7 @@ struct store {
 	struct status_plan plans[STATUS_PLANS];
 	struct buf uid_list, number_list[2], skip_list; /* scratch of bulk requests */
 	struct binders binders;
+	struct quotas *quotas; /* NULL: no namespace has one; see quota.h */
 	uint32_t grace_spec; /* blob_ref whose grace period is known */
 	int32_t grace_of_spec;
 };
