@@ -8,7 +8,8 @@
  *
  * Creation starts slowly, as Kubernetes' does: one pod, then twice as many with
  * every success, so that a pod that cannot be created costs one refusal and
- * not a thousand.
+ * not a thousand.  What a quota has refused is tried again after a back-off, and
+ * when the quota has room.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +41,8 @@ struct rs_controller {
 	struct claims claims;
 	struct rankings rankings;
 	uint64_t resyncs; /* when they were begun */
+	struct claim *refused; /* ReplicaSets whose pods a quota has refused */
+	uint32_t nrefused, refused_cap;
 };
 
 /* What one reconcile knows. */
@@ -93,26 +96,121 @@ static void fail(struct controller *ctl, struct rs_state *state, const struct en
 		  is_delete ? "deleting" : "creating", STR_ARG(message));
 }
 
+/* --- Refusals ------------------------------------------------------------------- */
+
+static bool in_refused(const struct rs_controller *self, struct claim r)
+{
+	for (uint32_t i = 0; i < self->nrefused; i++)
+		if (self->refused[i].object.u == r.object.u &&
+		    self->refused[i].created_rv == r.created_rv)
+			return true;
+	return false;
+}
+
+static void note_refused(struct rs_controller *self, const struct cache *c, const struct entry *e)
+{
+	struct claim r = {cache_entry_ref(c, e), e->created_rv};
+
+	if (in_refused(self, r))
+		return;
+	if (self->nrefused == self->refused_cap) {
+		self->refused_cap = self->refused_cap ? 2 * self->refused_cap : 16;
+		self->refused = realloc(self->refused, self->refused_cap * sizeof(r));
+		weft_assert(self->refused);
+	}
+	self->refused[self->nrefused++] = r;
+}
+
+/* Is less taken than there is, of every resource?  Of one that is gone as well. */
+static bool has_room(zone *z, const struct cache *c, const struct entry *quota)
+{
+	const struct version *v = cache_live(c, quota);
+	value status = v ? kube_part(z, c, quota, v, PART_STATUS) : v_null();
+	struct kube_amount hard, used;
+
+	v_each_kv(kv, v_get(&status, "hard"))
+		if (kube_amount(&kv->val, &hard) &&
+		    kube_amount(v_getn(v_get(&status, "used"), v_as_str(&kv->key)), &used) &&
+		    used.milli >= hard.milli)
+			return false;
+	return true;
+}
+
+/* A quota has changed: those in its namespace that it may have refused try again. */
+static void wake_refused(struct controller *ctl, const struct entry *quota)
+{
+	struct rs_controller *self = ctl_state(ctl);
+	const struct cache *c = ctl_cache(ctl);
+	uint32_t kept = 0;
+
+	if (!self->nrefused || !has_room(ctl_zone(ctl), c, quota))
+		return;
+	for (uint32_t i = 0; i < self->nrefused; i++) {
+		struct claim r = self->refused[i];
+		const struct entry *e;
+
+		if (cache_entry_checked(c, r.object.u, &e) || e->created_rv != r.created_rv)
+			continue;
+		if (e->ns.u == quota->ns.u)
+			ctl_enqueue(ctl, e);
+		else
+			self->refused[kept++] = r;
+	}
+	self->nrefused = kept;
+}
+
+static bool namespace_is_going(const struct cache *c, const struct entry *e)
+{
+	const struct entry *ns = cache_find(c, TYPE_NAMESPACE, (struct str){0}, cache_ns(c, e));
+	const struct version *v = ns ? cache_live(c, ns) : NULL;
+
+	return !v || v->deletion_s;
+}
+
+/* What may not be: the store says why, of which pod. */
+static void forbidden(struct asked *a, const struct entry *e, const struct msg_reply *reply)
+{
+	const struct cache *c = ctl_cache(a->ctl);
+	char text[sizeof(a->state->message)];
+	int n;
+
+	if (namespace_is_going(c, e))
+		return;
+	n = snprintf(text, sizeof(text), "pods \"" STR_FMT "\" is forbidden: " STR_FMT,
+		     STR_ARG(reply->name), STR_ARG(reply->message));
+	if (n >= (int)sizeof(text))
+		n = sizeof(text) - 1;
+	note_refused(ctl_state(a->ctl), c, e);
+	fail(a->ctl, a->state, e, a->is_delete, (struct str){text, (uint32_t)n});
+}
+
+/* --- Requests ------------------------------------------------------------------- */
+
 /* The reply to a create or delete request.  The library keeps the object's
  * state and its entry while requests for it are unanswered. */
 static void on_answer(void *arg, const struct msg_reply *reply)
 {
 	struct asked *a = arg;
 	struct cache *c = ctl_cache(a->ctl);
+	const struct entry *e;
 
 	cache_lock(c);
+	e = cache_entry(c, a->rs);
+	if (!a->is_delete && reply->done)
+		tell_created(a->ctl, e, reply->rv, reply->done);
 	switch (reply->status) {
 	case WEFT_OK:
 		a->state->failed = false;
-		if (!a->is_delete && reply->done)
-			tell_created(a->ctl, cache_entry(c, a->rs), reply->rv, reply->done);
+		break;
+	case WEFT_EFORBIDDEN:
+		forbidden(a, e, reply);
 		break;
 	case WEFT_ELOST:
 	case WEFT_EFENCED:
 	case WEFT_ENOENT: /* we or our namespace are on the way out */
 		break;
 	default:
-		fail(a->ctl, a->state, cache_entry(c, a->rs), a->is_delete,
+		fail(a->ctl, a->state, e, a->is_delete,
 		     reply->message.n ? reply->message : str_of(weft_strerror(reply->status)));
 	}
 	cache_unlock(c);
@@ -387,11 +485,14 @@ static void reconcile(struct controller *ctl, const struct entry *e, const struc
 		update_status(&rs);
 }
 
-static void map(struct controller *ctl, const struct entry *pod)
+static void map(struct controller *ctl, const struct entry *other)
 {
 	struct rs_controller *self = ctl_state(ctl);
 
-	claim_map(ctl, &self->claims, TYPE_REPLICASET, claim_selector_of, pod);
+	if (other->type == TYPE_RESOURCEQUOTA)
+		wake_refused(ctl, other);
+	else
+		claim_map(ctl, &self->claims, TYPE_REPLICASET, claim_selector_of, other);
 }
 
 int replicaset_main(void)
