@@ -213,6 +213,39 @@ static void admit_signing_request(struct request *q, value *obj)
 	v_del(spec, "extra");
 }
 
+/* --- Quotas --------------------------------------------------------------------------------------------- */
+
+/* Requests that may be more than limits are no error, but hardly meant. */
+static void warn_of_quota(struct request *q, const value *obj)
+{
+	static const struct {
+		const char *request, *limit, *other; /* `other`: what the request may be called, too */
+	} pairs[] = {
+		{"requests.cpu", "limits.cpu", "cpu"},
+		{"requests.memory", "limits.memory", "memory"},
+		{"requests.storage", "limits.storage", NULL},
+		{"requests.ephemeral-storage", "limits.ephemeral-storage", NULL},
+	};
+	const value *hard = v_path(obj, "spec.hard");
+
+	for (size_t i = 0; i < countof(pairs); i++) {
+		const char *name = pairs[i].request;
+		struct kube_amount request, limit;
+
+		if (!v_get(hard, name) && pairs[i].other)
+			name = pairs[i].other;
+		if (!kube_amount(v_get(hard, name), &request) ||
+		    !kube_amount(v_get(hard, pairs[i].limit), &limit) ||
+		    request.milli <= limit.milli)
+			continue;
+		answer_warn(q, zone_printf(q->z,
+					   "ResourceQuota %s (" STR_FMT
+					   ") should be less than %s (" STR_FMT ")",
+					   name, STR_ARG(v_get_str(hard, name)), pairs[i].limit,
+					   STR_ARG(v_get_str(hard, pairs[i].limit))));
+	}
+}
+
 /* --- All ---------------------------------------------------------------------------------------------- */
 
 int admit(struct request *q, const struct kube_resource *r, value *obj, const value *old,
@@ -226,6 +259,8 @@ int admit(struct request *q, const struct kube_resource *r, value *obj, const va
 		kube_admit(q->z, r, obj);
 	if (r->type == TYPE_CERTIFICATESIGNINGREQUEST && !old)
 		admit_signing_request(q, obj);
+	if (r->type == TYPE_RESOURCEQUOTA && !old)
+		warn_of_quota(q, obj);
 	if (r->type == TYPE_SERVICE && !sub.n)
 		return service_allocate(q, r, obj, old);
 	return WEFT_OK;

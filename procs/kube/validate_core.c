@@ -331,53 +331,7 @@ void validate_lease(struct validation *v, const value *obj, const value *old, st
 		bad_invalid(v, FIELD(SPEC, "holderIdentity"), holder, "must not be empty");
 }
 
-/* --- Quota, limits --------------------------------------------------------- */
-
-void validate_quota(struct validation *v, const value *obj, const value *old, struct str sub)
-{
-	static const char *const known[] = {
-		"pods", "services", "replicationcontrollers", "resourcequotas", "secrets",
-		"configmaps", "persistentvolumeclaims", "services.nodeports",
-		"services.loadbalancers", "cpu", "memory", "ephemeral-storage", "requests.cpu",
-		"requests.memory", "requests.storage", "requests.ephemeral-storage", "limits.cpu",
-		"limits.memory", "limits.ephemeral-storage",
-	};
-
-	v_each_kv(kv, v_path(obj, "spec.hard")) {
-		struct str name = v_as_str(&kv->key);
-		const struct at *at = KEY(FIELD(SPEC, "hard"), name);
-		bool standard = (name.n && memchr(name.p, '/', name.n)) ||
-				has_prefix(name, "hugepages-") ||
-				has_prefix(name, "requests.hugepages-") ||
-				has_prefix(name, "count/");
-		int64_t n = 0;
-
-		for (size_t i = 0; i < countof(known); i++)
-			standard |= str_eq(name, str_of(known[i]));
-		check_name(v, at, name, names_qualified);
-		if (!standard)
-			bad_invalid(v, at, SHOW(name), "must be a standard resource for quota");
-		kube_quantity_milli(&kv->val, &n);
-		if (n < 0)
-			bad_invalid(v, at, &kv->val, "must be greater than or equal to 0");
-	}
-	v_each(scope, v_path(obj, "spec.scopes")) {
-		static const char *const scopes[] = { "Terminating",   "NotTerminating",
-						      "BestEffort",    "NotBestEffort",
-						      "PriorityClass", "CrossNamespacePodAffinity",
-						      "VolumeAttributesClass" };
-		bool good = false;
-
-		for (size_t i = 0; i < countof(scopes); i++)
-			good |= str_eq(v_as_str(scope), str_of(scopes[i]));
-		if (!good)
-			bad_invalid(v, FIELD(SPEC, "scopes"), v_path(obj, "spec.scopes"),
-				    "unsupported scope");
-	}
-	if (old)
-		check_immutable(v, FIELD(SPEC, "scopes"), v_path(obj, "spec.scopes"),
-				v_path(old, "spec.scopes"));
-}
+/* --- Limits ---------------------------------------------------------------- */
 
 /* Of two bounds of a resource, the first may not be above the second. */
 static void check_order(struct validation *v, const struct at *at, const value *item,
