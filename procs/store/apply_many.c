@@ -129,6 +129,7 @@ void apply_create_many(struct store *s, const struct caller *who, const struct m
 		forget_attempts(s, r->done = b.made);
 	}
 	bulk_end(s, &b);
+	c->of = r->done < c->count ? c->count : 0;
 	c->count = r->done;
 	c->again = list_numbers(&s->number_list[0]);
 	if (r->done) {

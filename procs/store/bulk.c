@@ -67,18 +67,19 @@ static void sort_by_byte(const uint64_t *from, uint64_t *to, uint32_t n, unsigne
 		to[at[from[i] >> shift & 255]++] = from[i];
 }
 
-/* Which uid the objects have, one after the other. */
+/* Which uid the objects have, one after the other: that of all that were asked for. */
 static void sort_names(struct store *s, const struct rec_create_many *r, struct bulk *b)
 {
-	uint64_t *keys = zone_alloc(s->z, r->count * sizeof(*keys));
-	uint64_t *other = zone_alloc(s->z, r->count * sizeof(*other));
+	uint32_t n = r->of > r->count ? r->of : r->count;
+	uint64_t *keys = zone_alloc(s->z, n * sizeof(*keys));
+	uint64_t *other = zone_alloc(s->z, n * sizeof(*other));
 
-	for (uint32_t i = 0; i < r->count; i++)
+	for (uint32_t i = 0; i < n; i++)
 		keys[i] = name_key(r, i);
 	for (unsigned k = 0; k < KEY_BYTES; k++) {
 		uint64_t *sorted = other;
 
-		sort_by_byte(keys, sorted, r->count, NUMBER_BITS + 8 * k);
+		sort_by_byte(keys, sorted, n, NUMBER_BITS + 8 * k);
 		other = keys;
 		keys = sorted;
 	}

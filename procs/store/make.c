@@ -292,7 +292,7 @@ static int replay_create_many(struct replay *p, const struct rec_create_many *r)
 
 	if (r->rv + r->count - 1 <= p->s->replay_after)
 		return WEFT_OK;
-	if (!r->seed.n)
+	if (!r->seed.n || r->count > CREATE_MANY_MAX || r->of > CREATE_MANY_MAX)
 		return WEFT_ECORRUPT;
 	rc = bulk_create_begin(p->s, r, &b);
 	if (rc)

@@ -127,6 +127,40 @@ START_TEST(power_cut_at_every_sync)
 }
 END_TEST
 
+/* Of many that memory did not suffice for, those that were made are the ones that
+ * come back, under their names. */
+START_TEST(a_part_of_many_comes_back)
+{
+	struct buf before = {0}, after = {0};
+	struct rig rig = {0};
+	uint32_t partly = 0;
+
+	rig_must_open(&rig, fs, NULL);
+	rig_world(&rig);
+	for (int64_t k = 0; k < 40; k++) {
+		struct msg m = {.kind = MSG_create_many,
+				.create_many = {.type = TYPE_POD,
+						.ns = STR("a"),
+						.prefix = STR("web-"),
+						.count = 50}};
+
+		arena_fail_after(cw_arena(rig.s.w), 3 * k);
+		rig_do(&rig, &m);
+		arena_fail_after(cw_arena(rig.s.w), -1);
+		partly += rig.last.status == WEFT_ENOMEM && rig.last.done;
+		dump_cache(&before, rig.s.c);
+		rig_kill(&rig);
+		rig_must_open(&rig, fs, NULL);
+		dump_cache(&after, rig.s.c);
+		check_same(&after, &before);
+	}
+	ck_assert_uint_gt(partly, 10);
+	rig_kill(&rig);
+	buf_free(&before);
+	buf_free(&after);
+}
+END_TEST
+
 /* Each acknowledged create is there after the cut, each refused one is not seen
  * by readers before it. */
 START_TEST(acknowledged_is_there)
@@ -286,6 +320,7 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, replay_equals_the_state_before);
 	tcase_add_test(t, power_cut_at_every_sync);
+	tcase_add_test(t, a_part_of_many_comes_back);
 	tcase_add_test(t, acknowledged_is_there);
 	tcase_add_test(t, a_full_disk_refuses_writes_and_recovers);
 	tcase_add_test(t, memory_writes_keep_their_resource_versions);
