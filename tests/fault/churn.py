@@ -8,7 +8,7 @@ disk, the clock is set, shards come and go.  checker.py says what must hold.
 
 The seed is printed; --seed gives the same plan again, --plan prints it."""
 import argparse, os, random, sys, time
-import checker, harm, history
+import checker, harm, history, quota
 from cluster import Cluster, Failure, Tally
 from load import Roller, Shared, Sharer, TYPES, Watcher, Writer
 
@@ -34,20 +34,23 @@ def run(shared, tally, o):
     watchers = [Watcher(shared, what, first) for what in TYPES for first in (True, False)]
     writers = [Writer(shared, i) for i in range(3)] + [Roller(shared, 9)]
     sharers = [Sharer(shared, i) for i in range(4)]
-    for t in watchers + writers + sharers:
+    counter, pressers = quota.Counter(shared), [quota.Presser(shared, i) for i in range(2)]
+    for t in watchers + writers + sharers + [counter] + pressers:
         t.start()
     refused = carry_out(shared, tally, o)
     shared.writing = False
-    for t in writers + sharers:
+    for t in writers + sharers + pressers:
         t.join(120)
         if t.is_alive():
             shared.broken(f"{type(t).__name__} {t.number} hangs")
+    if not shared.failures:
+        quota.rest(shared, counter, pressers)
     took = checker.judge(shared, watchers, writers, may_end=refused)
     print(f"at rest after {took:.1f} s", flush=True)
     if not shared.failures:
         history.check(shared)
     shared.watching = False
-    for w in watchers:
+    for w in watchers + [counter]:
         w.join(15)
 
 
@@ -70,6 +73,7 @@ def main():
     shared = Shared(cluster, o.seed)
     try:
         cluster.up()
+        quota.prepare(cluster)
         run(shared, tally, o)
         cluster.stop()
     except Failure as e:
