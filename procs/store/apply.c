@@ -67,6 +67,13 @@ static uint64_t cause_of(const struct caller *who, uint64_t rv)
 
 #define GENERATE_ATTEMPTS 8
 
+static int create_fits(struct store *s, const struct msg_create *m, struct msg_reply *r)
+{
+	const struct str part[PART_COUNT] = {m->meta, m->labels, m->spec, m->status, m->rest};
+
+	return quotas_check_create(s, m->type, m->ns, part, r);
+}
+
 /* One attempt; WEFT_EEXIST if the name is taken. */
 static int create_once(struct store *s, const struct caller *who, const struct msg_create *m,
 		       uint32_t attempt, struct msg_reply *r)
@@ -87,7 +94,6 @@ static int create_once(struct store *s, const struct caller *who, const struct m
 		.rest = m->rest,
 		.holes = m->holes,
 	};
-	const struct str part[PART_COUNT] = {m->meta, m->labels, m->spec, m->status, m->rest};
 	char *name = zone_alloc(s->z, 64);
 	uint8_t uid[16];
 	struct entry *e = NULL;
@@ -97,15 +103,13 @@ static int create_once(struct store *s, const struct caller *who, const struct m
 	if (m->generate)
 		rec.name = (struct str){name, store_name(m->name, uid, name)};
 	rec.uid = m->uid.n ? m->uid : (struct str){(const char *)uid, sizeof(uid)};
-	if (s->quotas && quotas_check_create(s, m->type, m->ns, part, r)) {
-		r->name = rec.name;
+	r->name = rec.name;
+	if (s->quotas && create_fits(s, m, r))
 		return r->status;
-	}
 	if (m->dry_run)
 		rc = cw_find(s->w, m->type, m->ns, rec.name) ? WEFT_EEXIST : WEFT_OK;
 	else
 		rc = make_create(s, &rec, &e);
-	r->name = rec.name;
 	r->status = rc;
 	if (rc)
 		return rc;
