@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "procs/store/ports.h"
+#include "procs/store/quota.h"
 #include "procs/store/recover.h"
 #include "weft/fault.h"
 #include "weft/value.h"
@@ -452,7 +453,7 @@ static void verify(struct main *m)
 {
 	struct err e = {0};
 
-	if (cw_verify(m->store.w, &e))
+	if (cw_verify(m->store.w, &e) || quotas_verify(&m->store, &e))
 		log_error("the cache is not sound: %s", e.msg);
 	else
 		log_info("the cache is sound");
