@@ -5,10 +5,10 @@
 #include <strings.h>
 #include "weft/http_head.h"
 
-#define LINES_USUAL 16	   /* of a head */
-#define SIZE_DIGITS_MAX 15 /* of a chunk's size */
-#define SIZE_LINE_MAX 4096	   /* bytes of the line with a chunk's size */
-#define TRAILER_MAX 16384  /* bytes of the lines behind the last chunk */
+#define LINES_USUAL     16    /* of a head */
+#define SIZE_DIGITS_MAX 15    /* of a chunk's size */
+#define SIZE_LINE_MAX   4096  /* bytes of the line with a chunk's size */
+#define TRAILER_MAX     16384 /* bytes of the lines behind the last chunk */
 
 /* --- Characters ------------------------------------------------------------------------ */
 
@@ -18,35 +18,35 @@ enum { IN_TOKEN = 1, IN_VALUE = 2, IN_TARGET = 4, IN_HOST = 8 };
 #define IN_TEXT (IN_VALUE | IN_TARGET)
 
 static const uint8_t is_in[256] = {
-	['\t'] = IN_VALUE,
-	[' '] = IN_VALUE,
-	['0' ... '9'] = IN_TEXT | IN_TOKEN | IN_HOST,
-	['A' ... 'Z'] = IN_TEXT | IN_TOKEN | IN_HOST,
-	['a' ... 'z'] = IN_TEXT | IN_TOKEN | IN_HOST,
-	['!'] = IN_TEXT | IN_TOKEN | IN_HOST,
-	['"'] = IN_TEXT,
-	['#'] = IN_TEXT | IN_TOKEN,
-	['$' ... '\''] = IN_TEXT | IN_TOKEN | IN_HOST,
-	['(' ... ')'] = IN_TEXT | IN_HOST,
-	['*' ... '+'] = IN_TEXT | IN_TOKEN | IN_HOST,
-	[','] = IN_TEXT | IN_HOST,
-	['-' ... '.'] = IN_TEXT | IN_TOKEN | IN_HOST,
-	['/'] = IN_TEXT,
-	[':' ... ';'] = IN_TEXT | IN_HOST,
-	['<'] = IN_TEXT,
-	['='] = IN_TEXT | IN_HOST,
-	['>' ... '@'] = IN_TEXT,
-	['['] = IN_TEXT | IN_HOST,
-	['\\'] = IN_TEXT,
-	[']'] = IN_TEXT | IN_HOST,
-	['^'] = IN_TEXT | IN_TOKEN,
-	['_'] = IN_TEXT | IN_TOKEN | IN_HOST,
-	['`'] = IN_TEXT | IN_TOKEN,
-	['{'] = IN_TEXT,
-	['|'] = IN_TEXT | IN_TOKEN,
-	['}'] = IN_TEXT,
-	['~'] = IN_TEXT | IN_TOKEN | IN_HOST,
-	[0x80 ... 0xff] = IN_TEXT,
+    ['\t'] = IN_VALUE,
+    [' '] = IN_VALUE,
+    ['0' ... '9'] = IN_TEXT | IN_TOKEN | IN_HOST,
+    ['A' ... 'Z'] = IN_TEXT | IN_TOKEN | IN_HOST,
+    ['a' ... 'z'] = IN_TEXT | IN_TOKEN | IN_HOST,
+    ['!'] = IN_TEXT | IN_TOKEN | IN_HOST,
+    ['"'] = IN_TEXT,
+    ['#'] = IN_TEXT | IN_TOKEN,
+    ['$' ... '\''] = IN_TEXT | IN_TOKEN | IN_HOST,
+    ['(' ... ')'] = IN_TEXT | IN_HOST,
+    ['*' ... '+'] = IN_TEXT | IN_TOKEN | IN_HOST,
+    [','] = IN_TEXT | IN_HOST,
+    ['-' ... '.'] = IN_TEXT | IN_TOKEN | IN_HOST,
+    ['/'] = IN_TEXT,
+    [':' ... ';'] = IN_TEXT | IN_HOST,
+    ['<'] = IN_TEXT,
+    ['='] = IN_TEXT | IN_HOST,
+    ['>' ... '@'] = IN_TEXT,
+    ['['] = IN_TEXT | IN_HOST,
+    ['\\'] = IN_TEXT,
+    [']'] = IN_TEXT | IN_HOST,
+    ['^'] = IN_TEXT | IN_TOKEN,
+    ['_'] = IN_TEXT | IN_TOKEN | IN_HOST,
+    ['`'] = IN_TEXT | IN_TOKEN,
+    ['{'] = IN_TEXT,
+    ['|'] = IN_TEXT | IN_TOKEN,
+    ['}'] = IN_TEXT,
+    ['~'] = IN_TEXT | IN_TOKEN | IN_HOST,
+    [0x80 ... 0xff] = IN_TEXT,
 };
 
 static bool all_in(struct str s, uint8_t what)
@@ -94,7 +94,8 @@ size_t head_end(struct str in, size_t *seen)
 
 	for (; p < end && (p = memchr(p, '\n', (size_t)(end - p))); p++) {
 		*seen = (size_t)(p - in.p);
-		if (p == in.p || p[-1] == '\n' || (p[-1] == '\r' && (p - 1 == in.p || p[-2] == '\n')))
+		if (p == in.p || p[-1] == '\n' ||
+		    (p[-1] == '\r' && (p - 1 == in.p || p[-2] == '\n')))
 			return (size_t)(p + 1 - in.p);
 	}
 	if (!p)
@@ -227,7 +228,8 @@ static int parse_lines(zone *z, struct str text, struct head *h, struct head_ref
 		if (!line.n)
 			break;
 		if (!n || !all_in((struct str){line.p, n}, IN_TOKEN))
-			return refuse(why, 400, n && line.p[n - 1] == ' ' ? "invalid header name" : "");
+			return refuse(why, 400,
+				      n && line.p[n - 1] == ' ' ? "invalid header name" : "");
 		value = trim((struct str){colon + 1, line.n - n - 1});
 		if (!is_value(value))
 			return refuse(why, 400, "");
@@ -303,7 +305,9 @@ static int take_framing(struct head *h, struct framing *f, struct head_refusal *
 		} else if (same_word(name, STR("connection"))) {
 			h->close |= has_word(value, STR("close"));
 		} else if (same_word(name, STR("expect"))) {
-			h->expects = same_word(value, STR("100-continue"));
+			if (!same_word(value, STR("100-continue")))
+				return refuse(why, 417, "");
+			h->expects = true;
 		} else if (same_word(name, STR("transfer-encoding"))) {
 			f->encoding = value;
 			f->encodings++;
@@ -330,14 +334,19 @@ static int parse_framing(struct head *h, struct head_refusal *why)
 		return refuse(why, 400, "missing required Host header");
 	if (!all_in(f.host, IN_HOST))
 		return refuse(why, 400, "malformed Host header");
+	h->length = f.lengths ? parse_length(f.length) : 0;
+	if (h->length < 0)
+		return refuse(why, 400, "");
 	if (f.encodings && !h->http10) {
 		if (f.encodings > 1 || !same_word(f.encoding, STR("chunked")))
 			return refuse(why, 501, "Unsupported transfer encoding");
+		/* The length is not looked at.  Whoever sent both may be two that do
+		 * not agree where the body ends: nothing that follows is taken. */
+		h->close |= f.lengths > 0;
 		h->length = -1;
-		return WEFT_OK;
 	}
-	h->length = f.lengths ? parse_length(f.length) : 0;
-	return h->length < 0 ? refuse(why, 400, "") : WEFT_OK;
+	h->expects &= h->length && !h->http10;
+	return WEFT_OK;
 }
 
 int head_parse(zone *z, struct str text, struct head *h, struct head_refusal *why)
@@ -350,44 +359,94 @@ int head_parse(zone *z, struct str text, struct head *h, struct head_refusal *wh
 	return WEFT_OK;
 }
 
-/* --- Chunks ------------------------------------------------------------------------------------ */
+/* --- Chunks ------------------------------------------------------------------------------------
+ */
 
 static int hex_digit(char c)
 {
 	return !is_hex(c) ? -1 : c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
 }
 
-/* One byte of "1a2b;extension\r\n"; false: it cannot be. */
-static bool take_size(struct chunks *c, char byte)
+static enum chunks_state bad(struct chunks *c, const char *wrong)
+{
+	c->wrong = wrong;
+	return CHUNKS_BAD;
+}
+
+/* The line with a chunk's size has ended. */
+static enum chunks_state end_size(struct chunks *c)
+{
+	if (!c->cr)
+		return bad(c, "chunked line ends with bare LF");
+	if (!c->digits)
+		return bad(c, "empty hex number for chunk length");
+	c->at = c->left ? CHUNK_DATA : CHUNK_TRAILER;
+	c->digits = c->line = 0;
+	c->cr = c->blank = c->extension = false;
+	return CHUNKS_MORE;
+}
+
+/* One byte of "1a2b;extension\r\n". */
+static enum chunks_state take_size(struct chunks *c, char byte)
 {
 	int digit = hex_digit(byte);
 
-	if (byte == '\n') {
-		if (!c->digits)
-			return false;
-		c->at = c->left ? CHUNK_DATA : CHUNK_TRAILER;
-		c->digits = c->line = 0;
-		c->extension = false;
-		return true;
-	}
-	if (byte == ';') {
+	if (byte == '\n')
+		return end_size(c);
+	if (c->cr)
+		return bad(c, "invalid CR in chunked line");
+	if (++c->line > SIZE_LINE_MAX)
+		return bad(c, "header line too long");
+	if (byte == '\r') {
+		c->cr = true;
+	} else if (c->extension) {
+		return CHUNKS_MORE;
+	} else if (byte == ';' && !c->blank) {
 		c->extension = true;
-	} else if (digit >= 0 && c->digits == c->line) {
+	} else if (digit >= 0 && !c->blank) {
 		c->left = c->left << 4 | (unsigned)digit;
-		c->digits++;
-	} else if (!c->extension && byte != ' ' && byte != '\t' && byte != '\r') {
-		return false;
+		if (++c->digits > SIZE_DIGITS_MAX)
+			return bad(c, "http chunk length too large");
+	} else if ((byte == ' ' || byte == '\t') && c->digits) {
+		c->blank = true;
+	} else {
+		return bad(c, "invalid byte in chunk length");
 	}
-	return ++c->line <= SIZE_LINE_MAX && c->digits && c->digits <= SIZE_DIGITS_MAX;
+	return CHUNKS_MORE;
 }
 
-/* One byte of the lines behind the last chunk; the empty one ends the body. */
+/* One byte of the "\r\n" behind a chunk's data. */
+static enum chunks_state take_data_end(struct chunks *c, char byte)
+{
+	if (byte != (c->cr ? '\n' : '\r'))
+		return bad(c, "malformed chunked encoding");
+	c->at = c->cr ? CHUNK_SIZE_LINE : CHUNK_DATA_END;
+	c->cr = !c->cr;
+	return CHUNKS_MORE;
+}
+
+/* One byte of the lines behind the last chunk, which are headers that nobody reads;
+ * the empty one ends the body. */
 static enum chunks_state take_trailer(struct chunks *c, char byte)
 {
-	if (byte == '\n' && !c->line)
-		return CHUNKS_END;
-	c->line = byte == '\n' ? 0 : c->line + (byte != '\r');
-	return ++c->trailer <= TRAILER_MAX ? CHUNKS_MORE : CHUNKS_BAD;
+	if (byte == '\n') {
+		if (!c->line)
+			return CHUNKS_END;
+		if (!c->named)
+			return bad(c, "malformed MIME header: missing colon");
+		c->line = 0;
+		c->cr = c->named = false;
+		return CHUNKS_MORE;
+	}
+	if (++c->trailer > TRAILER_MAX)
+		return bad(c, "header line too long");
+	if (c->cr || (byte != '\r' && !(is_in[(uint8_t)byte] & (c->named ? IN_VALUE : IN_TOKEN)) &&
+		      (byte != ':' || !c->line)))
+		return bad(c, "malformed MIME header line");
+	c->cr = byte == '\r';
+	c->named |= byte == ':';
+	c->line += !c->cr;
+	return CHUNKS_MORE;
 }
 
 /* One byte that is no data. */
@@ -395,11 +454,9 @@ static enum chunks_state take_byte(struct chunks *c, char byte)
 {
 	switch (c->at) {
 	case CHUNK_SIZE_LINE:
-		return take_size(c, byte) ? CHUNKS_MORE : CHUNKS_BAD;
+		return take_size(c, byte);
 	case CHUNK_DATA_END:
-		if (byte == '\n')
-			c->at = CHUNK_SIZE_LINE;
-		return byte == '\n' || byte == '\r' ? CHUNKS_MORE : CHUNKS_BAD;
+		return take_data_end(c, byte);
 	case CHUNK_TRAILER:
 		return take_trailer(c, byte);
 	case CHUNK_DATA:

@@ -3,7 +3,8 @@
  * body in chunks.  Functions of bytes alone; they trust nothing.
  *
  * What is refused, and in which words, is what Go's net/http does in
- * kube-apiserver: somebody who speaks to both sees no difference.
+ * kube-apiserver: somebody who speaks to both sees no difference.  What two readers
+ * could take for different requests is refused, or nothing is read behind it.
  */
 #ifndef WEFT_HTTP_HEAD_H
 #define WEFT_HTTP_HEAD_H
@@ -50,11 +51,15 @@ struct str head_get(const struct head *h, const char *name);
 /* Where a body in chunks has been read to; zero to begin with. */
 struct chunks {
 	enum { CHUNK_SIZE_LINE, CHUNK_DATA, CHUNK_DATA_END, CHUNK_TRAILER } at;
-	uint64_t left;	  /* of this chunk's data */
-	uint32_t digits;  /* of its size */
-	uint32_t line;	  /* bytes of the present line */
-	uint32_t trailer; /* bytes behind the last chunk */
-	bool extension;	  /* of its size's line was reached */
+	uint64_t left;     /* of this chunk's data */
+	uint32_t digits;   /* of its size */
+	uint32_t line;     /* bytes of the present line, without its end */
+	uint32_t trailer;  /* bytes behind the last chunk */
+	bool cr;           /* the line can only end now */
+	bool blank;        /* behind the size: no digit follows */
+	bool extension;    /* of its size's line was reached */
+	bool named;        /* the trailer's line has its colon */
+	const char *wrong; /* CHUNKS_BAD: what */
 };
 
 enum chunks_state { CHUNKS_MORE, CHUNKS_DATA, CHUNKS_END, CHUNKS_BAD };

@@ -170,6 +170,7 @@ static const char *reason_of(int code)
 		{410, "Gone"},
 		{413, "Request Entity Too Large"},
 		{415, "Unsupported Media Type"},
+		{417, "Expectation Failed"},
 		{422, "Unprocessable Entity"},
 		{429, "Too Many Requests"},
 		{431, "Request Header Fields Too Large"},
@@ -371,12 +372,12 @@ static bool not_worth_reading(const struct request *q)
 	return q->head.length > BODY_DRAINED_MAX || (q->head.length > BODY_MAX && q->head.expects);
 }
 
-/* The rest of the body will not be read. */
-static bool give_up_body(struct http *h, bool malformed)
+/* The rest of the body will not be read: it is too big, or `wrong`. */
+static bool give_up_body(struct http *h, const char *wrong)
 {
 	h->last = true;
-	if (malformed)
-		answer_bad_request(h->q, STR("invalid byte in chunk length"));
+	if (wrong)
+		answer_bad_request(h->q, str_of(wrong));
 	else
 		answer_too_big(h->q);
 	start_answer(h);
@@ -412,7 +413,7 @@ static bool take_head(struct http *h, size_t n)
 	h->chunks = (struct chunks){0};
 	h->phase = PHASE_BODY;
 	if (not_worth_reading(q))
-		return give_up_body(h, false);
+		return give_up_body(h, NULL);
 	if (q->head.expects && !conn_in(&h->c).n)
 		conn_write(&h->c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
 	return true;
@@ -497,7 +498,7 @@ static bool step_body(struct http *h)
 	if (state == CHUNKS_END)
 		return handle(h);
 	if (state == CHUNKS_BAD || h->got > BODY_DRAINED_MAX)
-		return give_up_body(h, state == CHUNKS_BAD);
+		return give_up_body(h, h->chunks.wrong);
 	n = conn_in(&h->c).n;
 	if (conn_read(&h->c) && conn_in(&h->c).n > n)
 		return true;

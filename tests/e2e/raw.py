@@ -178,6 +178,101 @@ def in_chunks(server):
     check("and what comes behind it", got[0] == 200 and json.loads(got[2])["data"]["x"] == "y" * 100000, got[0])
 
 
+# What follows a body that two readers could see differently: one of them would take
+# it for a request of somebody else.  (what, header lines, body, codes): codes that end
+# with 0 mean that the connection has been closed.  {n} is the length of the object.
+def framings(body):
+    n = len(body)
+    chunk = b"%x\r\n%s\r\n" % (n, body)
+    whole = chunk + b"0\r\n\r\n"
+    # A malformed body is the client's fault: 400.  kube-apiserver says 500.
+    te, cl = "Transfer-Encoding: chunked", "Content-Length: %d" % n
+    # kube-apiserver goes on behind a request with both, we do not.
+    yield "length and chunks", ["Content-Length: 4", te], whole, [201, 0], [201, 200]
+    yield "chunks and length", [te, cl], whole, [201, 0], [201, 200]
+    yield "chunks and a wrong length", [te, "Content-Length: x"], whole, [400, 0]
+    yield "chunks and two lengths", [te, "Content-Length: 3", "Content-Length: 4"], whole, [400, 0]
+    yield "the same length twice", [cl, cl], body, [201, 200]
+    yield "two lengths", [cl, "Content-Length: %d" % (n + 1)], body, [400, 0]
+    for wrong in "%d, %d" % (n, n), "+%d" % n, "0x%x" % n, "-1", "", "%d\0" % n:
+        yield "length %r" % wrong, ["Content-Length: " + wrong], body, [400, 0]
+    for wrong in "gzip, chunked", "chunked, identity", "identity", "xchunked", "chunked;q=1", "":
+        yield "encoding %r" % wrong, ["Transfer-Encoding: " + wrong], whole, [501, 0]
+    yield "chunked twice", [te, te], whole, [501, 0]
+    yield "a blank before the colon", ["Transfer-Encoding : chunked"], whole, [400, 0]
+    yield "a vertical tab before chunked", ["Transfer-Encoding: \x0bchunked"], whole, [400, 0]
+    for name, wrong in (
+            ("an end without CR", chunk.replace(b"\r\n", b"\n", 1)),
+            ("an extension's end without CR", chunk.replace(b"\r\n", b";a\n", 1)),
+            ("a CR in its line", chunk.replace(b"\r\n", b";a\rb\r\n", 1)),
+            ("two CR", chunk.replace(b"\r\n", b"\r\r\n", 1)),
+            ("a blank before", b" " + chunk), ("0x", b"0x" + chunk), ("+", b"+" + chunk), ("-", b"-" + chunk),
+            ("none", b"\r\n" + body), ("an extension alone", b";a\r\n" + body), ("17 digits", b"0" * 15 + chunk)):
+        yield "a chunk's size: " + name, [te], wrong + b"0\r\n\r\n", [400, 0], [500, 0]
+    for name, end in ("LF", b"\n"), ("CR CR LF", b"\r\r\n"), ("nothing", b""), ("other bytes", b"xx"):
+        yield "data that ends with " + name, [te], chunk[:-2] + end + b"0\r\n\r\n", [400, 0], [500, 0]
+    yield "a trailer", [te], chunk + b"0\r\nContent-Length: 5\r\n\r\n", [201, 200]
+    yield "a trailer that is a request", [te], chunk + b"0\r\nGET /version HTTP/1.1\r\n\r\n", [400, 0], [500, 0]
+    yield "a trailer with a CR", [te], chunk + b"0\r\nA: b\rc\r\n\r\n", [400, 0], [500, 0]
+
+
+def outcome(server, data):
+    """Codes of all answers, and 0 if the connection was closed then."""
+    r, codes = Reader(server.open()), []
+    r.s.settimeout(0.5)
+    try:
+        r.s.sendall(data)
+        while r.more():
+            pass
+        codes = [0]
+    except TimeoutError:
+        pass
+    except OSError:
+        codes = [0]
+    return [int(code) for code in re.findall(rb"HTTP/1\.[01] (\d+) ", r.got)] + codes
+
+
+def framed(server):
+    body = configmap("http-framed")
+    for name, lines, sent, *good in framings(body):
+        got = outcome(server, server.head("POST", CONFIGMAPS + "?dryRun=All", "Content-Type: application/json", *lines)
+                      + sent + server.head("GET", "/version"))
+        check("%s: %s" % (name, got), got in good, good)
+
+
+# Heads alone: (request line, header lines, codes).
+HEADS = (
+    ("GET http://elsewhere/version HTTP/1.1", [], [200, 200]),
+    ("GET https://x/version?a=b HTTP/1.1", [], [200, 200]),
+    ("GET http://a b/version HTTP/1.1", [], [400, 0]),
+    ("GET /version HTTP/1.2", [], [200, 200]),
+    ("GET /version HTTP/2.0", [], [505, 0]),
+    ("GET /version HTTP/1.0", [], [200, 0]),
+    ("GET /version HTTP/1.1", ["Connection: close"], [200, 0]),
+    ("GET /version HTTP/1.1", ["Connection: Upgrade", "Upgrade: h2c"], [200, 200]),
+    ("GET /version HTTP/1.1", ["Expect: 100-continue"], [200, 200]),
+    ("GET /version HTTP/1.1", ["Expect: the best"], [417, 0]),
+    ("GET /version HTTP/1.1", ["A: b\0c"], [400, 0]),
+    ("GET /version HTTP/1.1", ["A: b\rc"], [400, 0]),
+    ("GET /version HTTP/1.1", ["A\t: b"], [400, 0]),
+    ("GET /version HTTP/1.1", ["Host: y"], [400, 0]),
+    ("GET /version HTTP/1.1", ["A: b"] * 10000, [200, 200]),
+    ("GET /version HTTP/1.1", ["A: b"] * 200000, [431, 0]),
+    ("GET /version HTTP/1.1", ["A: " + "b" * 900000], [200, 200]),
+    ("GET /version HTTP/1.1", ["A: " + "b" * 1200000], [431, 0]),
+    ("GET /version?" + "b" * 900000 + " HTTP/1.1", [], [200, 200]),
+    ("GET /version?" + "b" * 1200000 + " HTTP/1.1", [], [431, 0]),
+    ("HEAD /version HTTP/1.1", [], [405, 200]),
+)
+
+
+def heads(server):
+    for line, lines, good in HEADS:
+        text = "%s\r\nHost: x\r\n%s%s\r\n" % (line, server.auth, "".join(l + "\r\n" for l in lines))
+        got = outcome(server, text.encode() + server.head("GET", "/version"))
+        check("%.40s %.30r: %s" % (line, ", ".join(lines), got), got == good, good)
+
+
 def asks_first(server):
     s = server.open()
     body = configmap("http-expect")
@@ -306,7 +401,7 @@ def main():
         sys.exit(__doc__)
     server = Server(sys.argv[1])
     try:
-        for look in (keeps_alive, pipelined, byte_by_byte, in_chunks, asks_first, head_only, old_clients,
+        for look in (keeps_alive, pipelined, byte_by_byte, in_chunks, framed, heads, asks_first, head_only, old_clients,
                      half_closed, streams, large_answer, contended, not_tls,
                      ciphers):
             only = os.environ.get("ONLY")

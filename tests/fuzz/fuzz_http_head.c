@@ -28,6 +28,8 @@ static void check_head(zone *z, struct str text)
 		weft_assert(!h.lines[i].value.p[h.lines[i].value.n]);
 	}
 	weft_assert(h.length >= -1);
+	/* Two ways to say where the body ends: nothing is read behind it. */
+	weft_assert(h.length >= 0 || h.close || !head_get(&h, "content-length").p);
 }
 
 /* The body, read `step` bytes at a time; how it ended. */
