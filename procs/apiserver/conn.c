@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include "procs/apiserver/conns.h"
 
-#define RECORD_MAX 16384       /* bytes of one TLS record */
+#define RECORD_MAX  16384      /* bytes of one TLS record */
 #define BUFFER_KEPT CONN_PIECE /* a larger one is not used again */
 
 /* --- Out -------------------------------------------------------------------------------------- */
@@ -104,7 +104,8 @@ void conn_write(struct conn *c, const void *p, size_t n)
 	send_wire(c);
 }
 
-/* --- In ---------------------------------------------------------------------------------------- */
+/* --- In ----------------------------------------------------------------------------------------
+ */
 
 /* GnuTLS wants bytes of the wire. */
 static ssize_t tls_pull(gnutls_transport_ptr_t arg, void *p, size_t n)
@@ -257,7 +258,8 @@ void conn_took(struct conn *c, size_t n)
 		give_back(c);
 }
 
-/* --- Open and close ---------------------------------------------------------------------------------- */
+/* --- Open and close
+ * ---------------------------------------------------------------------------------- */
 
 void conn_again(struct conn *c)
 {

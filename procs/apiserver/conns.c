@@ -8,16 +8,16 @@
 #include <unistd.h>
 #include "procs/apiserver/conns.h"
 
-#define CONNS_MAX 16384
-#define EVENTS 256
+#define CONNS_MAX      16384
+#define EVENTS         256
 #define ACCEPTS_A_TURN 64 /* a handshake costs as much as 30 requests */
-#define SILENCE_NS (120 * INT64_C(1000000000))
-#define FULL_NS (100 * INT64_C(1000000)) /* without descriptors: until the next try */
+#define SILENCE_NS     (120 * INT64_C(1000000000))
+#define FULL_NS        (100 * INT64_C(1000000)) /* without descriptors: until the next try */
 /* The fastest cipher that the client has, and the group that clients send a key
  * for without being asked (a second round would double the handshake). */
-#define PRIORITIES                                                                  \
-	"NORMAL:%SERVER_PRECEDENCE:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-CIPHER-ALL:" \
-	"+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:-GROUP-ALL:+GROUP-X25519:"     \
+#define PRIORITIES                                                                                 \
+	"NORMAL:%SERVER_PRECEDENCE:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-CIPHER-ALL:"               \
+	"+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:-GROUP-ALL:+GROUP-X25519:"                   \
 	"+GROUP-SECP256R1:+GROUP-SECP384R1:+GROUP-SECP521R1"
 
 /* --- By age ------------------------------------------------------------------------------- */
@@ -47,7 +47,8 @@ void conns_moved(struct conn *c)
 	conns_link(c);
 }
 
-/* --- Doors --------------------------------------------------------------------------------------------- */
+/* --- Doors
+ * --------------------------------------------------------------------------------------------- */
 
 /* Room for one more: the connection that has been idle for longest goes. */
 static bool make_room(struct conns *all)
@@ -66,8 +67,8 @@ static void watch_doors(struct conns *all, bool open)
 	for (uint32_t i = 0; i < all->ndoors; i++) {
 		struct epoll_event ev = {.events = EPOLLIN, .data.ptr = &all->doors[i]};
 
-		(void)epoll_ctl(all->epoll, open ? EPOLL_CTL_ADD : EPOLL_CTL_DEL,
-				all->doors[i].fd, &ev);
+		(void)epoll_ctl(all->epoll, open ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, all->doors[i].fd,
+				&ev);
 	}
 	all->doors_shut_ns = open ? 0 : all->now_ns + FULL_NS;
 }
@@ -128,7 +129,8 @@ void conns_close_doors(struct conns *all)
 	all->doors_shut_ns = 0;
 }
 
-/* --- Turns --------------------------------------------------------------------------------------------- */
+/* --- Turns
+ * --------------------------------------------------------------------------------------------- */
 
 static void take_event(struct conn *c, uint32_t events)
 {
@@ -230,7 +232,9 @@ int64_t conns_turn(struct conns *all, int64_t now_ns)
 	return sooner(due, all->doors_shut_ns);
 }
 
-/* --- All ------------------------------------------------------------------------------------------------- */
+/* --- All
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static void raise_descriptor_limit(void)
 {

@@ -28,9 +28,9 @@ struct conns {
 	int64_t now_ns;
 	gnutls_certificate_credentials_t cred;
 	gnutls_priority_t priority;
-	struct buf spare;      /* for the next connection that reads */
-	struct buf wire;       /* encrypted, for the next send() */
-	const char *raw;       /* of `pool`: received, not yet seen by GnuTLS */
+	struct buf spare; /* for the next connection that reads */
+	struct buf wire;  /* encrypted, for the next send() */
+	const char *raw;  /* of `pool`: received, not yet seen by GnuTLS */
 	size_t raw_n;
 	char pool[CONN_PIECE];
 };

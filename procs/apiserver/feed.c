@@ -130,7 +130,8 @@ bool feed_print(struct api *api, const struct feed *f, struct buf *out, const st
 	return type != NULL;
 }
 
-/* --- The follower ------------------------------------------------------------------------------ */
+/* --- The follower ------------------------------------------------------------------------------
+ */
 
 /* What the present step has found. */
 struct step {
@@ -153,8 +154,8 @@ static void feed_offer(struct api *api, struct step *s, struct feed *f, const st
 }
 
 /* To the feeds of one namespace (empty: all) and name (empty: all). */
-static void offer_at(struct api *api, struct step *s, uint16_t type, struct str ns,
-		     struct str name, const struct version *v)
+static void offer_at(struct api *api, struct step *s, uint16_t type, struct str ns, struct str name,
+		     const struct version *v)
 {
 	for (struct feed *f = *place_of(api, type, ns, name); f; f = f->next)
 		if (f->idle && f->filter.one_ns == (ns.n > 0) &&

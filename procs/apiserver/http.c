@@ -19,27 +19,34 @@
 #include "procs/apiserver/token.h"
 #include "weft/fault.h"
 
-#define BODY_DRAINED_MAX (64u << 20) /* bytes of a body too big that are still read */
-#define REQUESTS_KEPT 256	     /* free ones, with their zone */
-#define DRAIN_LEAST_NS (30 * 1000000) /* for those whose request is on its way */
-#define DRAIN_MOST_NS (1000 * 1000000)
-#define BUFFER_KEPT (256u << 10) /* larger buffers are not kept */
-#define RUN_MAX 16		 /* requests or chunks of one connection in a row */
-#define RECORD 16384		 /* head and body go as one up to this */
+#define BODY_DRAINED_MAX (64u << 20)    /* bytes of a body too big that are still read */
+#define REQUESTS_KEPT    256            /* free ones, with their zone */
+#define DRAIN_LEAST_NS   (30 * 1000000) /* for those whose request is on its way */
+#define DRAIN_MOST_NS    (1000 * 1000000)
+#define BUFFER_KEPT      (256u << 10) /* larger buffers are not kept */
+#define RUN_MAX          16           /* requests or chunks of one connection in a row */
+#define RECORD           16384        /* head and body go as one up to this */
 
-enum phase { PHASE_HEAD, PHASE_BODY, PHASE_HANDLING, PHASE_WAITING, PHASE_SENDING, PHASE_STREAMING };
+enum phase {
+	PHASE_HEAD,
+	PHASE_BODY,
+	PHASE_HANDLING,
+	PHASE_WAITING,
+	PHASE_SENDING,
+	PHASE_STREAMING
+};
 
 struct http {
 	struct conn c; /* first */
 	struct peer peer;
 	enum phase phase;
 	struct request *q; /* from BODY on */
-	size_t seen;	   /* HEAD: how far its end was looked for */
-	uint64_t left;	   /* BODY: bytes that are still to come */
+	size_t seen;       /* HEAD: how far its end was looked for */
+	uint64_t left;     /* BODY: bytes that are still to come */
 	struct chunks chunks;
-	uint64_t got;	   /* BODY: bytes that came */
-	bool last;	   /* no request after this one */
-	bool idle;	   /* STREAMING: nothing to say until stream_wake() */
+	uint64_t got; /* BODY: bytes that came */
+	bool last;    /* no request after this one */
+	bool idle;    /* STREAMING: nothing to say until stream_wake() */
 	unsigned run;
 };
 
@@ -77,8 +84,7 @@ static void set_target(struct request *q, struct str text)
 		q->path.n = (uint32_t)(mark - text.p);
 	q->path = url_decode(q->z, q->path, false);
 	if (mark)
-		query_parse(q->z,
-			    (struct str){mark + 1, text.n - (uint32_t)(mark + 1 - text.p)},
+		query_parse(q->z, (struct str){mark + 1, text.n - (uint32_t)(mark + 1 - text.p)},
 			    &q->query);
 }
 
@@ -138,8 +144,8 @@ gnutls_session_t request_tls(const struct request *q)
 static enum method method_of(struct str name)
 {
 	static const char *const names[] = {
-		[METHOD_GET] = "GET",	  [METHOD_POST] = "POST",     [METHOD_PUT] = "PUT",
-		[METHOD_PATCH] = "PATCH", [METHOD_DELETE] = "DELETE",
+	    [METHOD_GET] = "GET",     [METHOD_POST] = "POST",     [METHOD_PUT] = "PUT",
+	    [METHOD_PATCH] = "PATCH", [METHOD_DELETE] = "DELETE",
 	};
 
 	for (size_t i = 0; i < countof(names); i++)
@@ -156,29 +162,29 @@ static const char *reason_of(int code)
 		int code;
 		const char *reason;
 	} reasons[] = {
-		{200, "OK"},
-		{201, "Created"},
-		{202, "Accepted"},
-		{304, "Not Modified"},
-		{400, "Bad Request"},
-		{401, "Unauthorized"},
-		{403, "Forbidden"},
-		{404, "Not Found"},
-		{405, "Method Not Allowed"},
-		{406, "Not Acceptable"},
-		{409, "Conflict"},
-		{410, "Gone"},
-		{413, "Request Entity Too Large"},
-		{415, "Unsupported Media Type"},
-		{417, "Expectation Failed"},
-		{422, "Unprocessable Entity"},
-		{429, "Too Many Requests"},
-		{431, "Request Header Fields Too Large"},
-		{500, "Internal Server Error"},
-		{501, "Not Implemented"},
-		{503, "Service Unavailable"},
-		{504, "Gateway Timeout"},
-		{505, "HTTP Version Not Supported"},
+	    {200, "OK"},
+	    {201, "Created"},
+	    {202, "Accepted"},
+	    {304, "Not Modified"},
+	    {400, "Bad Request"},
+	    {401, "Unauthorized"},
+	    {403, "Forbidden"},
+	    {404, "Not Found"},
+	    {405, "Method Not Allowed"},
+	    {406, "Not Acceptable"},
+	    {409, "Conflict"},
+	    {410, "Gone"},
+	    {413, "Request Entity Too Large"},
+	    {415, "Unsupported Media Type"},
+	    {417, "Expectation Failed"},
+	    {422, "Unprocessable Entity"},
+	    {429, "Too Many Requests"},
+	    {431, "Request Header Fields Too Large"},
+	    {500, "Internal Server Error"},
+	    {501, "Not Implemented"},
+	    {503, "Service Unavailable"},
+	    {504, "Gateway Timeout"},
+	    {505, "HTTP Version Not Supported"},
 	};
 
 	for (size_t i = 0; i < countof(reasons); i++)
@@ -230,7 +236,8 @@ static void add_head(struct http *h, struct request *q, struct buf *out)
 	buf_puts(out, reason_of(q->code));
 	buf_add(out, "\r\n", 2);
 	add_line(out, "Date", str_of(date_now()));
-	add_line(out, "Content-Type", str_of(q->content_type ? q->content_type : "application/json"));
+	add_line(out, "Content-Type",
+		 str_of(q->content_type ? q->content_type : "application/json"));
 	add_line(out, "Cache-Control",
 		 q->cacheable ? STR("public, immutable") : STR("no-cache, private"));
 	for (uint32_t i = 0; i < q->nheaders; i++)
@@ -343,12 +350,13 @@ static bool request_done(struct http *h)
 /* What is wrong with HTTP itself is told in plain text, as Go does. */
 static bool refuse(struct http *h, int code, const char *reason)
 {
-	static const char lines[] = "Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n";
+	static const char lines[] =
+	    "Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n";
 	struct buf *out = &((struct api *)conns_arg(h->c.all))->piece;
 	char status[128];
 
-	snprintf(status, sizeof(status), "%d %s%s%s", code, reason_of(code), *reason && code != 501 ? ": " : "",
-		 code == 501 ? "" : reason);
+	snprintf(status, sizeof(status), "%d %s%s%s", code, reason_of(code),
+		 *reason && code != 501 ? ": " : "", code == 501 ? "" : reason);
 	out->n = 0;
 	buf_printf(out, "HTTP/1.1 %s\r\n%s%s", status, lines, code == 501 ? reason : status);
 	conn_write(&h->c, out->p, out->n);
@@ -588,9 +596,8 @@ static bool step_stream(struct http *h)
 }
 
 static bool (*const steps[])(struct http *h) = {
-	[PHASE_HEAD] = step_head,	    [PHASE_BODY] = step_body,
-	[PHASE_HANDLING] = step_wait,	    [PHASE_WAITING] = step_wait,
-	[PHASE_SENDING] = step_send,	    [PHASE_STREAMING] = step_stream,
+    [PHASE_HEAD] = step_head,    [PHASE_BODY] = step_body,    [PHASE_HANDLING] = step_wait,
+    [PHASE_WAITING] = step_wait, [PHASE_SENDING] = step_send, [PHASE_STREAMING] = step_stream,
 };
 
 static void proceed(struct conn *c)
@@ -616,7 +623,8 @@ void request_answer(struct request *q)
 	}
 }
 
-/* --- Streams -------------------------------------------------------------------------------------- */
+/* --- Streams
+ * -------------------------------------------------------------------------------------- */
 
 void stream_wake(struct request *q)
 {
@@ -638,20 +646,21 @@ bool stream_push(struct request *q, const struct buf *chunk)
 	return true;
 }
 
-/* --- Connections ----------------------------------------------------------------------------------- */
+/* --- Connections
+ * ----------------------------------------------------------------------------------- */
 
 static void on_opened(struct conn *c, bool plain)
 {
 	/* Without TLS, on loopback: whoever can open it may do everything. */
-	static const struct user local = {.name = STR("system:local"),
-					  .groups = {STR("system:masters"),
-						     STR("system:authenticated")},
-					  .ngroups = 2,
-					  .masters = true};
+	static const struct user local = {
+	    .name = STR("system:local"),
+	    .groups = {STR("system:masters"), STR("system:authenticated")},
+	    .ngroups = 2,
+	    .masters = true};
 
 	if (plain)
 		((struct http *)c)->peer =
-			(struct peer){.checked = true, .valid = true, .user = local};
+		    (struct peer){.checked = true, .valid = true, .user = local};
 }
 
 static void on_closed(struct conn *c)
