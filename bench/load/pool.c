@@ -37,11 +37,14 @@ void pool_start(struct pool *p, double rate)
 	p->exhausted = false;
 }
 
-/* The job's connection works, opened again if it has to be. */
+static bool works(const struct job *j)
+{
+	return j->conn && !conn_broken(j->conn);
+}
+
+/* Open the job's connection again. */
 static bool revive(struct pool *p, struct job *j)
 {
-	if (j->conn && !conn_broken(j->conn))
-		return true;
 	if (now_ns() < p->retry)
 		return false;
 	conn_close(j->conn);
@@ -76,8 +79,9 @@ void pool_send(struct pool *p)
 
 	while (p->nidle && !p->exhausted && (!p->rate || due(p, p->sent) <= now)) {
 		struct job *j = &p->jobs[p->idle[p->nidle - 1]];
+		bool revived = !works(j);
 
-		if (!revive(p, j))
+		if (revived && !revive(p, j))
 			return;
 		j->path.n = j->body.n = 0;
 		j->kind = NULL;
@@ -90,6 +94,8 @@ void pool_send(struct pool *p)
 		p->nidle--;
 		http_send(j->conn, j->method, buf_str(&j->path), j->kind, buf_str(&j->body), NULL,
 			  answered, j);
+		if (revived) /* that took a while: look for answers first */
+			return;
 	}
 }
 
@@ -99,8 +105,8 @@ int64_t pool_wait(const struct pool *p, int64_t most)
 
 	if (p->retry > now)
 		left = p->retry - now;
-	else if (p->rate && p->nidle && !p->exhausted)
-		left = due(p, p->sent) - now;
+	else if (p->nidle && !p->exhausted)
+		left = p->rate ? due(p, p->sent) - now : 0;
 	return left < 0 ? 0 : left < most ? left : most;
 }
 
