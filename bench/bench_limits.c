@@ -1,19 +1,26 @@
 /*
- * bench_limits.c - what the machine itself can do: memory copied by one core, and
- * files appended to and synced, one after another, as the store's log does it.
+ * bench_limits.c - what the machine itself can do: memory copied by one core,
+ * files appended to and synced, one after another, as the store's log does it, and
+ * as many bytes as an event has under TLS sent to 1,000 sockets of another process.
  * No benchmark beside it can be faster than these.
  *
  *   bench_limits [RUNS] [DIR]
  */
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 
 #include "bench.h"
 
-#define COPY   (256u << 20)
-#define SMALL  4096u
-#define LARGE  (1u << 20)
-#define SYNCS  500
-#define PIECES 64
+#define COPY    (256u << 20)
+#define SMALL   4096u
+#define LARGE   (1u << 20)
+#define SYNCS   500
+#define PIECES  64
+#define SOCKETS 1000
+#define RECORD  1450u /* bytes of an event under TLS */
+#define ROUNDS  20
 
 static const char *file_dir = ".";
 
@@ -65,6 +72,72 @@ static double append(uint32_t piece, uint32_t n)
 	return start;
 }
 
+/* --- Sockets ------------------------------------------------------------------------ */
+
+/* The other process: reads each connection in turn, as fast as it can. */
+static void read_all(int *fd)
+{
+	char bytes[RECORD];
+
+	for (;;)
+		for (int i = 0; i < SOCKETS; i++)
+			if (recv(fd[i], bytes, RECORD, MSG_WAITALL) <= 0)
+				_exit(0);
+}
+
+/* Pairs of connections over loopback. */
+static void connect_all(int *out, int *in)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t n = sizeof(a);
+	int door = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (bind(door, (struct sockaddr *)&a, n) || listen(door, 1) ||
+	    getsockname(door, (struct sockaddr *)&a, &n))
+		weft_fatal("no socket");
+	for (int i = 0; i < SOCKETS; i++) {
+		in[i] = socket(AF_INET, SOCK_STREAM, 0);
+		if (in[i] < 0 || connect(in[i], (struct sockaddr *)&a, n))
+			weft_fatal("no socket");
+		out[i] = accept(door, NULL, NULL);
+	}
+	close(door);
+}
+
+static void close_all(const int *fd)
+{
+	for (int i = 0; i < SOCKETS; i++)
+		close(fd[i]);
+}
+
+/* Microseconds of the sender's CPU for each record. */
+static double send_us(void)
+{
+	static const char record[RECORD];
+	int out[SOCKETS], in[SOCKETS];
+	double start;
+	pid_t pid;
+
+	connect_all(out, in);
+	pid = fork();
+	if (!pid) {
+		close_all(out);
+		read_all(in);
+	}
+	close_all(in);
+	start = bench_cpu();
+	for (int r = 0; r < ROUNDS; r++) {
+		for (int i = 0; i < SOCKETS; i++)
+			if (send(out[i], record, RECORD, MSG_NOSIGNAL) != RECORD)
+				weft_fatal("cannot send");
+		usleep(10000);
+	}
+	start = bench_cpu() - start;
+	close_all(out);
+	waitpid(pid, NULL, 0);
+	return start * 1e6 / ROUNDS / SOCKETS;
+}
+
 int main(int argc, char **argv)
 {
 	struct bench copy = {
@@ -73,6 +146,10 @@ int main(int argc, char **argv)
 	    .name = "limit_sync", .what = "4 KiB written and synced, one by one", .unit = "/s"};
 	struct bench bulk = {
 	    .name = "limit_append", .what = "1 MiB written and synced, one by one", .unit = "MB/s"};
+	struct bench sent = {.name = "limit_send",
+			     .what = "1,450 bytes to each of 1,000 sockets, CPU of the sender",
+			     .unit = "us each",
+			     .goal = BENCH_LOWER};
 	int runs = bench_runs(argc, argv, 5);
 
 	file_dir = argc > 2 ? argv[2] : ".";
@@ -80,9 +157,11 @@ int main(int argc, char **argv)
 		bench_add(&copy, copy_rate());
 		bench_add(&sync, SYNCS / append(SMALL, SYNCS));
 		bench_add(&bulk, (double)LARGE * PIECES / append(LARGE, PIECES) / 1e6);
+		bench_add(&sent, send_us());
 	}
 	bench_report(&copy);
 	bench_report(&sync);
 	bench_report(&bulk);
+	bench_report(&sent);
 	return 0;
 }
