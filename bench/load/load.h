@@ -104,7 +104,7 @@ struct pool {
 	uint32_t n, nidle;
 	uint32_t *idle;
 	double rate;
-	int64_t start;
+	int64_t start, until; /* what is due in between is sent */
 	uint64_t sent;
 	/* Fill in path, body, method, kind and meter; false: there is nothing
 	 * (more) to do. */

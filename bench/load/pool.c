@@ -3,6 +3,8 @@
 
 #include "bench/load/load.h"
 
+#define LATE_MAX_NS 10000000000 /* for what is open or due when the time is over */
+
 void pool_open(struct pool *p, struct client *cl, uint32_t n)
 {
 	p->cl = cl;
@@ -33,6 +35,7 @@ void pool_start(struct pool *p, double rate)
 {
 	p->rate = rate;
 	p->start = now_ns();
+	p->until = INT64_MAX;
 	p->sent = 0;
 	p->exhausted = false;
 }
@@ -73,11 +76,19 @@ static int64_t due(const struct pool *p, uint64_t i)
 	return p->start + (int64_t)((double)i * 1e9 / p->rate);
 }
 
+/* Is there a request that is due at `now`?  Without a rate there always is. */
+static bool is_due(const struct pool *p, int64_t now)
+{
+	int64_t at = p->rate ? due(p, p->sent) : now;
+
+	return !p->exhausted && at <= now && at < p->until;
+}
+
 void pool_send(struct pool *p)
 {
 	int64_t now = now_ns();
 
-	while (p->nidle && !p->exhausted && (!p->rate || due(p, p->sent) <= now)) {
+	while (p->nidle && is_due(p, now)) {
 		struct job *j = &p->jobs[p->idle[p->nidle - 1]];
 		bool revived = !works(j);
 
@@ -112,7 +123,7 @@ int64_t pool_wait(const struct pool *p, int64_t most)
 
 void pool_drain(struct pool *p)
 {
-	int64_t until = now_ns() + 10000000000;
+	int64_t until = now_ns() + LATE_MAX_NS;
 
 	while (p->nidle < p->n && now_ns() < until)
 		client_turn(p->cl, 10000000);
@@ -120,11 +131,13 @@ void pool_drain(struct pool *p)
 
 void pool_run(struct pool *p, double rate, double seconds, struct meter *m, uint32_t nmeters)
 {
-	int64_t until;
+	int64_t now;
 
 	pool_start(p, rate);
-	until = p->start + (int64_t)(seconds * 1e9);
-	while (now_ns() < until && !interrupted() && !(p->exhausted && p->nidle == p->n)) {
+	p->until = p->start + (int64_t)(seconds * 1e9);
+	/* Whoever was late with the last ones is charged for them, too. */
+	while (((now = now_ns()) < p->until || (is_due(p, now) && now < p->until + LATE_MAX_NS)) &&
+	       !interrupted() && !(p->exhausted && p->nidle == p->n)) {
 		pool_send(p);
 		client_turn(p->cl, pool_wait(p, 10000000));
 		meters_show(m, nmeters, now_ns());
