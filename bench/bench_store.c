@@ -16,11 +16,11 @@
 #include "procs/store/ports.h"
 #include "procs/store/recover.h"
 
-#define RING	(4u << 20)
-#define INBOX	(1u << 20)
-#define SLOT	7
-#define NODES	10000u
-#define BULK	4096u
+#define RING    (4u << 20)
+#define INBOX   (1u << 20)
+#define SLOT    7
+#define NODES   10000u
+#define BULK    4096u
 #define VALUE_N 300u
 
 struct rings {
@@ -174,8 +174,8 @@ static void open_rings(void)
 	ring_init(w.x->inbox, INBOX);
 	ring_producer(&w.send, w.x->out, &w.x->requests, w.bell);
 	ring_consumer(&w.receive, w.x->inbox, &w.x->replies, INBOX, -1);
-	port_open(&w.ports, SLOT, PROC_REPLICASET, 0, 1, w.x->out, &w.x->requests, RING,
-		  w.x->inbox, &w.x->replies, -1);
+	port_open(&w.ports, SLOT, PROC_REPLICASET, 0, 1, w.x->out, &w.x->requests, RING, w.x->inbox,
+		  &w.x->replies, -1);
 	w.ports.port[SLOT].routed = false;
 	ports_retarget(&w.ports);
 }
@@ -196,7 +196,7 @@ static void open_world(const char *dir)
 	w.r.segment_name = name;
 	w.r.generation = 1;
 	w.r.options = (struct cache_options){
-		.pod_type = TYPE_POD, .node_type = TYPE_NODE, .grow_ahead = true};
+	    .pod_type = TYPE_POD, .node_type = TYPE_NODE, .grow_ahead = true};
 	must(recover(&w.r, &e), &e);
 	must(log_thread_start(&w.thread, w.log, w.bell, &e), &e);
 	commit_init(&w.c, &w.s, w.thread, w.s.rv, &hooks);
@@ -290,8 +290,10 @@ static void create_each(void)
 {
 	for (uint32_t i = 0; i < w.objects; i++) {
 		struct msg m = {.kind = MSG_create,
-				.create = {.type = TYPE_CONFIGMAP, .ns = STR("default"),
-					   .name = name_of(i), .rest = value_of(i)}};
+				.create = {.type = TYPE_CONFIGMAP,
+					   .ns = STR("default"),
+					   .name = name_of(i),
+					   .rest = value_of(i)}};
 
 		request(&m);
 	}
@@ -300,8 +302,10 @@ static void create_each(void)
 static void update(uint32_t i)
 {
 	struct msg m = {.kind = MSG_update,
-			.update = {.type = TYPE_CONFIGMAP, .ns = STR("default"),
-				   .name = name_of(i), .mask = 1u << PART_REST,
+			.update = {.type = TYPE_CONFIGMAP,
+				   .ns = STR("default"),
+				   .name = name_of(i),
+				   .mask = 1u << PART_REST,
 				   .rest = value_of(w.seq)}};
 
 	request(&m);
@@ -460,13 +464,31 @@ static void delete_pods(void)
 enum { CREATE, ORDER, RANDOM, PODS, BIND, STATUS, DELETE, FIGURES };
 
 static struct bench figures[FIGURES] = {
-	[CREATE] = {"store_create", "durable creates of 300 bytes, pipelined", "M/s", 0},
-	[ORDER] = {"store_update_order", "durable updates in order", "M/s", 1},
-	[RANDOM] = {"store_update_random", "durable updates at random", "M/s", 1},
-	[PODS] = {"store_create_many", "pods of a template", "M/s", 1.5},
-	[BIND] = {"store_bind_many", "pods bound", "M/s", 1.5},
-	[STATUS] = {"store_status_many", "pods' statuses", "M/s", 1.5},
-	[DELETE] = {"store_delete_many", "pods deleted at once", "M/s", 1.5},
+    [CREATE] = {.name = "store_create",
+		.what = "durable creates of 300 bytes, pipelined",
+		.unit = "M/s",
+		.target = 0},
+    [ORDER] = {.name = "store_update_order",
+	       .what = "durable updates in order",
+	       .unit = "M/s",
+	       .target = 1},
+    [RANDOM] = {.name = "store_update_random",
+		.what = "durable updates at random",
+		.unit = "M/s",
+		.target = 1},
+    [PODS] = {.name = "store_create_many",
+	      .what = "pods of a template",
+	      .unit = "M/s",
+	      .target = 1.5},
+    [BIND] = {.name = "store_bind_many", .what = "pods bound", .unit = "M/s", .target = 1.5},
+    [STATUS] = {.name = "store_status_many",
+		.what = "pods' statuses",
+		.unit = "M/s",
+		.target = 1.5},
+    [DELETE] = {.name = "store_delete_many",
+		.what = "pods deleted at once",
+		.unit = "M/s",
+		.target = 1.5},
 };
 
 static void measure(int which, void (*work)(void))

@@ -24,7 +24,7 @@ void ctl_after(struct controller *ctl, uint64_t ms)
 
 struct set {
 	struct entry *e;
-	struct version v;
+	struct version *v;
 	value meta, spec, status, labels;
 	int wanted, pods, ready; /* what is true; status tells it later */
 	bool gone;
@@ -38,7 +38,7 @@ struct world {
 	int replicas, surge, unavailable, template, history;
 	bool recreate, paused;
 	const struct entry *e;
-	struct version v;
+	struct version *v;
 	value meta, status;
 	struct deployment_state state;
 	uint32_t now_s;
@@ -69,6 +69,15 @@ static value deployment_spec(void)
 	return spec;
 }
 
+/* The first of an object. */
+static struct version *version_new(void)
+{
+	struct version *v = zone_alloc(w.z, sizeof(*v));
+
+	*v = (struct version){.generation = 1};
+	return v;
+}
+
 /* Tell what is true. */
 static void tell_status(struct set *s)
 {
@@ -76,7 +85,7 @@ static void tell_status(struct set *s)
 	    facts_json(w.z, zone_printf(w.z,
 					"{\"replicas\":%d,\"readyReplicas\":%d,"
 					"\"availableReplicas\":%d,\"observedGeneration\":%u}",
-					s->pods, s->ready, s->ready, s->v.generation)
+					s->pods, s->ready, s->ready, s->v->generation)
 				.p);
 }
 
@@ -91,7 +100,7 @@ static void create_set(const struct replicaset *made)
 	s->e->created_rv = (uint64_t)w.n;
 	s->e->name_len = (uint8_t)name.n;
 	memcpy(s->e->name, name.p, name.n);
-	s->v.generation = 1;
+	s->v = version_new();
 	s->meta = v_copy(w.z, &made->meta);
 	s->spec = v_copy(w.z, &made->spec);
 	s->status = v_map();
@@ -101,7 +110,7 @@ static void create_set(const struct replicaset *made)
 static void read_set(struct deployment *d, struct replicaset *rs, struct set *s)
 {
 	*rs = (struct replicaset){.e = s->e,
-				  .v = &s->v,
+				  .v = s->v,
 				  .meta = v_copy(w.z, &s->meta),
 				  .spec = v_copy(w.z, &s->spec),
 				  .status = s->status,
@@ -119,7 +128,7 @@ static void reconcile(void)
 	struct deployment d = {.c = w.shelf.c,
 			       .z = w.z,
 			       .e = w.e,
-			       .v = &w.v,
+			       .v = w.v,
 			       .meta = w.meta,
 			       .spec = deployment_spec(),
 			       .status = w.status,
@@ -153,7 +162,7 @@ static void reconcile(void)
 			ck_assert_int_eq(of[i]->wanted + of[i]->pods, 0);
 			of[i]->gone = true;
 		} else if (list[i].changed) {
-			of[i]->v.generation += of[i]->wanted != list[i].replicas;
+			of[i]->v->generation += of[i]->wanted != list[i].replicas;
 			of[i]->wanted = (int)list[i].replicas;
 			of[i]->meta = list[i].meta;
 			of[i]->spec = list[i].spec;
@@ -269,7 +278,7 @@ static void begin_world(void)
 	obj = facts_json(
 	    w.z, "{\"metadata\":{\"name\":\"web\",\"namespace\":\"d\"},\"spec\":{\"replicas\":1}}");
 	w.e = shelf_put(&w.shelf, TYPE_DEPLOYMENT, &obj, (struct str){0});
-	w.v.generation = 1;
+	w.v = version_new();
 	w.meta = v_map();
 	w.status = v_map();
 	w.now_s = 1700000000;
@@ -300,7 +309,7 @@ START_TEST(rolling_updates_keep_to_their_limits)
 		finish(w.replicas + w.surge, 0);
 		for (int i = 0; i < 6; i++) {
 			w.template = (int)(random() % 4);
-			w.v.generation++;
+			w.v->generation++;
 			/* Rolled over in the middle, or to the end. */
 			go_on((int)(random() % 60), w.replicas + w.surge,
 			      w.replicas - w.unavailable);
@@ -330,7 +339,7 @@ START_TEST(scaling_in_the_middle)
 			w.template = (int)(random() % 3);
 			go_on((int)(random() % 40), before + w.surge, 0);
 			w.replicas = (int)(random() % 20);
-			w.v.generation++;
+			w.v->generation++;
 			if (w.unavailable > w.replicas || !(w.surge + w.unavailable))
 				w.unavailable = w.replicas ? 1 : 0;
 			finish(larger(before, w.replicas) + w.surge, 0);
@@ -377,7 +386,7 @@ START_TEST(recreate_has_nothing_new_before_all_old_is_gone)
 		finish(w.replicas, 0);
 		for (int i = 1; i < 5; i++) {
 			w.template = i;
-			w.v.generation++;
+			w.v->generation++;
 			for (int k = 0; k < 4000 && !(k > 20 && is_done()); k++) {
 				int with_pods = 0;
 
@@ -401,7 +410,7 @@ START_TEST(revisions_and_history)
 	begin_world();
 	for (int i = 0; i < 8; i++) {
 		w.template = i;
-		w.v.generation++;
+		w.v->generation++;
 		finish(w.replicas + w.surge, 0);
 		ck_assert_int_eq(revision_of(&w.meta), i + 1);
 		for (int k = 0; k < 20; k++)
@@ -412,7 +421,7 @@ START_TEST(revisions_and_history)
 	ck_assert_int_eq(kept, w.history + 1);
 	/* Going back makes the old ReplicaSet the newest. */
 	w.template = 5;
-	w.v.generation++;
+	w.v->generation++;
 	finish(w.replicas + w.surge, w.replicas - w.unavailable);
 	ck_assert_int_eq(revision_of(&w.meta), 9);
 	ck_assert_int_eq(w.n, 8);

@@ -99,9 +99,10 @@ END_TEST
 START_TEST(strange_objects)
 {
 	static const char *const objects[] = {
-		"{}", "{\"metadata\":1,\"spec\":\"x\",\"status\":[]}",
-		"{\"metadata\":{\"name\":{}},\"spec\":{\"containers\":{\"a\":1},\"ports\":[1],"
-		"\"template\":[]},\"status\":{\"conditions\":{},\"containerStatuses\":[[],7]}}",
+		"{}",
+		"{\"metadata\":1,\"spec\":\"x\",\"status\":[]}",
+		("{\"metadata\":{\"name\":{}},\"spec\":{\"containers\":{\"a\":1},\"ports\":[1],"
+		"\"template\":[]},\"status\":{\"conditions\":{},\"containerStatuses\":[[],7]}}"),
 	};
 	uint32_t n;
 	const struct kube_resource *r = kube_resources(&n);
