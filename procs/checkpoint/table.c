@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #include "procs/checkpoint/table_priv.h"
@@ -189,20 +190,52 @@ static int sync_names(const char *dir, struct err *e)
 	return rc ? rc : names_sync(above, e);
 }
 
-int table_open(struct table **out, const char *dir, const uint8_t cluster_id[16], struct err *e)
+static int open_env(struct table *t, const char *path, unsigned flags, const uint8_t cluster_id[16],
+		    struct err *e)
 {
-	struct table *t = calloc(1, sizeof(*t));
+	int rc = table_env(t, path, flags, e);
+
+	return rc ? rc : open_tables(t, cluster_id, e);
+}
+
+/* LMDB writes the first pages of a new file in place, and a loss of power may leave half of
+ * them.  So the file gets its name when it is whole. */
+static int make_file(const char *dir, const uint8_t cluster_id[16], struct err *e)
+{
+	char path[600], making[600], lock[600];
+	struct stat st;
+	struct table *t;
 	int rc;
 
+	snprintf(path, sizeof(path), "%s/data.mdb", dir);
+	snprintf(making, sizeof(making), "%s/new.mdb", dir);
+	snprintf(lock, sizeof(lock), "%s/new.mdb-lock", dir);
+	if (!stat(path, &st) && st.st_size)
+		return WEFT_OK;
+	unlink(making);
+	t = calloc(1, sizeof(*t));
 	weft_assert(t);
-	if (mkdir(dir, 0700) && errno != EEXIST) {
-		rc = err_errno(e, errno, "checkpoint '%s'", dir);
-		free(t);
+	rc = open_env(t, making, MDB_NOSUBDIR, cluster_id, e);
+	table_close(t);
+	unlink(lock);
+	if (!rc && rename(making, path))
+		rc = err_errno(e, errno, "rename '%s' to '%s'", making, path);
+	return rc;
+}
+
+int table_open(struct table **out, const char *dir, const uint8_t cluster_id[16], struct err *e)
+{
+	struct table *t;
+	int rc;
+
+	if (mkdir(dir, 0700) && errno != EEXIST)
+		return err_errno(e, errno, "checkpoint '%s'", dir);
+	rc = make_file(dir, cluster_id, e);
+	if (rc)
 		return rc;
-	}
-	rc = table_env(t, dir, 0, e);
-	if (!rc)
-		rc = open_tables(t, cluster_id, e);
+	t = calloc(1, sizeof(*t));
+	weft_assert(t);
+	rc = open_env(t, dir, 0, cluster_id, e);
 	if (!rc)
 		rc = sync_names(dir, e);
 	if (rc) {
