@@ -99,6 +99,7 @@ static inline int rig_open(struct rig *rig, struct files *fs, const char *checkp
 	rig->checkpoint = checkpoint;
 	rig->generation = generation;
 	snprintf(rig->name, sizeof(rig->name), "/weft.rig-%d.%u", getpid(), generation);
+	seg_unlink(rig->name, NULL); /* of a test that was ended and had our pid */
 	rc = log_open(&rig->log, fs, rig_cluster, LOG_SEGMENT_MIN, e);
 	if (rc)
 		return rc;

@@ -141,7 +141,8 @@ START_TEST(what_was_seen_before_is_forgotten)
 END_TEST
 
 /* A queue that is served: what comes and what each process does in a second, at random.
- * Within its bounds, it ends with as many as the load needs and no more. */
+ * Within its bounds, it has as many as the load needs and no more, but for the moments in
+ * which fewer are tried. */
 START_TEST(random_loads_get_what_they_need)
 {
 	unsigned seed = getenv("WEFT_SEED") ? (unsigned)atol(getenv("WEFT_SEED"))
@@ -155,6 +156,7 @@ START_TEST(random_loads_get_what_they_need)
 		/* Some way from a whole number of processes. */
 		int load = each * (need - 1) + each * (20 + (int)(rand_r(&seed) % 60)) / 100;
 		int64_t waiting = 0;
+		int wrong = 0; /* seconds of the second half */
 
 		begin(1, 6);
 		count = 1 + rand_r(&seed) % 6;
@@ -164,9 +166,10 @@ START_TEST(random_loads_get_what_they_need)
 			waiting += load + load * noise / 100;
 			waiting -= waiting < take ? waiting : take;
 			look(waiting * 1000 / take);
+			wrong += s >= 2 * 3600 && (int)count != need && (int)count != need + 1;
 		}
-		ck_assert_msg((int)count == need || (int)count == need + 1,
-			      "%u processes of %d/s for %d/s", count, each, load);
+		ck_assert_msg(wrong < 6 * 36, "%d s without %d processes of %d/s for %d/s", wrong,
+			      need, each, load);
 		ck_assert_uint_le(changes, 4 * 12);
 	}
 }
