@@ -7,7 +7,7 @@ config=$dir/config.yaml
 cat >"$config" <<'Y'
 nodes: {pods: 200000}
 processes: {replicaset: {min: 1, max: 3}, scheduler: {min: 1, max: 3}, node: {min: 1, max: 3}, gc: {min: 1, max: 2}}
-autoscale: {upAge: 20ms, upAfter: 250ms, calmAge: 5ms, downAfter: 3s}
+autoscale: {upAge: 20ms, upAfter: 100ms, calmAge: 5ms, downAfter: 3s}
 Y
 begin
 count_of() { "$weft" status --data "$data" --json | sed 's/.*"'"$1"'":{"processes":\([0-9]*\),.*/\1/'; }
