@@ -206,8 +206,8 @@ static int end(int sig)
 
 static void setup(void)
 {
-	snprintf(dir, sizeof(dir), "/tmp/weft-test-%d", (int)getpid());
-	ck_assert_int_eq(mkdir(dir, 0700), 0);
+	strcpy(dir, "/tmp/weft-test-XXXXXX");
+	ck_assert(mkdtemp(dir));
 }
 
 static void teardown(void)
