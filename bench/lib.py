@@ -34,6 +34,12 @@ def tell(name, unit, runs, target=0, lower=False, what="", **details):
     return figure
 
 
+def median_record(records):
+    """The record of the median figure of several runs, with the figures of all as its `runs`."""
+    records = sorted(filter(None, records), key=lambda r: r["figure"])
+    return dict(records[len(records) // 2], runs=[r["figure"] for r in records]) if records else None
+
+
 def tell_json(record):
     if os.environ.get("WEFT_BENCH_JSON"):
         with open(os.environ["WEFT_BENCH_JSON"], "a") as f:
