@@ -34,15 +34,21 @@ void supervisor_changed(struct supervisor *s)
 			continue; /* rung already */
 }
 
+/* A signal for the whole group, and the same passed on by a script, are one wish. */
+#define ASKED_ONCE_NS INT64_C(1000000000)
+
 void supervisor_stop(struct supervisor *s, int exit_status)
 {
+	if (s->stop && proc_mono_ns() - s->asked_ns < ASKED_ONCE_NS)
+		return;
 	if (s->stop) {
-		/* Asked twice: whoever is left has no more time. */
+		/* Asked again: whoever is left has no more time. */
 		for (uint32_t i = 0; i < PROC_SLOTS; i++)
 			s->child[i].kill_ns = 0;
 		return;
 	}
 	s->stop = STOP_CONTROLLERS;
+	s->asked_ns = proc_mono_ns();
 	s->exit_status = exit_status;
 	atomic_store_explicit(&s->control->stopping, 1, memory_order_release);
 	supervisor_changed(s);

@@ -107,6 +107,7 @@ struct supervisor {
 	bool serving;		 /* the ready line was printed */
 	enum stop_phase stop;
 	int exit_status;
+	int64_t asked_ns; /* when it was asked to stop */
 	bool pids_changed;
 	bool quiet; /* tests: nothing to the terminal */
 };

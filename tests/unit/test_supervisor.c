@@ -281,6 +281,21 @@ START_TEST(starts_says_ready_and_stops)
 }
 END_TEST
 
+/* A signal for the whole group, and the same passed on: nobody is killed for that. */
+START_TEST(asked_twice_at_once_is_asked_once)
+{
+	char command[128];
+
+	start_ready("");
+	ck_assert(wait_until(everybody_runs, 3000));
+	kill(supervisor, SIGTERM);
+	nap(1);
+	ck_assert_int_eq(end(SIGTERM), 0);
+	snprintf(command, sizeof(command), "grep -q 'does not stop' %s/log", dir);
+	ck_assert_int_ne(system(command), 0);
+}
+END_TEST
+
 START_TEST(two_on_one_directory_do_not_go)
 {
 	struct datadir d;
@@ -868,6 +883,7 @@ int main(int argc, char **argv)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 20);
 	tcase_add_test(tc, starts_says_ready_and_stops);
+	tcase_add_test(tc, asked_twice_at_once_is_asked_once);
 	tcase_add_test(tc, two_on_one_directory_do_not_go);
 	tcase_add_test(tc, a_killed_process_is_back_at_once);
 	tcase_add_test(tc, a_killed_store_comes_back_with_the_next_generation);
