@@ -34,13 +34,23 @@ struct record {
 
 struct link {
 	struct ring_in in;
-	struct ring_out out;
-	char data[RING_SIZE];
+	struct ring_out out; /* last: its data follow */
 };
 
-struct shared {
-	struct link to_store[OPS], from_store[OPS];
-};
+#define LINK_BYTES (sizeof(struct link) + RING_SIZE)
+#define LINKS_BYTES (2 * OPS * LINK_BYTES)
+
+static char *links; /* shared by all */
+
+static struct link *to_store(int op)
+{
+	return (struct link *)(links + 2 * (size_t)op * LINK_BYTES);
+}
+
+static struct link *from_store(int op)
+{
+	return (struct link *)(links + (2 * (size_t)op + 1) * LINK_BYTES);
+}
 
 static int store_bell, bell[OPS];
 
@@ -143,16 +153,15 @@ static void answer_all(enum op op, struct ring *in, struct ring *out, uint32_t p
 	}
 }
 
-static pid_t start(enum op op, struct shared *s, uint32_t pods)
+static pid_t start(enum op op, uint32_t pods)
 {
 	struct ring in, out;
 	pid_t pid = fork();
 
 	if (pid)
 		return pid;
-	ring_producer(&out, &s->to_store[op].out, &s->to_store[op].in, store_bell);
-	weft_assert(!ring_consumer(&in, &s->from_store[op].out, &s->from_store[op].in, RING_SIZE,
-				   bell[op]));
+	ring_producer(&out, &to_store(op)->out, &to_store(op)->in, store_bell);
+	weft_assert(!ring_consumer(&in, &from_store(op)->out, &from_store(op)->in, RING_SIZE, bell[op]));
 	if (op == CREATE)
 		create_all(&out, pods);
 	else
@@ -323,7 +332,7 @@ static void serve(struct store *s, uint64_t writes)
 	}
 }
 
-static void store_init(struct store *s, struct shared *sh, uint32_t pods)
+static void store_init(struct store *s, uint32_t pods)
 {
 	size_t slots = 1;
 
@@ -338,9 +347,9 @@ static void store_init(struct store *s, struct shared *sh, uint32_t pods)
 	unlink("bench_pipeline.log");
 	s->filling = &s->batch[0];
 	for (int op = 0; op < OPS; op++) {
-		weft_assert(!ring_consumer(&s->in[op], &sh->to_store[op].out, &sh->to_store[op].in,
-					   RING_SIZE, store_bell));
-		ring_producer(&s->out[op], &sh->from_store[op].out, &sh->from_store[op].in, bell[op]);
+		weft_assert(!ring_consumer(&s->in[op], &to_store(op)->out, &to_store(op)->in, RING_SIZE,
+					   store_bell));
+		ring_producer(&s->out[op], &from_store(op)->out, &from_store(op)->in, bell[op]);
 	}
 }
 
@@ -360,8 +369,6 @@ static double cpu_s(void)
 
 static void one_run(uint32_t pods, struct bench *rate, struct bench *cpu)
 {
-	struct shared *sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE,
-				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	double at = bench_now(), used = cpu_s();
 	struct version *arena;
 	struct store s;
@@ -369,16 +376,17 @@ static void one_run(uint32_t pods, struct bench *rate, struct bench *cpu)
 	pid_t pid[OPS];
 	int status;
 
-	weft_assert(sh != MAP_FAILED);
+	links = mmap(NULL, LINKS_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	weft_assert(links != MAP_FAILED);
 	store_bell = bell_create(NULL);
 	for (int op = 0; op < OPS; op++) {
 		bell[op] = bell_create(NULL);
-		ring_init(&sh->to_store[op].out, RING_SIZE);
-		ring_init(&sh->from_store[op].out, RING_SIZE);
+		ring_init(&to_store(op)->out, RING_SIZE);
+		ring_init(&from_store(op)->out, RING_SIZE);
 	}
 	for (int op = OPS - 1; op >= 0; op--)
-		pid[op] = start(op, sh, pods);
-	store_init(&s, sh, pods);
+		pid[op] = start(op, pods);
+	store_init(&s, pods);
 	arena = s.arena;
 	weft_assert(!pthread_create(&log, NULL, write_log, &s));
 	serve(&s, OPS * (uint64_t)pods);
@@ -402,7 +410,7 @@ static void one_run(uint32_t pods, struct bench *rate, struct bench *cpu)
 	close(s.fd);
 	free(s.index);
 	free(arena);
-	munmap(sh, sizeof(*sh));
+	munmap(links, LINKS_BYTES);
 }
 
 int main(int argc, char **argv)
