@@ -77,15 +77,6 @@ static bool same_word(struct str a, struct str b)
 	return a.n == b.n && !strncasecmp(a.p, b.p, a.n);
 }
 
-static struct str trim(struct str s)
-{
-	while (s.n && (*s.p == ' ' || *s.p == '\t'))
-		s.p++, s.n--;
-	while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-		s.n--;
-	return s;
-}
-
 /* --- Lines ------------------------------------------------------------------------------- */
 
 size_t head_end(struct str in, size_t *seen)
@@ -106,27 +97,11 @@ size_t head_end(struct str in, size_t *seen)
 /* The next line without its end; *text is moved behind it. */
 static struct str next_line(struct str *text)
 {
-	const char *nl = memchr(text->p, '\n', text->n);
-	struct str line = {text->p, nl ? (uint32_t)(nl - text->p) : text->n};
-	uint32_t used = nl ? line.n + 1 : line.n;
+	struct str line = str_cut(text, '\n');
 
-	text->p += used;
-	text->n -= used;
 	if (line.n && line.p[line.n - 1] == '\r')
 		line.n--;
 	return line;
-}
-
-/* Cuts *rest at the first blank. */
-static struct str next_word(struct str *rest)
-{
-	const char *blank = memchr(rest->p, ' ', rest->n);
-	struct str word = {rest->p, blank ? (uint32_t)(blank - rest->p) : rest->n};
-	uint32_t used = blank ? word.n + 1 : word.n;
-
-	rest->p += used;
-	rest->n -= used;
-	return word;
 }
 
 static int refuse(struct head_refusal *why, int code, const char *reason)
@@ -188,8 +163,8 @@ static bool escapes_good(struct str target)
 
 static int parse_request_line(struct str line, struct head *h, struct head_refusal *why)
 {
-	h->method = next_word(&line);
-	h->target = next_word(&line);
+	h->method = str_cut(&line, ' ');
+	h->target = str_cut(&line, ' ');
 	if (!h->method.n || !all_in(h->method, IN_TOKEN) || !h->target.n)
 		return refuse(why, 400, "");
 	if (parse_version(line, &h->http10, why))
@@ -230,7 +205,7 @@ static int parse_lines(zone *z, struct str text, struct head *h, struct head_ref
 		if (!n || !all_in((struct str){line.p, n}, IN_TOKEN))
 			return refuse(why, 400,
 				      n && line.p[n - 1] == ' ' ? "invalid header name" : "");
-		value = trim((struct str){colon + 1, line.n - n - 1});
+		value = str_trim((struct str){colon + 1, line.n - n - 1});
 		if (!is_value(value))
 			return refuse(why, 400, "");
 		widen(z, h, &room);
@@ -258,16 +233,9 @@ struct str head_get(const struct head *h, const char *name)
 /* One of the words of a list, as "close" in "Connection: keep-alive, close". */
 static bool has_word(struct str list, struct str word)
 {
-	while (list.n) {
-		const char *comma = memchr(list.p, ',', list.n);
-		struct str one = {list.p, comma ? (uint32_t)(comma - list.p) : list.n};
-		uint32_t used = comma ? one.n + 1 : one.n;
-
-		if (same_word(trim(one), word))
+	while (list.n)
+		if (same_word(str_trim(str_cut(&list, ',')), word))
 			return true;
-		list.p += used;
-		list.n -= used;
-	}
 	return false;
 }
 
@@ -359,8 +327,7 @@ int head_parse(zone *z, struct str text, struct head *h, struct head_refusal *wh
 	return WEFT_OK;
 }
 
-/* --- Chunks ------------------------------------------------------------------------------------
- */
+/* --- Chunks ------------------------------------------------------------------------- */
 
 static int hex_digit(char c)
 {

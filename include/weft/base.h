@@ -114,6 +114,29 @@ static inline int str_cmp(struct str a, struct str b)
 	return c ? c : (a.n > b.n) - (a.n < b.n);
 }
 
+/* Without the blanks and tabs around it. */
+static inline struct str str_trim(struct str s)
+{
+	while (s.n && (*s.p == ' ' || *s.p == '\t'))
+		s.p++, s.n--;
+	while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
+		s.n--;
+	return s;
+}
+
+/* What is before the first `sep`; *rest becomes what is behind it.  Without one, all and
+ * nothing. */
+static inline struct str str_cut(struct str *rest, char sep)
+{
+	const char *at = rest->n ? (const char *)memchr(rest->p, sep, rest->n) : NULL;
+	struct str head = {rest->p, at ? (uint32_t)(at - rest->p) : rest->n};
+	uint32_t used = at ? head.n + 1 : head.n;
+
+	rest->p += used;
+	rest->n -= used;
+	return head;
+}
+
 /* --- Directories ----------------------------------------------------------- */
 
 /* What names the directory has now, it has after a loss of power: a file's own

@@ -95,6 +95,8 @@ struct kube_schema {
 /* All named types, an array by name: for OpenAPI. */
 const struct kube_schema *kube_schemas(uint32_t *n);
 const struct kube_schema *kube_schema_named(struct str name);
+/* "apps/v1" is of group "apps", version "v1"; "v1" of no group. */
+void kube_split_version(struct str api_version, struct str *group, struct str *version);
 /* The type of objects that say this of themselves ("apps/v1", "Deployment"); NULL: none. */
 const struct kube_schema *kube_schema_of(struct str api_version, struct str kind);
 

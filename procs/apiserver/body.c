@@ -126,20 +126,6 @@ static int decode(struct request *q, const char *kind, value *out, struct json_n
 
 /* --- Kind ----------------------------------------------------------------------------------- */
 
-static void split_version(struct str api_version, struct str *group, struct str *version)
-{
-	const char *slash = api_version.n ? memchr(api_version.p, '/', api_version.n) : NULL;
-
-	*group = STR("");
-	*version = api_version;
-	if (slash) {
-		group->p = api_version.p;
-		group->n = (uint32_t)(slash - api_version.p);
-		version->p = slash + 1;
-		version->n = api_version.n - group->n - 1;
-	}
-}
-
 /* What Go's decoder calls a JSON value. */
 static const char *go_kind(const value *v)
 {
@@ -227,7 +213,7 @@ static int check_kind(struct request *q, value *obj, const char *api_version, co
 	}
 	if (str_eq(got_kind, str_of(kind)) && str_eq(got_version, str_of(api_version)))
 		return WEFT_OK;
-	split_version(got_version, &group, &version);
+	kube_split_version(got_version, &group, &version);
 	if (is_options(kind))
 		why = zone_printf(q->z,
 				  "no kind \"" STR_FMT "\" is registered for version \"" STR_FMT
@@ -392,7 +378,7 @@ int body_typed(struct request *q, const char *api_version, const char *kind, val
 
 	if (decode(q, kind, out, &notes) || check_kind(q, out, api_version, kind))
 		return WEFT_EINVAL;
-	split_version(str_of(api_version), &group, &version);
+	kube_split_version(str_of(api_version), &group, &version);
 	schema = kube_schema_of(str_of(api_version), str_of(kind));
 	if (!schema)
 		return WEFT_OK;

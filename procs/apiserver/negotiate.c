@@ -7,30 +7,10 @@
 
 /* --- Accept --------------------------------------------------------------------------- */
 
-static struct str trim(struct str s)
-{
-	while (s.n && (*s.p == ' ' || *s.p == '\t'))
-		s.p++, s.n--;
-	while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-		s.n--;
-	return s;
-}
-
-/* Cuts *rest at the first `sep`; returns what was before it, trimmed. */
+/* What is before the first `sep`, trimmed; *rest is moved behind it. */
 static struct str cut(struct str *rest, char sep)
 {
-	const char *at = memchr(rest->p, sep, rest->n);
-	struct str head = *rest;
-
-	if (at) {
-		head.n = (uint32_t)(at - rest->p);
-		rest->n -= head.n + 1;
-		rest->p = at + 1;
-	} else {
-		rest->p += rest->n;
-		rest->n = 0;
-	}
-	return trim(head);
+	return str_trim(str_cut(rest, sep));
 }
 
 static void parse_clause(struct str text, struct accept *a)
@@ -39,7 +19,7 @@ static void parse_clause(struct str text, struct accept *a)
 	while (text.n) {
 		struct str value = cut(&text, ';'), key = cut(&value, '=');
 
-		value = trim(value);
+		value = str_trim(value);
 		if (str_eq(key, STR("as")))
 			a->as = value;
 		else if (str_eq(key, STR("g")))
@@ -53,7 +33,7 @@ bool accept_each(struct str header, bool (*take)(void *arg, const struct accept 
 {
 	struct accept a = {.type = STR("*/*")};
 
-	if (!trim(header).n)
+	if (!str_trim(header).n)
 		return take(arg, &a);
 	while (header.n) {
 		parse_clause(cut(&header, ','), &a);

@@ -66,15 +66,22 @@ bool kube_type_in_memory(uint16_t type)
 	return type == TYPE_LEASE || type == TYPE_EVENT;
 }
 
+void kube_split_version(struct str api_version, struct str *group, struct str *version)
+{
+	struct str rest = api_version, first = str_cut(&rest, '/');
+	bool grouped = first.n < api_version.n;
+
+	*group = grouped ? first : STR("");
+	*version = grouped ? rest : api_version;
+}
+
 const struct kube_schema *kube_schema_of(struct str api_version, struct str kind)
 {
-	const char *slash = api_version.n ? memchr(api_version.p, '/', api_version.n) : NULL;
-	struct str group = {api_version.p, slash ? (uint32_t)(slash - api_version.p) : 0};
-	struct str version = slash ? (struct str){slash + 1, api_version.n - group.n - 1}
-				   : api_version;
+	struct str group, version;
 	uint32_t n;
 	const struct kube_schema *all = kube_schemas(&n);
 
+	kube_split_version(api_version, &group, &version);
 	for (uint32_t i = 0; i < n; i++)
 		for (const struct kube_gvk *g = all[i].gvks; g && g->kind; g++)
 			if (str_eq(str_of(g->kind), kind) && str_eq(str_of(g->group), group) &&
