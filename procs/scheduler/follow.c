@@ -166,22 +166,15 @@ static void read_live(void *arg, const struct entry *e)
 		nodes_look(self, e);
 }
 
-/* As the pod was at journal_rv: what came later is in the journal. */
-static void account_then(void *arg, const struct entry *e)
+/* What it takes as it was at journal_rv, as what came later is in the journal; that it waits,
+ * as it is now. */
+static void look_at_pod(void *arg, const struct entry *e)
 {
 	struct scheduler *self = arg;
 	const struct version *v = cache_at(self->c, e, self->journal_rv);
 
 	if (pod_on_node(v))
 		nodes_account(self, nodes_of_slot(self, v->hot.node), kind_of(self, e, v), 1);
-	if (++self->looked % 4096 == 0)
-		zone_reset(self->z);
-}
-
-static void queue_each(void *arg, const struct entry *e)
-{
-	struct scheduler *self = arg;
-
 	queue_pod(self, e);
 	if (++self->looked % 4096 == 0)
 		zone_reset(self->z);
@@ -197,7 +190,6 @@ void rebuild(struct scheduler *self)
 	forget_all(self);
 	self->journal_rv = cache_rv(self->c);
 	proc_each(self->proc, TYPE_NODE, read_live, self);
-	proc_each(self->proc, TYPE_POD, account_then, self);
-	proc_each(self->proc, TYPE_POD, queue_each, self);
+	proc_each(self->proc, TYPE_POD, look_at_pod, self);
 	zone_reset(self->z);
 }
