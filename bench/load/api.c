@@ -15,7 +15,7 @@ static const char *const op_names[OPS] = {"get", "create", "patch", "update", "d
 static struct api {
 	struct pool pool;
 	struct meter meters[OPS];
-	uint32_t weight[OPS], weights; /* of the mix that runs */
+	struct mix mix; /* that runs */
 	uint32_t made, gone;           /* objects c-0.. created and deleted so far */
 	uint64_t nonce;
 	struct dice dice;
@@ -85,7 +85,7 @@ static bool make_update(struct job *j)
  * which may not be there yet. */
 static bool make_delete(struct job *j)
 {
-	bool mixed = api.weights > api.weight[OP_DELETE];
+	bool mixed = api.mix.sum > api.mix.weight[OP_DELETE];
 
 	if (api.gone + (mixed ? 2 * opt.connections : 0) >= api.made)
 		return mixed ? make_create(j) && (j->what = OP_CREATE, true) : false;
@@ -108,10 +108,8 @@ static bool make(struct pool *p, struct job *j)
 	static bool (*const makers[OPS])(struct job *) = {
 	    make_get, make_create, make_patch, make_update, make_delete, make_list,
 	};
-	uint32_t at = dice_below(&api.dice, api.weights), op = 0;
+	uint32_t op = mix_draw(&api.mix, &api.dice);
 
-	while (at >= api.weight[op])
-		at -= api.weight[op++];
 	j->what = op;
 	if (!makers[op](j))
 		return false;
@@ -141,35 +139,12 @@ static void make_fixed(struct client *cl)
 	conn_close(c);
 }
 
-/* "get=6+patch=2" (a name alone: 1) into weights; false if a name is unknown. */
-static bool parse_mix(char *text)
-{
-	char *save;
-
-	memset(api.weight, 0, sizeof(api.weight));
-	api.weights = 0;
-	for (char *one = strtok_r(text, "+", &save); one; one = strtok_r(NULL, "+", &save)) {
-		char *weight = strchr(one, '=');
-		uint32_t op = 0;
-
-		if (weight)
-			*weight++ = '\0';
-		while (op < OPS && strcmp(one, op_names[op]) != 0)
-			op++;
-		if (op == OPS)
-			return false;
-		api.weight[op] = weight ? (uint32_t)atoi(weight) : 1;
-		api.weights += api.weight[op];
-	}
-	return api.weights > 0;
-}
-
 static void report_mix(void)
 {
 	for (uint32_t i = 0; i < OPS; i++) {
 		char name[64];
 
-		if (!api.weight[i])
+		if (!api.mix.weight[i])
 			continue;
 		snprintf(name, sizeof(name), "%s/%u", op_names[i], opt.connections);
 		meter_report(&api.meters[i], name, meter_rate(&api.meters[i]), "/s", false);
@@ -183,9 +158,9 @@ static void run_mix(void)
 
 	for (uint32_t i = 0; i < OPS; i++)
 		meter_start(&api.meters[i], op_names[i], now_ns());
-	while (!api.weight[first])
+	while (!api.mix.weight[first])
 		first++;
-	while (!api.weight[last - 1])
+	while (!api.mix.weight[last - 1])
 		last--;
 	pool_run(&api.pool, opt.rate, opt.seconds, api.meters + first, last - first);
 	report_mix();
@@ -205,7 +180,7 @@ int run_api(struct client *cl)
 	pool_open(&api.pool, cl, opt.connections);
 	for (char *mix = strtok_r(ops, ",", &save); mix && !interrupted();
 	     mix = strtok_r(NULL, ",", &save)) {
-		if (!parse_mix(mix))
+		if (mix_parse(&api.mix, mix, op_names, OPS) || !api.mix.sum)
 			weft_fatal("'%s' is no operation", mix);
 		run_mix();
 		for (uint32_t i = 0; i < OPS; i++)

@@ -1,6 +1,7 @@
 /* common.c - options, clock, dice: what load through the API and through the rings share. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "bench/load/load.h"
@@ -35,6 +36,36 @@ uint64_t dice_next(struct dice *d)
 	d->state ^= d->state << 25;
 	d->state ^= d->state >> 27;
 	return d->state * UINT64_C(2685821657736338717);
+}
+
+const char *mix_parse(struct mix *m, char *text, const char *const *names, uint32_t n)
+{
+	char *save;
+
+	*m = (struct mix){0};
+	for (char *one = strtok_r(text, "+", &save); one; one = strtok_r(NULL, "+", &save)) {
+		char *weight = strchr(one, '=');
+		uint32_t i = 0;
+
+		if (weight)
+			*weight++ = '\0';
+		while (i < n && strcmp(one, names[i]) != 0)
+			i++;
+		if (i == n)
+			return one;
+		m->weight[i] = weight ? (uint32_t)atoi(weight) : 1;
+		m->sum += m->weight[i];
+	}
+	return NULL;
+}
+
+uint32_t mix_draw(const struct mix *m, struct dice *d)
+{
+	uint32_t at = dice_below(d, m->sum), i = 0;
+
+	while (at >= m->weight[i])
+		at -= m->weight[i++];
+	return i;
 }
 
 struct str pathf(const char *fmt, ...)

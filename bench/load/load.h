@@ -51,6 +51,16 @@ static inline uint32_t dice_below(struct dice *d, uint32_t n)
 	return (uint32_t)((dice_next(d) >> 32) * n >> 32);
 }
 
+/* Which of several operations is next, each with its weight. */
+#define MIX_MAX 8
+struct mix {
+	uint32_t weight[MIX_MAX], sum;
+};
+/* "get=6+patch=2" (a name alone: 1), of `n` names; `text` is cut up.  The name that is not
+ * among them, or NULL. */
+const char *mix_parse(struct mix *m, char *text, const char *const *names, uint32_t n);
+uint32_t mix_draw(const struct mix *m, struct dice *d);
+
 /* --- Meters ------------------------------------------------------------------------- */
 
 #define METER_SECONDS 3600
@@ -174,8 +184,7 @@ struct watch {
 bool watch_open(struct watch *w, struct client *cl, const char *path, const char *query);
 void watch_close(struct watch *w);
 
-/* --- What is made before and removed after ------------------------------------------------------
- */
+/* --- What is made before and removed after ------------------------------------------ */
 
 /* A connection that has to be there. */
 struct conn *must_open(struct client *cl);

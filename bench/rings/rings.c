@@ -35,7 +35,8 @@ struct request {
 static struct rings {
 	struct proc *p;
 	enum phase phase;
-	uint32_t weight[OPS], weights, objects, bytes;
+	struct mix mix;
+	uint32_t objects, bytes;
 	struct meter meters[OPS];
 	struct request open[FLIGHT];
 	uint64_t sent, filled, failed;
@@ -49,21 +50,10 @@ static struct rings {
 
 static void parse_mix(char *text)
 {
-	char *save;
+	const char *unknown = mix_parse(&r.mix, text, op_names, OPS);
 
-	for (char *one = strtok_r(text, "+", &save); one; one = strtok_r(NULL, "+", &save)) {
-		char *weight = strchr(one, '=');
-		uint32_t op = 0;
-
-		if (weight)
-			*weight++ = '\0';
-		while (op < OPS && strcmp(one, op_names[op]) != 0)
-			op++;
-		if (op == OPS)
-			weft_fatal("WEFT_LOAD: '%s' is no operation", one);
-		r.weight[op] = weight ? (uint32_t)atoi(weight) : 1;
-		r.weights += r.weight[op];
-	}
+	if (unknown)
+		weft_fatal("WEFT_LOAD: '%s' is no operation", unknown);
 }
 
 static void parse_one(char *key)
@@ -100,8 +90,8 @@ static void parse(const char *text)
 	for (char *one = strtok_r(copy, " ", &save); one; one = strtok_r(NULL, " ", &save))
 		parse_one(one);
 	free(copy);
-	if (!r.weights)
-		r.weights = r.weight[OP_UPDATE] = 1;
+	if (!r.mix.sum)
+		r.mix.sum = r.mix.weight[OP_UPDATE] = 1;
 	r.dice.state = opt.seed + !opt.seed;
 	opt.connections = 1;
 }
@@ -192,10 +182,8 @@ static void find(int64_t intended)
 
 static enum op choose(void)
 {
-	uint32_t at = dice_below(&r.dice, r.weights), op = 0;
+	enum op op = mix_draw(&r.mix, &r.dice);
 
-	while (at >= r.weight[op])
-		at -= r.weight[op++];
 	/* Only what was created is deleted, in the same order as it was. */
 	return op == OP_DELETE && r.gone == r.made ? OP_CREATE : (enum op)op;
 }
@@ -239,8 +227,7 @@ static void do_one(int64_t intended)
 	send_one(&m, op, intended);
 }
 
-/* --- Phases
- * --------------------------------------------------------------------------------------- */
+/* --- Phases ------------------------------------------------------------------------- */
 
 /* The store refuses objects of a namespace that is not there yet. */
 static void await_namespace(void)
@@ -291,7 +278,7 @@ static void report(void)
 		char name[64];
 
 		snprintf(name, sizeof(name), "rings/%s", op_names[i]);
-		if (r.weight[i])
+		if (r.mix.weight[i])
 			meter_report(&r.meters[i], name, meter_rate(&r.meters[i]), "/s", false);
 	}
 	r.phase = PHASE_DONE;
