@@ -4,6 +4,7 @@
  *
  * The process around the scheduler is played here: proc_run() is the test. */
 #include "kube_cache.h"
+#include "scheduler_fakes.h"
 #include "scheduler_model.h"
 #include "weft/proc.h"
 
@@ -11,7 +12,6 @@ int scheduler_main(void);
 
 static struct shelf shelf;
 static int unschedulable;
-static struct cache *cache;
 static struct prcu_reader reader __attribute__((aligned(64)));
 
 static void write_version(const struct entry *e, struct str node, bool gone)
@@ -52,11 +52,6 @@ bool proc_can_send(const struct proc *p, size_t bytes)
 	return nreplies < 64;
 }
 
-void proc_event(struct proc *p, const struct entry *about, const struct event_source *source,
-		const char *type, const char *reason, struct str message)
-{
-}
-
 bool proc_event_room(struct proc *p)
 {
 	return true;
@@ -72,11 +67,6 @@ bool proc_mine_name(const struct proc *p, struct str name)
 	return true;
 }
 
-struct cache *proc_cache(struct proc *p)
-{
-	return cache;
-}
-
 uint32_t proc_slot(const struct proc *p)
 {
 	return 1;
@@ -87,24 +77,6 @@ struct proc_counters *proc_counters(struct proc *p)
 	static struct proc_counters counters;
 
 	return &counters;
-}
-
-void proc_each(struct proc *p, uint16_t type, void (*cb)(void *arg, const struct entry *e),
-	       void *arg)
-{
-	const struct str none = {0};
-	const struct entry *e;
-	struct cache_iter it;
-
-	cache_lock(cache);
-	cache_iter_init(&it, cache, type, none, none, none);
-	while ((e = cache_iter_next(&it)))
-		cb(arg, e);
-	cache_unlock(cache);
-}
-
-void proc_follow(struct proc *p, uint64_t rv)
-{
 }
 
 struct proc *proc_start(enum proc_kind kind)

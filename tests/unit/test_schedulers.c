@@ -5,6 +5,7 @@
  * The processes around the schedulers are played here: proc_run() of the last one is the
  * test, and the store is the real one. */
 #include "store_rig.h"
+#include "scheduler_fakes.h"
 #include "scheduler_model.h"
 #include "weft/proc.h"
 
@@ -15,7 +16,6 @@ int scheduler_main(void);
 
 static struct files *fs;
 static struct rig rig;
-static struct cache *cache;
 static struct prcu_reader reader __attribute__((aligned(64)));
 static uint64_t judged_rv; /* the model has seen what was bound up to here */
 static unsigned refused, bound;
@@ -53,18 +53,9 @@ static uint16_t slot_of(int number)
 	return (uint16_t)(10 + number);
 }
 
-void proc_follow(struct proc *p, uint64_t rv)
-{
-}
-
 struct proc *proc_start(enum proc_kind kind)
 {
 	return (struct proc *)(uintptr_t)++started;
-}
-
-struct cache *proc_cache(struct proc *p)
-{
-	return cache;
 }
 
 uint32_t proc_slot(const struct proc *p)
@@ -95,25 +86,6 @@ bool proc_can_send(const struct proc *p, size_t bytes)
 bool proc_event_room(struct proc *p)
 {
 	return false;
-}
-
-void proc_event(struct proc *p, const struct entry *about, const struct event_source *source,
-		const char *type, const char *reason, struct str message)
-{
-}
-
-void proc_each(struct proc *p, uint16_t type, void (*cb)(void *arg, const struct entry *e),
-	       void *arg)
-{
-	const struct str none = {0};
-	const struct entry *e;
-	struct cache_iter it;
-
-	cache_lock(cache);
-	cache_iter_init(&it, cache, type, none, none, none);
-	while ((e = cache_iter_next(&it)))
-		cb(arg, e);
-	cache_unlock(cache);
 }
 
 /* As through a ring: the sender's memory is its own again. */

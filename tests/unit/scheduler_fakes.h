@@ -1,0 +1,40 @@
+/*
+ * scheduler_fakes.h - what stands in for procs/lib where a test drives schedulers itself and
+ * all see the same cache.
+ */
+#ifndef WEFT_TESTS_SCHEDULER_FAKES_H
+#define WEFT_TESTS_SCHEDULER_FAKES_H
+
+#include "weft/proc.h"
+
+static struct cache *cache;
+
+struct cache *proc_cache(struct proc *p)
+{
+	return cache;
+}
+
+void proc_each(struct proc *p, uint16_t type, void (*cb)(void *arg, const struct entry *e),
+	       void *arg)
+{
+	const struct str none = {0};
+	const struct entry *e;
+	struct cache_iter it;
+
+	cache_lock(cache);
+	cache_iter_init(&it, cache, type, none, none, none);
+	while ((e = cache_iter_next(&it)))
+		cb(arg, e);
+	cache_unlock(cache);
+}
+
+void proc_follow(struct proc *p, uint64_t rv)
+{
+}
+
+void proc_event(struct proc *p, const struct entry *about, const struct event_source *source,
+		const char *type, const char *reason, struct str message)
+{
+}
+
+#endif
