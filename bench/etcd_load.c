@@ -95,8 +95,7 @@ static struct buf *next_message(void)
 	return b;
 }
 
-/* --- HTTP/2 -------------------------------------------------------------------------------------
- */
+/* --- HTTP/2 ------------------------------------------------------------------------- */
 
 static ssize_t on_send(nghttp2_session *s, const uint8_t *p, size_t n, int flags, void *arg)
 {

@@ -283,8 +283,7 @@ int fsync(int fd)
 	return sync_and_trace(fd, SYS_fsync);
 }
 
-/* --- Sizes --------------------------------------------------------------------------------------
- */
+/* --- Sizes -------------------------------------------------------------------------- */
 
 static void trace_size(const char *path, off_t size)
 {
@@ -324,8 +323,7 @@ int fallocate(int fd, int mode, off_t off, off_t n)
 	return size_and_trace(fd, false, mode, off, n);
 }
 
-/* --- Names
- * ----------------------------------------------------------------------------------------- */
+/* --- Names -------------------------------------------------------------------------- */
 
 int openat(int dir, const char *name, int flags, ...)
 {
@@ -424,8 +422,7 @@ int mkdir(const char *name, mode_t mode)
 	return rc;
 }
 
-/* --- The same by other names
- * ------------------------------------------------------------------------- */
+/* --- The same by other names -------------------------------------------------------- */
 
 #define ALSO(name, type, other, ...) type name(__VA_ARGS__) __attribute__((alias(#other)))
 ALSO(pwrite64, ssize_t, pwrite, int, const void *, size_t, off64_t);

@@ -524,8 +524,7 @@ int ordered_insert(struct ordered *o, struct ordered_root *root, uint32_t entry)
 	return ordered_insert_many(o, root, &entry, 1) ? WEFT_OK : WEFT_ENOMEM;
 }
 
-/* --- Removing -----------------------------------------------------------------------------------
- */
+/* --- Removing ----------------------------------------------------------------------- */
 
 /* One leaf in place of the two neighbours l and r, whose ranges meet. */
 static uint32_t merge_leaves(struct change *c, const struct node *l, const struct node *r,

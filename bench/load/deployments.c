@@ -168,8 +168,7 @@ static void on_event(struct watch *w, struct str line, int64_t now)
 	meter_add(&run.meter, d->intended, now);
 }
 
-/* --- The steps ---------------------------------------------------------------------------------
- */
+/* --- The steps ---------------------------------------------------------------------- */
 
 static void run_step(struct client *cl, enum step step)
 {

@@ -104,8 +104,7 @@ void conn_write(struct conn *c, const void *p, size_t n)
 	send_wire(c);
 }
 
-/* --- In ----------------------------------------------------------------------------------------
- */
+/* --- In ----------------------------------------------------------------------------- */
 
 /* GnuTLS wants bytes of the wire. */
 static ssize_t tls_pull(gnutls_transport_ptr_t arg, void *p, size_t n)
@@ -258,8 +257,7 @@ void conn_took(struct conn *c, size_t n)
 		give_back(c);
 }
 
-/* --- Open and close
- * ---------------------------------------------------------------------------------- */
+/* --- Open and close ----------------------------------------------------------------- */
 
 void conn_again(struct conn *c)
 {

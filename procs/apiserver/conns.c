@@ -47,8 +47,7 @@ void conns_moved(struct conn *c)
 	conns_link(c);
 }
 
-/* --- Doors
- * --------------------------------------------------------------------------------------------- */
+/* --- Doors -------------------------------------------------------------------------- */
 
 /* Room for one more: the connection that has been idle for longest goes. */
 static bool make_room(struct conns *all)
@@ -129,8 +128,7 @@ void conns_close_doors(struct conns *all)
 	all->doors_shut_ns = 0;
 }
 
-/* --- Turns
- * --------------------------------------------------------------------------------------------- */
+/* --- Turns -------------------------------------------------------------------------- */
 
 static void take_event(struct conn *c, uint32_t events)
 {
@@ -232,9 +230,7 @@ int64_t conns_turn(struct conns *all, int64_t now_ns)
 	return sooner(due, all->doors_shut_ns);
 }
 
-/* --- All
- * -------------------------------------------------------------------------------------------------
- */
+/* --- All ---------------------------------------------------------------------------- */
 
 static void raise_descriptor_limit(void)
 {

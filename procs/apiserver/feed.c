@@ -130,8 +130,7 @@ bool feed_print(struct api *api, const struct feed *f, struct buf *out, const st
 	return type != NULL;
 }
 
-/* --- The follower ------------------------------------------------------------------------------
- */
+/* --- The follower ------------------------------------------------------------------- */
 
 /* What the present step has found. */
 struct step {

@@ -623,8 +623,7 @@ void request_answer(struct request *q)
 	}
 }
 
-/* --- Streams
- * -------------------------------------------------------------------------------------- */
+/* --- Streams ------------------------------------------------------------------------ */
 
 void stream_wake(struct request *q)
 {
@@ -646,8 +645,7 @@ bool stream_push(struct request *q, const struct buf *chunk)
 	return true;
 }
 
-/* --- Connections
- * ----------------------------------------------------------------------------------- */
+/* --- Connections -------------------------------------------------------------------- */
 
 static void on_opened(struct conn *c, bool plain)
 {

@@ -515,8 +515,7 @@ int table_put(struct table *t, const struct cache *c, const struct entry *o,
 	return txn_err(t, rc, "write a row", e);
 }
 
-/* --- A whole state -----------------------------------------------------------------------------
- */
+/* --- A whole state ------------------------------------------------------------------ */
 
 static int scan_move(struct table *t, MDB_cursor_op op, struct err *e)
 {
@@ -634,8 +633,7 @@ int table_scan_end(struct table *t, struct err *e)
 	return rc;
 }
 
-/* --- Commit -------------------------------------------------------------------------------------
- */
+/* --- Commit ------------------------------------------------------------------------- */
 
 int table_commit(struct table *t, uint64_t rv, struct err *e)
 {

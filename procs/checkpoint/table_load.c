@@ -33,7 +33,7 @@ struct load {
 	struct held {
 		uint64_t id;
 		blob_ref ref;
-	} * held; /* open addressing, all shared blobs */
+	} *held; /* open addressing, all shared blobs */
 	uint32_t nheld, held_cap;
 	uint64_t objects;
 	struct {

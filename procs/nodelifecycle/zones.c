@@ -239,8 +239,7 @@ static void end_look(struct node_zone *z, uint64_t pass)
 		qsort(z->doomed, kept, sizeof(*z->doomed), by_created);
 }
 
-/* --- How fast ----------------------------------------------------------------------------------
- */
+/* --- How fast ----------------------------------------------------------------------- */
 
 /* All zones that have nodes are wholly lost: it is more likely we who are cut off. */
 static bool all_are_lost(const struct zones *all)
@@ -329,8 +328,7 @@ int64_t zones_back_ns(struct controller *ctl)
 	return ((struct nodelifecycle *)ctl_state(ctl))->zones.back_ns;
 }
 
-/* --- Tainting ------------------------------------------------------------------------------------
- */
+/* --- Tainting ----------------------------------------------------------------------- */
 
 /* A request on its way, for a node of a zone. */
 struct tainting {

@@ -302,8 +302,7 @@ void apply_remove(struct store *s, const struct caller *who, const struct msg_re
 	r->name = entry_name(e);
 }
 
-/* --- Many ----------------------------------------------------------------------------------------
- */
+/* --- Many --------------------------------------------------------------------------- */
 
 /* Objects in a row that fare alike become one record. */
 struct run {
