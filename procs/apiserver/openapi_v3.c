@@ -12,11 +12,12 @@
 static const char build_stamp[] = __DATE__ " " __TIME__;
 
 /* One for each group version, in the order of kube_resources(). */
-static struct kept {
+struct kept {
 	const char *group, *version;
 	struct buf text;
 	struct kept *next;
-} *all_kept;
+};
+static struct kept *all_kept;
 
 static struct kept *find_kept(const char *group, const char *version)
 {

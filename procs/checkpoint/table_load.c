@@ -21,6 +21,11 @@ struct owners {
 #define BLOCK_ROWS 256u
 #define ROWS_AHEAD 8u
 
+struct held {
+	uint64_t id;
+	blob_ref ref;
+};
+
 struct load {
 	const char *dir;
 	const uint8_t *cluster_id;
@@ -30,10 +35,7 @@ struct load {
 	struct cache_writer *w;
 	const uint64_t *memory_types;
 	struct owners owners;
-	struct held {
-		uint64_t id;
-		blob_ref ref;
-	} *held; /* open addressing, all shared blobs */
+	struct held *held; /* open addressing, all shared blobs */
 	uint32_t nheld, held_cap;
 	uint64_t objects;
 	struct {

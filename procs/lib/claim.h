@@ -20,14 +20,16 @@ struct claim {
 	uint64_t created_rv; /* tells the object from a later one at its place */
 };
 
+struct claim_list {
+	uint8_t owner[16];
+	struct claim *list; /* NULL: the place is free */
+	uint32_t n, cap;
+};
+
 /* Candidates of each owner of this process: open addressing by uid.  Private to
  * the controller; zero-initialise. */
 struct claims {
-	struct claim_list {
-		uint8_t owner[16];
-		struct claim *list; /* NULL: the place is free */
-		uint32_t n, cap;
-	} *owners;
+	struct claim_list *owners;
 	uint32_t n, cap;
 };
 

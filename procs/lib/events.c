@@ -104,9 +104,10 @@ static bool bucket_take(struct bucket *b, double burst, double per_ns, int64_t n
  * All three structures begin with key and used. */
 static void *cache_slot(struct events *ev, void *set, size_t size, uint64_t key)
 {
-	struct {
+	struct way {
 		uint64_t key, used;
-	} *at, *oldest = NULL;
+	};
+	struct way *at, *oldest = NULL;
 
 	for (int i = 0; i < WAYS; i++) {
 		at = (void *)((char *)set + (size_t)i * size);

@@ -59,21 +59,25 @@ enum move {
 };
 #define MOVES(m) (1u << (m))
 
+struct ref {
+	uint32_t entry; /* 0: free */
+	uint32_t node;
+};
+
 /* Entry references, each with a number (of a node), by open addressing. */
 struct refset {
-	struct ref {
-		uint32_t entry; /* 0: free */
-		uint32_t node;
-	} *at;
+	struct ref *at;
 	uint32_t n, cap;
+};
+
+struct domain {
+	uint64_t hash;
+	int64_t count;
 };
 
 /* Pods by domain (a value of a node label), by open addressing. */
 struct domains {
-	struct domain {
-		uint64_t hash;
-		int64_t count;
-	} *at;
+	struct domain *at;
 	uint32_t n, cap;
 	int64_t least;	   /* the fewest in any domain; */
 	uint32_t at_least; /* how many domains have so few, 0: not known */

@@ -84,6 +84,11 @@ static int decode_nodes(struct store *s, struct str bytes, struct str **out, uin
 	return WEFT_OK;
 }
 
+struct target {
+	struct binder *at;
+	bool taken; /* others have bound there since */
+};
+
 /* What is worked out once for a request. */
 struct pass {
 	struct store *s;
@@ -91,10 +96,7 @@ struct pass {
 	const struct msg_bind_many *m;
 	struct str *nodes;
 	uint32_t nnodes;
-	struct {
-		struct binder *at;
-		bool taken; /* others have bound there since */
-	} *node;
+	struct target *node; /* as many as nodes */
 	/* The namespace of the pod before, as a rule also of the next. */
 	string_ref ns;
 	bool ns_known, ns_taken; /* others have kept it apart since */

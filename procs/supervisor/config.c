@@ -510,14 +510,16 @@ static const char *nearest_key(struct str path)
 
 /* --- Reading a file ------------------------------------------------------------------------------ */
 
+struct place {
+	struct str path;
+	unsigned line;
+};
+
 struct reading {
 	struct config *c;
 	const char *name;
 	struct err *e;
-	struct place {
-		struct str path;
-		unsigned line;
-	} *places;
+	struct place *places;
 	uint32_t nplaces;
 	int rc;
 };

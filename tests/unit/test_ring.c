@@ -641,8 +641,9 @@ START_TEST(no_follower_is_forgotten)
 	struct shared {
 		_Atomic uint64_t word[2];
 		struct pair back;
-	} *all = mmap(NULL, sizeof(*all) + SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-		      -1, 0);
+	};
+	struct shared *all = mmap(NULL, sizeof(*all) + SIZE, PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct pair *back = &all->back;
 	int bells[2] = {bell, bell_create(NULL)}, status;
 	struct ring rx, tx;

@@ -28,12 +28,13 @@ static const struct scalar {
 #define NSCALARS (int)(sizeof(scalars) / sizeof(scalars[0]))
 
 /* List and map types met so far; an element's own is always before it. */
-static struct nested {
+struct nested {
 	char *text;    /* in full names: "[io.k8s.api.core.v1.Container]" */
 	char *go_name; /* "[]v1.Container" */
 	char item[64]; /* C expression of the item's schema */
 	bool map;
-} *nested;
+};
+static struct nested *nested;
 static int nnested, nested_cap;
 
 struct resolved {
