@@ -2,6 +2,8 @@
 #include "procs/kube/validate.h"
 #include "weft/schema.h"
 
+const value empty_text = {.type = MSGPACK_OBJECT_STR, .via.str = {.size = 0, .ptr = ""}};
+
 struct rules {
 	name_check *name;	/* NULL: a subdomain */
 	validate_fn *validate; /* NULL: only what the schema says */

@@ -21,6 +21,14 @@ struct at {
 #define FIELD(up_, name_) (&(const struct at){ .up = (up_), .name = (name_) })
 #define KEY(up_, key_) (&(const struct at){ .up = (up_), .key = (key_) })
 #define INDEX(up_, i_) (&(const struct at){ .up = (up_), .index = (i_) })
+#define SPEC FIELD(NULL, "spec")
+
+/* Strings for checks that take a NULL-terminated list of them. */
+/* clang-format off */
+#define LIST(...) (const char *const[]){__VA_ARGS__, NULL}
+/* clang-format on */
+
+extern const value empty_text; /* "", as an error shows it */
 
 struct validation {
 	zone *z;

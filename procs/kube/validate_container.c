@@ -1,10 +1,6 @@
 /* validate_container.c - containers: names, images, ports, environment, mounts, probes. */
 #include "procs/kube/validate.h"
 
-#define LIST(...) (const char *const[]){ __VA_ARGS__, NULL }
-
-static const value empty_text = { .type = MSGPACK_OBJECT_STR, .via.str = { .size = 0, .ptr = "" } };
-
 /* --- Ports ------------------------------------------------------------------------ */
 
 static void check_port_names(struct validation *v, const struct at *at, const value *ports,

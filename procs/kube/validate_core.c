@@ -3,11 +3,7 @@
 #include "procs/kube/validate.h"
 #include "weft/json.h"
 
-#define LIST(...) (const char *const[]){ __VA_ARGS__, NULL }
-#define SPEC FIELD(NULL, "spec")
 #define DATA_MAX (1024 * 1024)
-
-static const value empty_text = { .type = MSGPACK_OBJECT_STR, .via.str = { .size = 0, .ptr = "" } };
 
 /* --- ConfigMap, Secret ------------------------------------------------------------------- */
 

@@ -1,11 +1,6 @@
 /* validate_network.c - Services, EndpointSlices, Ingresses. */
 #include "procs/kube/validate.h"
 
-#define LIST(...) (const char *const[]){ __VA_ARGS__, NULL }
-#define SPEC FIELD(NULL, "spec")
-
-static const value empty_text = { .type = MSGPACK_OBJECT_STR, .via.str = { .size = 0, .ptr = "" } };
-
 /* --- Service --------------------------------------------------------------------------- */
 
 static value shown_port(zone *z, const value *p)

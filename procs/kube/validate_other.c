@@ -1,9 +1,6 @@
 /* validate_other.c - storage, roles, priorities, budgets, autoscalers. */
 #include "procs/kube/validate.h"
 
-#define LIST(...) (const char *const[]){ __VA_ARGS__, NULL }
-#define SPEC FIELD(NULL, "spec")
-
 /* --- Storage --------------------------------------------------------------------------- */
 
 static const char *const access_modes[] = { "ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce",

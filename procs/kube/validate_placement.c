@@ -1,8 +1,6 @@
 /* validate_placement.c - where a pod may go: selectors, affinity, tolerations, spread. */
 #include "procs/kube/validate.h"
 
-#define LIST(...) (const char *const[]){ __VA_ARGS__, NULL }
-
 /* --- Tolerations ------------------------------------------------------------------- */
 
 void check_toleration(struct validation *v, const struct at *at, const value *t)

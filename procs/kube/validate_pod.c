@@ -1,8 +1,6 @@
 /* validate_pod.c - a pod's spec as a whole, and what an update may change in a pod. */
 #include "procs/kube/validate.h"
 
-#define LIST(...) (const char *const[]){ __VA_ARGS__, NULL }
-
 /* --- Security ---------------------------------------------------------------------- */
 
 static void check_id(struct validation *v, const struct at *at, const value *map, const char *key)

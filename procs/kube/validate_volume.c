@@ -1,10 +1,6 @@
 /* validate_volume.c - a pod's volumes, and what containers may ask for. */
 #include "procs/kube/validate.h"
 
-#define LIST(...) (const char *const[]){ __VA_ARGS__, NULL }
-
-static const value empty_text = { .type = MSGPACK_OBJECT_STR, .via.str = { .size = 0, .ptr = "" } };
-
 /* --- Paths and modes ------------------------------------------------------------------ */
 
 /* A path inside a volume. */

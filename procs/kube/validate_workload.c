@@ -3,9 +3,6 @@
 
 #include "procs/kube/validate.h"
 
-#define LIST(...) (const char *const[]){ __VA_ARGS__, NULL }
-#define SPEC FIELD(NULL, "spec")
-
 /* --- Common parts --------------------------------------------------------------------- */
 
 static bool is_empty_selector(const value *s)
