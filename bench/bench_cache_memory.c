@@ -28,9 +28,8 @@ int main(int argc, char **argv)
 	load_settle(&l);
 	stats = cache_arena_stats(cw_cache(l.w));
 	for (int use = 0; use < ARENA_USE_COUNT; use++) {
-		printf("  %-10s %7.1f B/pod in %9llu blocks\n",
-		       arena_use_name((enum arena_use)use), (double)stats->used[use] / pods,
-		       (unsigned long long)stats->count[use]);
+		printf("  %-10s %7.1f B/pod in %9llu blocks\n", arena_use_name((enum arena_use)use),
+		       (double)stats->used[use] / pods, (unsigned long long)stats->count[use]);
 		used += stats->used[use];
 	}
 	printf("  %-10s %7.1f B/pod reserved\n", "segment", (double)stats->reserved / pods);

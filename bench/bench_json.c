@@ -79,8 +79,11 @@ static void run_out(struct bench *speed, struct bench *pods, struct json_texts *
 	enum { N = 50000 };
 	uint32_t numbers[] = {1700000000, 0x0a000001, 0x0a010203};
 	uint8_t uid[16] = {1, 2, 3};
-	struct hole_values h = {.holes = numbers, .nholes = 3, .uid = uid,
-				.name = STR("nginx-deployment-66b6c48dd5-abcde"), .node = STR("node-1")};
+	struct hole_values h = {.holes = numbers,
+				.nholes = 3,
+				.uid = uid,
+				.name = STR("nginx-deployment-66b6c48dd5-abcde"),
+				.node = STR("node-1")};
 	struct buf pod = {0}, out = {0};
 	double start, bytes = 0;
 
@@ -144,18 +147,23 @@ static double run_in_list(void)
 
 int main(int argc, char **argv)
 {
-	struct bench out = {.name = "json-out", .unit = "MB/s",
+	struct bench out = {.name = "json-out",
+			    .unit = "MB/s",
 			    .what = "stored pods printed as JSON, holes filled"};
-	struct bench pods = {.name = "json-out-pods", .unit = "k pods/s",
+	struct bench pods = {.name = "json-out-pods",
+			     .unit = "k pods/s",
 			     .what = "the same in pods (spec and status)"};
-	struct bench shared = {.name = "json-shared", .unit = "MB/s",
+	struct bench shared = {.name = "json-shared",
+			       .unit = "MB/s",
 			       .what = "stored pods printed from the text of their template"};
-	struct bench shared_pods = {.name = "json-shared-pods", .unit = "k pods/s",
-				    .what = "the same in pods"};
+	struct bench shared_pods = {
+		.name = "json-shared-pods", .unit = "k pods/s", .what = "the same in pods"};
 	static struct json_texts texts;
-	struct bench in = {.name = "json-in", .unit = "k Deployments/s",
+	struct bench in = {.name = "json-in",
+			   .unit = "k Deployments/s",
 			   .what = "a Deployment of 1.2 KB from JSON to a tree"};
-	struct bench list = {.name = "json-in-list", .unit = "MB/s",
+	struct bench list = {.name = "json-in-list",
+			     .unit = "MB/s",
 			     .what = "a list of 10,000 Deployments from JSON to a tree"};
 
 	for (int n = bench_runs(argc, argv, 5); n > 0; n--) {

@@ -13,14 +13,14 @@
 
 #include "bench.h"
 
-#define COPY    (256u << 20)
-#define SMALL   4096u
-#define LARGE   (1u << 20)
-#define SYNCS   500
-#define PIECES  64
+#define COPY	(256u << 20)
+#define SMALL	4096u
+#define LARGE	(1u << 20)
+#define SYNCS	500
+#define PIECES	64
 #define SOCKETS 1000
-#define RECORD  1450u /* bytes of an event under TLS */
-#define ROUNDS  20
+#define RECORD	1450u /* bytes of an event under TLS */
+#define ROUNDS	20
 
 static const char *file_dir = ".";
 
@@ -141,11 +141,12 @@ static double send_us(void)
 int main(int argc, char **argv)
 {
 	struct bench copy = {
-	    .name = "limit_memcpy", .what = "memory copied by one core", .unit = "GB/s"};
+		.name = "limit_memcpy", .what = "memory copied by one core", .unit = "GB/s"};
 	struct bench sync = {
-	    .name = "limit_sync", .what = "4 KiB written and synced, one by one", .unit = "/s"};
-	struct bench bulk = {
-	    .name = "limit_append", .what = "1 MiB written and synced, one by one", .unit = "MB/s"};
+		.name = "limit_sync", .what = "4 KiB written and synced, one by one", .unit = "/s"};
+	struct bench bulk = {.name = "limit_append",
+			     .what = "1 MiB written and synced, one by one",
+			     .unit = "MB/s"};
 	struct bench sent = {.name = "limit_send",
 			     .what = "1,450 bytes to each of 1,000 sockets, CPU of the sender",
 			     .unit = "us each",

@@ -20,8 +20,8 @@
 #include "weft/cache_write.h"
 
 #define NAME_MAX_LEN 48
-#define TYPE 7
-#define NS "default"
+#define TYPE	     7
+#define NS	     "default"
 
 /* The reader's own segment. */
 struct reader {
@@ -105,7 +105,8 @@ static struct cache_writer *fill_cache(const char *segment)
 		struct entry *entry;
 
 		memcpy(uid, &i, sizeof(i));
-		weft_assert(!cw_restore(w, k.type, k.ns, k.name, uid, 0, i + 1, i + 1, &in, &entry));
+		weft_assert(
+			!cw_restore(w, k.type, k.ns, k.name, uid, 0, i + 1, i + 1, &in, &entry));
 	}
 	cw_restore_done(w);
 	return w;

@@ -37,7 +37,7 @@ struct link {
 	struct ring_out out; /* last: its data follow */
 };
 
-#define LINK_BYTES (sizeof(struct link) + RING_SIZE)
+#define LINK_BYTES  (sizeof(struct link) + RING_SIZE)
 #define LINKS_BYTES (2 * OPS * LINK_BYTES)
 
 static char *links; /* shared by all */
@@ -120,7 +120,8 @@ static void create_all(struct ring *out, uint32_t pods)
 	for (uint32_t i = 1; i <= pods; i++) {
 		struct record r = {CREATE, uid_of(i), 0, {name, 0}};
 
-		r.name.n = (uint32_t)snprintf(name, sizeof(name), "nginx-deployment-5d59d67564-%08x", i);
+		r.name.n = (uint32_t)snprintf(name, sizeof(name),
+					      "nginx-deployment-5d59d67564-%08x", i);
 		put_wait(out, &r);
 	}
 	ring_commit(out);
@@ -161,7 +162,8 @@ static pid_t start(enum op op, uint32_t pods)
 	if (pid)
 		return pid;
 	ring_producer(&out, &to_store(op)->out, &to_store(op)->in, store_bell);
-	weft_assert(!ring_consumer(&in, &from_store(op)->out, &from_store(op)->in, RING_SIZE, bell[op]));
+	weft_assert(!ring_consumer(&in, &from_store(op)->out, &from_store(op)->in, RING_SIZE,
+				   bell[op]));
 	if (op == CREATE)
 		create_all(&out, pods);
 	else
@@ -236,7 +238,8 @@ static void apply(struct store *s, struct str bytes)
 
 	get(bytes, &r);
 	at = place(s, r.uid);
-	*v = (struct version){.prev = *at, .rv = ++s->rv, .uid = r.uid, .number = r.number, .op = r.op};
+	*v = (struct version){
+		.prev = *at, .rv = ++s->rv, .uid = r.uid, .number = r.number, .op = r.op};
 	memcpy(v->name, r.name.p, r.name.n < sizeof(v->name) ? r.name.n : sizeof(v->name));
 	*at = v;
 	buf_add(&s->filling->log, &v->rv, sizeof(v->rv));
@@ -347,8 +350,8 @@ static void store_init(struct store *s, uint32_t pods)
 	unlink("bench_pipeline.log");
 	s->filling = &s->batch[0];
 	for (int op = 0; op < OPS; op++) {
-		weft_assert(!ring_consumer(&s->in[op], &to_store(op)->out, &to_store(op)->in, RING_SIZE,
-					   store_bell));
+		weft_assert(!ring_consumer(&s->in[op], &to_store(op)->out, &to_store(op)->in,
+					   RING_SIZE, store_bell));
 		ring_producer(&s->out[op], &from_store(op)->out, &from_store(op)->in, bell[op]);
 	}
 }
@@ -364,7 +367,8 @@ static double cpu_s(void)
 	return (double)(own.ru_utime.tv_sec + own.ru_stime.tv_sec + children.ru_utime.tv_sec +
 			children.ru_stime.tv_sec) +
 	       (double)(own.ru_utime.tv_usec + own.ru_stime.tv_usec + children.ru_utime.tv_usec +
-			children.ru_stime.tv_usec) / 1e6;
+			children.ru_stime.tv_usec) /
+		       1e6;
 }
 
 static void one_run(uint32_t pods, struct bench *rate, struct bench *cpu)

@@ -16,7 +16,7 @@
 #include "weft/ring.h"
 
 #define RING_SIZE (1u << 20)
-#define BATCH 64 /* items published, or given back, at once */
+#define BATCH	  64 /* items published, or given back, at once */
 
 struct shared {
 	struct ring_in in;
@@ -97,7 +97,8 @@ static uint64_t consume(struct ring *r, uint32_t items)
 static double one_run(uint32_t items)
 {
 	size_t size = sizeof(struct shared) + RING_SIZE;
-	struct shared *s = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct shared *s =
+		mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int bell = bell_create(NULL), status;
 	struct ring r;
 	double start;

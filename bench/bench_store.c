@@ -16,11 +16,11 @@
 #include "procs/store/ports.h"
 #include "procs/store/recover.h"
 
-#define RING    (4u << 20)
-#define INBOX   (1u << 20)
-#define SLOT    7
-#define NODES   10000u
-#define BULK    4096u
+#define RING	(4u << 20)
+#define INBOX	(1u << 20)
+#define SLOT	7
+#define NODES	10000u
+#define BULK	4096u
 #define VALUE_N 300u
 
 struct rings {
@@ -196,7 +196,7 @@ static void open_world(const char *dir)
 	w.r.segment_name = name;
 	w.r.generation = 1;
 	w.r.options = (struct cache_options){
-	    .pod_type = TYPE_POD, .node_type = TYPE_NODE, .grow_ahead = true};
+		.pod_type = TYPE_POD, .node_type = TYPE_NODE, .grow_ahead = true};
 	must(recover(&w.r, &e), &e);
 	must(log_thread_start(&w.thread, w.log, w.bell, &e), &e);
 	commit_init(&w.c, &w.s, w.thread, w.s.rv, &hooks);
@@ -334,18 +334,19 @@ static void update_at_random(void)
 static void create_pods(void)
 {
 	struct msg m = {
-	    .kind = MSG_create_many,
-	    .create_many = {
-		.type = TYPE_POD,
-		.ns = STR("default"),
-		.prefix = STR("nginx-66b6c48dd5-"),
-		.meta = part("{'generateName':'nginx-66b6c48dd5-'}"),
-		.labels = part("{'app':'nginx','pod-template-hash':'66b6c48dd5'}"),
-		.spec = part("{'containers':[{'name':'nginx','image':'nginx:1.14.2','ports':"
-			     "[{'containerPort':80,'protocol':'TCP'}],'resources':{}}],"
-			     "'restartPolicy':'Always','terminationGracePeriodSeconds':30}"),
-		.status = part("{'phase':'Pending','qosClass':'BestEffort'}"),
-	    }};
+		.kind = MSG_create_many,
+		.create_many = {
+			.type = TYPE_POD,
+			.ns = STR("default"),
+			.prefix = STR("nginx-66b6c48dd5-"),
+			.meta = part("{'generateName':'nginx-66b6c48dd5-'}"),
+			.labels = part("{'app':'nginx','pod-template-hash':'66b6c48dd5'}"),
+			.spec = part(
+				"{'containers':[{'name':'nginx','image':'nginx:1.14.2','ports':"
+				"[{'containerPort':80,'protocol':'TCP'}],'resources':{}}],"
+				"'restartPolicy':'Always','terminationGracePeriodSeconds':30}"),
+			.status = part("{'phase':'Pending','qosClass':'BestEffort'}"),
+		}};
 
 	for (uint32_t i = 0; i < w.objects; i += BULK) {
 		m.create_many.count = w.objects - i < BULK ? w.objects - i : BULK;
@@ -462,31 +463,31 @@ static void delete_pods(void)
 enum { CREATE, ORDER, RANDOM, PODS, BIND, STATUS, DELETE, FIGURES };
 
 static struct bench figures[FIGURES] = {
-    [CREATE] = {.name = "store_create",
-		.what = "durable creates of 300 bytes, pipelined",
-		.unit = "M/s",
-		.target = 0},
-    [ORDER] = {.name = "store_update_order",
-	       .what = "durable updates in order",
-	       .unit = "M/s",
-	       .target = 1},
-    [RANDOM] = {.name = "store_update_random",
-		.what = "durable updates at random",
-		.unit = "M/s",
-		.target = 1},
-    [PODS] = {.name = "store_create_many",
-	      .what = "pods of a template",
-	      .unit = "M/s",
-	      .target = 1.5},
-    [BIND] = {.name = "store_bind_many", .what = "pods bound", .unit = "M/s", .target = 1.5},
-    [STATUS] = {.name = "store_status_many",
-		.what = "pods' statuses",
-		.unit = "M/s",
-		.target = 1.5},
-    [DELETE] = {.name = "store_delete_many",
-		.what = "pods deleted at once",
-		.unit = "M/s",
-		.target = 1.5},
+	[CREATE] = {.name = "store_create",
+		    .what = "durable creates of 300 bytes, pipelined",
+		    .unit = "M/s",
+		    .target = 0},
+	[ORDER] = {.name = "store_update_order",
+		   .what = "durable updates in order",
+		   .unit = "M/s",
+		   .target = 1},
+	[RANDOM] = {.name = "store_update_random",
+		    .what = "durable updates at random",
+		    .unit = "M/s",
+		    .target = 1},
+	[PODS] = {.name = "store_create_many",
+		  .what = "pods of a template",
+		  .unit = "M/s",
+		  .target = 1.5},
+	[BIND] = {.name = "store_bind_many", .what = "pods bound", .unit = "M/s", .target = 1.5},
+	[STATUS] = {.name = "store_status_many",
+		    .what = "pods' statuses",
+		    .unit = "M/s",
+		    .target = 1.5},
+	[DELETE] = {.name = "store_delete_many",
+		    .what = "pods deleted at once",
+		    .unit = "M/s",
+		    .target = 1.5},
 };
 
 static void measure(int which, void (*work)(void))

@@ -14,8 +14,8 @@
 #define LOAD_POD   1
 #define LOAD_NODE  2
 #define LOAD_SET   3
-#define LOAD_BATCH 500	/* writes prepared, then published */
-#define LOAD_HOLES 6	/* addresses and times in a status */
+#define LOAD_BATCH 500 /* writes prepared, then published */
+#define LOAD_HOLES 6   /* addresses and times in a status */
 
 struct load {
 	struct cache_writer *w;
@@ -64,7 +64,8 @@ static inline uint64_t load_mix(uint64_t x)
 static inline struct str load_pod_name(uint32_t i, char buf[48])
 {
 	static const char letters[] = "bcdfghjklmnpqrstvwxz2456789";
-	uint64_t r = i * UINT64_C(4000000007) % UINT64_C(10460353203); /* 27 to the 7th: no name twice */
+	uint64_t r =
+		i * UINT64_C(4000000007) % UINT64_C(10460353203); /* 27 to the 7th: no name twice */
 	int n = snprintf(buf, 48, "nginx-deployment-66b6c48dd5-");
 
 	for (int k = 0; k < 7; k++, r /= 27)
@@ -78,8 +79,9 @@ static inline void load_owner(struct load *l)
 	struct version *v;
 
 	memset(l->owner[0], 0xee, 16);
-	load_check(cw_prepare_create(l->w, LOAD_SET, STR("default"), STR("nginx-deployment-66b6c48dd5"),
-				     l->owner[0], 1, ++l->rv, &in, &v),
+	load_check(cw_prepare_create(l->w, LOAD_SET, STR("default"),
+				     STR("nginx-deployment-66b6c48dd5"), l->owner[0], 1, ++l->rv,
+				     &in, &v),
 		   "create the owner");
 	load_prepared(l, v);
 }
@@ -261,7 +263,8 @@ static inline void load_delete(struct load *l)
 		struct version *v;
 
 		load_ahead(l, i);
-		load_check(cw_prepare_delete(l->w, load_entry(l, i), ++l->rv, 0, 0, &v), "delete a pod");
+		load_check(cw_prepare_delete(l->w, load_entry(l, i), ++l->rv, 0, 0, &v),
+			   "delete a pod");
 		load_prepared(l, v);
 	}
 	load_publish(l);

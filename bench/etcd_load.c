@@ -15,9 +15,9 @@
 #include "bench/bench.h"
 
 #define CONNECTIONS 8
-#define OPEN        128 /* requests on each */
-#define VALUE_N     300
-#define TXN         128 /* puts of a transaction: etcd takes no more */
+#define OPEN	    128 /* requests on each */
+#define VALUE_N	    300
+#define TXN	    128 /* puts of a transaction: etcd takes no more */
 
 static struct link {
 	int fd;
@@ -121,17 +121,17 @@ static ssize_t on_body(nghttp2_session *s, int32_t id, uint8_t *out, size_t room
 
 static void submit(struct link *l)
 {
-#define NV(n, v)                                                                                   \
-	{                                                                                          \
-		(uint8_t *)(n), (uint8_t *)(v), sizeof(n) - 1, strlen(v), 0                        \
+#define NV(n, v)                                                            \
+	{                                                                   \
+		(uint8_t *)(n), (uint8_t *)(v), sizeof(n) - 1, strlen(v), 0 \
 	}
 	const nghttp2_nv put[] = {
-	    NV(":method", "POST"),
-	    NV(":scheme", "http"),
-	    NV(":path", filling ? "/etcdserverpb.KV/Txn" : "/etcdserverpb.KV/Put"),
-	    NV(":authority", "127.0.0.1"),
-	    NV("content-type", "application/grpc"),
-	    NV("te", "trailers")};
+		NV(":method", "POST"),
+		NV(":scheme", "http"),
+		NV(":path", filling ? "/etcdserverpb.KV/Txn" : "/etcdserverpb.KV/Put"),
+		NV(":authority", "127.0.0.1"),
+		NV("content-type", "application/grpc"),
+		NV("te", "trailers")};
 #undef NV
 	struct buf *b = next_message();
 	nghttp2_data_provider body = {.source.ptr = b, .read_callback = on_body};

@@ -5,10 +5,10 @@
 #include <strings.h>
 #include "weft/http_head.h"
 
-#define LINES_USUAL     16    /* of a head */
+#define LINES_USUAL	16    /* of a head */
 #define SIZE_DIGITS_MAX 15    /* of a chunk's size */
-#define SIZE_LINE_MAX   4096  /* bytes of the line with a chunk's size */
-#define TRAILER_MAX     16384 /* bytes of the lines behind the last chunk */
+#define SIZE_LINE_MAX	4096  /* bytes of the line with a chunk's size */
+#define TRAILER_MAX	16384 /* bytes of the lines behind the last chunk */
 
 /* --- Characters ------------------------------------------------------------------------ */
 
@@ -18,35 +18,35 @@ enum { IN_TOKEN = 1, IN_VALUE = 2, IN_TARGET = 4, IN_HOST = 8 };
 #define IN_TEXT (IN_VALUE | IN_TARGET)
 
 static const uint8_t is_in[256] = {
-    ['\t'] = IN_VALUE,
-    [' '] = IN_VALUE,
-    ['0' ... '9'] = IN_TEXT | IN_TOKEN | IN_HOST,
-    ['A' ... 'Z'] = IN_TEXT | IN_TOKEN | IN_HOST,
-    ['a' ... 'z'] = IN_TEXT | IN_TOKEN | IN_HOST,
-    ['!'] = IN_TEXT | IN_TOKEN | IN_HOST,
-    ['"'] = IN_TEXT,
-    ['#'] = IN_TEXT | IN_TOKEN,
-    ['$' ... '\''] = IN_TEXT | IN_TOKEN | IN_HOST,
-    ['(' ... ')'] = IN_TEXT | IN_HOST,
-    ['*' ... '+'] = IN_TEXT | IN_TOKEN | IN_HOST,
-    [','] = IN_TEXT | IN_HOST,
-    ['-' ... '.'] = IN_TEXT | IN_TOKEN | IN_HOST,
-    ['/'] = IN_TEXT,
-    [':' ... ';'] = IN_TEXT | IN_HOST,
-    ['<'] = IN_TEXT,
-    ['='] = IN_TEXT | IN_HOST,
-    ['>' ... '@'] = IN_TEXT,
-    ['['] = IN_TEXT | IN_HOST,
-    ['\\'] = IN_TEXT,
-    [']'] = IN_TEXT | IN_HOST,
-    ['^'] = IN_TEXT | IN_TOKEN,
-    ['_'] = IN_TEXT | IN_TOKEN | IN_HOST,
-    ['`'] = IN_TEXT | IN_TOKEN,
-    ['{'] = IN_TEXT,
-    ['|'] = IN_TEXT | IN_TOKEN,
-    ['}'] = IN_TEXT,
-    ['~'] = IN_TEXT | IN_TOKEN | IN_HOST,
-    [0x80 ... 0xff] = IN_TEXT,
+	['\t'] = IN_VALUE,
+	[' '] = IN_VALUE,
+	['0' ... '9'] = IN_TEXT | IN_TOKEN | IN_HOST,
+	['A' ... 'Z'] = IN_TEXT | IN_TOKEN | IN_HOST,
+	['a' ... 'z'] = IN_TEXT | IN_TOKEN | IN_HOST,
+	['!'] = IN_TEXT | IN_TOKEN | IN_HOST,
+	['"'] = IN_TEXT,
+	['#'] = IN_TEXT | IN_TOKEN,
+	['$' ... '\''] = IN_TEXT | IN_TOKEN | IN_HOST,
+	['(' ... ')'] = IN_TEXT | IN_HOST,
+	['*' ... '+'] = IN_TEXT | IN_TOKEN | IN_HOST,
+	[','] = IN_TEXT | IN_HOST,
+	['-' ... '.'] = IN_TEXT | IN_TOKEN | IN_HOST,
+	['/'] = IN_TEXT,
+	[':' ... ';'] = IN_TEXT | IN_HOST,
+	['<'] = IN_TEXT,
+	['='] = IN_TEXT | IN_HOST,
+	['>' ... '@'] = IN_TEXT,
+	['['] = IN_TEXT | IN_HOST,
+	['\\'] = IN_TEXT,
+	[']'] = IN_TEXT | IN_HOST,
+	['^'] = IN_TEXT | IN_TOKEN,
+	['_'] = IN_TEXT | IN_TOKEN | IN_HOST,
+	['`'] = IN_TEXT | IN_TOKEN,
+	['{'] = IN_TEXT,
+	['|'] = IN_TEXT | IN_TOKEN,
+	['}'] = IN_TEXT,
+	['~'] = IN_TEXT | IN_TOKEN | IN_HOST,
+	[0x80 ... 0xff] = IN_TEXT,
 };
 
 static bool all_in(struct str s, uint8_t what)

@@ -20,10 +20,9 @@
 /* How each byte goes into a string: 0 as it is, 'u' as \u00XX, '8' perhaps the
  * start of U+2028 or U+2029, anything else after a backslash. */
 static const char escape[256] = {
-	[0x00 ... 0x07] = 'u', ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', [0x0b] = 'u',
-	['\f'] = 'f',	       ['\r'] = 'r', [0x0e ... 0x1f] = 'u',
-	['"'] = '"',	       ['\\'] = '\\', ['<'] = 'u', ['>'] = 'u', ['&'] = 'u',
-	[0xe2] = '8',
+	[0x00 ... 0x07] = 'u', ['\b'] = 'b', ['\t'] = 't',	    ['\n'] = 'n', [0x0b] = 'u',
+	['\f'] = 'f',	       ['\r'] = 'r', [0x0e ... 0x1f] = 'u', ['"'] = '"',  ['\\'] = '\\',
+	['<'] = 'u',	       ['>'] = 'u',  ['&'] = 'u',	    [0xe2] = '8',
 };
 
 static const char hex_digits[] = "0123456789abcdef";
@@ -412,7 +411,7 @@ struct json_text {
 };
 
 #define TEXT_LEAST 64u /* bytes: printing anew costs as little */
-#define TEXT_MOST (32u << 10)
+#define TEXT_MOST  (32u << 10)
 
 /* One block: the structure, holes, bytes, text.  NULL: malformed. */
 static struct json_text *text_make(struct str bytes, uint64_t hash)
@@ -448,8 +447,8 @@ static void text_print(struct buf *out, const struct json_text *t, const struct 
 
 	for (uint32_t i = 0; i < t->nholes; i++) {
 		const struct text_hole *hole = &t->holes[i];
-		msgpack_object_ext ext = {.type = hole->type, .size = hole->n,
-					  .ptr = t->bytes.p + hole->payload};
+		msgpack_object_ext ext = {
+			.type = hole->type, .size = hole->n, .ptr = t->bytes.p + hole->payload};
 
 		buf_add(out, t->json.p + at, hole->at - at);
 		put_hole(out, &ext, h);
@@ -490,9 +489,8 @@ static const struct json_text *text_of(struct json_texts *x, struct str bytes, u
 int json_from_shared(struct json_texts *x, struct buf *out, struct str bytes, uint64_t hash,
 		     const struct hole_values *h)
 {
-	const struct json_text *t = x && bytes.n >= TEXT_LEAST && bytes.n <= TEXT_MOST
-					    ? text_of(x, bytes, hash)
-					    : NULL;
+	const struct json_text *t =
+		x && bytes.n >= TEXT_LEAST && bytes.n <= TEXT_MOST ? text_of(x, bytes, hash) : NULL;
 
 	if (!t)
 		return json_from_msgpack(out, bytes, h);
@@ -693,8 +691,12 @@ static const yajl_callbacks callbacks = {
  * longer than needed, a surrogate, or above U+10FFFF. */
 static uint32_t utf8_length(const uint8_t *s, uint32_t left)
 {
-	uint32_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 :
-		     s[0] < 0xf5 ? 4 : 0;
+	uint32_t n = s[0] < 0x80   ? 1
+		     : s[0] < 0xc2 ? 0
+		     : s[0] < 0xe0 ? 2
+		     : s[0] < 0xf0 ? 3
+		     : s[0] < 0xf5 ? 4
+				   : 0;
 
 	if (n > left)
 		return 0;
@@ -796,7 +798,9 @@ static int syntax_error(yajl_handle y, const struct parser *ps, size_t at, struc
 		why = yajl_get_error(y, 0, NULL, 0);
 	code = err_set(e, WEFT_EINVAL, "invalid JSON at byte %zu: %.*s", at,
 		       why ? (int)strcspn((char *)why, "\n") : 200,
-		       why ? (const char *)why : ps->refused ? ps->refused : "not understood");
+		       why	     ? (const char *)why
+		       : ps->refused ? ps->refused
+				     : "not understood");
 	if (why)
 		yajl_free_error(y, why);
 	return code;

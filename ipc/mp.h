@@ -24,9 +24,9 @@ static inline int mp_append(char **p, const void *b, size_t n)
 	return 0;
 }
 
-#define msgpack_pack_inline_func(name) static inline int mp_pack##name
-#define msgpack_pack_inline_func_fixint(name) static inline int mp_pack_fix##name
-#define msgpack_pack_user char **
+#define msgpack_pack_inline_func(name)		   static inline int mp_pack##name
+#define msgpack_pack_inline_func_fixint(name)	   static inline int mp_pack_fix##name
+#define msgpack_pack_user			   char **
 #define msgpack_pack_append_buffer(user, buf, len) return mp_append(user, buf, len)
 #include <msgpack/pack_template.h>
 
@@ -38,10 +38,10 @@ struct mp_item {
 	int8_t ext;		  /* of EXT */
 	uint32_t n;		  /* bytes of STR, BIN, EXT; elements of ARRAY; pairs of MAP */
 	union {
-		uint64_t u;  /* POSITIVE_INTEGER */
-		int64_t i;   /* NEGATIVE_INTEGER */
-		double f;    /* FLOAT64 */
-		bool b;	     /* BOOLEAN */
+		uint64_t u;    /* POSITIVE_INTEGER */
+		int64_t i;     /* NEGATIVE_INTEGER */
+		double f;      /* FLOAT64 */
+		bool b;	       /* BOOLEAN */
 		const char *p; /* STR, BIN, EXT: inside the bytes read */
 	};
 };
@@ -79,7 +79,7 @@ static inline bool mp_take_ext(const char **p, const char *end, struct mp_item *
 	it->type = MSGPACK_OBJECT_EXT;
 	if (*p >= end)
 		return false;
-	it->ext = (int8_t)*(*p)++;
+	it->ext = (int8_t) * (*p)++;
 	return mp_take_body(p, end, it);
 }
 
@@ -187,7 +187,7 @@ static inline bool mp_next(const char **p, const char *end, struct mp_item *it)
 
 	if (*p >= end)
 		return false;
-	b = (uint8_t)*(*p)++;
+	b = (uint8_t) * (*p)++;
 	if (b >= 0xa0 && b <= 0xbf) {
 		it->type = MSGPACK_OBJECT_STR;
 		it->n = b & 0x1f;

@@ -19,21 +19,21 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 #define FIRST_ANSWER 32
 
 /* How much of a string or an array is printed. */
-#define PRINT_BYTES 64
+#define PRINT_BYTES    64
 #define PRINT_ELEMENTS 8
 
 /* --- Fields: the most bytes that one takes -------------------------------------- */
 
-#define SIZE_NUMBER MP_HEAD_MAX
-#define size_U8(v) SIZE_NUMBER
-#define size_U16(v) SIZE_NUMBER
-#define size_U32(v) SIZE_NUMBER
-#define size_U64(v) SIZE_NUMBER
-#define size_I32(v) SIZE_NUMBER
-#define size_I64(v) SIZE_NUMBER
+#define SIZE_NUMBER  MP_HEAD_MAX
+#define size_U8(v)   SIZE_NUMBER
+#define size_U16(v)  SIZE_NUMBER
+#define size_U32(v)  SIZE_NUMBER
+#define size_U64(v)  SIZE_NUMBER
+#define size_I32(v)  SIZE_NUMBER
+#define size_I64(v)  SIZE_NUMBER
 #define size_BOOL(v) SIZE_NUMBER
-#define size_STR(v) (MP_HEAD_MAX + (size_t)(v).n)
-#define size_UID(v) (MP_HEAD_MAX + (size_t)(v).n)
+#define size_STR(v)  (MP_HEAD_MAX + (size_t)(v).n)
+#define size_UID(v)  (MP_HEAD_MAX + (size_t)(v).n)
 #define size_U32S(v) (MP_HEAD_MAX + (size_t)(v).n * 4)
 #define size_U64S(v) (MP_HEAD_MAX + (size_t)(v).n * 8)
 
@@ -46,7 +46,7 @@ static inline void put_bin(char **p, const void *bytes, size_t n)
 		mp_append(p, bytes, n);
 }
 
-#define put_U8(p, v) mp_pack_uint8(p, v)
+#define put_U8(p, v)  mp_pack_uint8(p, v)
 #define put_U16(p, v) mp_pack_uint16(p, v)
 #define put_U32(p, v) mp_pack_uint32(p, v)
 #define put_U64(p, v) mp_pack_uint64(p, v)
@@ -110,28 +110,28 @@ static bool take_int(struct reader *r, int64_t min, int64_t max, int64_t *i)
 	return it.i >= min;
 }
 
-#define TAKE_UINT(kind, type, max)                                           \
-	static bool take_##kind(struct reader *r, type *v)                   \
-	{                                                                    \
-		uint64_t u = 0;                                              \
-		bool ok = take_uint(r, max, &u);                             \
-									     \
-		*v = (type)u;                                                \
-		return ok;                                                   \
+#define TAKE_UINT(kind, type, max)                         \
+	static bool take_##kind(struct reader *r, type *v) \
+	{                                                  \
+		uint64_t u = 0;                            \
+		bool ok = take_uint(r, max, &u);           \
+                                                           \
+		*v = (type)u;                              \
+		return ok;                                 \
 	}
 TAKE_UINT(U8, uint8_t, UINT8_MAX)
 TAKE_UINT(U16, uint16_t, UINT16_MAX)
 TAKE_UINT(U32, uint32_t, UINT32_MAX)
 TAKE_UINT(U64, uint64_t, UINT64_MAX)
 
-#define TAKE_INT(kind, type, min, max)                                       \
+#define TAKE_INT(kind, type, min, max)                                             \
 	__attribute__((unused)) static bool take_##kind(struct reader *r, type *v) \
-	{                                                                    \
-		int64_t i = 0;                                               \
-		bool ok = take_int(r, min, max, &i);                         \
-									     \
-		*v = (type)i;                                                \
-		return ok;                                                   \
+	{                                                                          \
+		int64_t i = 0;                                                     \
+		bool ok = take_int(r, min, max, &i);                               \
+                                                                                   \
+		*v = (type)i;                                                      \
+		return ok;                                                         \
 	}
 TAKE_INT(I32, int32_t, INT32_MIN, INT32_MAX)
 TAKE_INT(I64, int64_t, INT64_MIN, INT64_MAX)
@@ -204,12 +204,12 @@ static bool take_U64S(struct reader *r, struct u64s *v)
 
 /* --- Fields: printing ---------------------------------------------------------------- */
 
-#define print_U8(out, v) buf_printf(out, "%u", v)
-#define print_U16(out, v) buf_printf(out, "%u", v)
-#define print_U32(out, v) buf_printf(out, "%u", v)
-#define print_U64(out, v) buf_printf(out, "%llu", (unsigned long long)(v))
-#define print_I32(out, v) buf_printf(out, "%d", v)
-#define print_I64(out, v) buf_printf(out, "%lld", (long long)(v))
+#define print_U8(out, v)   buf_printf(out, "%u", v)
+#define print_U16(out, v)  buf_printf(out, "%u", v)
+#define print_U32(out, v)  buf_printf(out, "%u", v)
+#define print_U64(out, v)  buf_printf(out, "%llu", (unsigned long long)(v))
+#define print_I32(out, v)  buf_printf(out, "%d", v)
+#define print_I64(out, v)  buf_printf(out, "%lld", (long long)(v))
 #define print_BOOL(out, v) buf_puts(out, (v) ? "true" : "false")
 
 static bool printable(struct str s)
@@ -238,16 +238,15 @@ static void print_UID(struct buf *out, struct str v)
 	buf_puts(out, text);
 }
 
-#define PRINT_ARRAY(kind, type)                                              \
-	static void print_##kind(struct buf *out, type v)                    \
-	{                                                                    \
-		buf_putc(out, '[');                                          \
-		for (uint32_t i = 0; i < v.n && i < PRINT_ELEMENTS; i++)     \
-			buf_printf(out, "%s%llu", i ? ", " : "",             \
-				   (unsigned long long)v.p[i]);              \
-		if (v.n > PRINT_ELEMENTS)                                    \
-			buf_printf(out, ", ... %u in all", v.n);             \
-		buf_putc(out, ']');                                          \
+#define PRINT_ARRAY(kind, type)                                                               \
+	static void print_##kind(struct buf *out, type v)                                     \
+	{                                                                                     \
+		buf_putc(out, '[');                                                           \
+		for (uint32_t i = 0; i < v.n && i < PRINT_ELEMENTS; i++)                      \
+			buf_printf(out, "%s%llu", i ? ", " : "", (unsigned long long)v.p[i]); \
+		if (v.n > PRINT_ELEMENTS)                                                     \
+			buf_printf(out, ", ... %u in all", v.n);                              \
+		buf_putc(out, ']');                                                           \
 	}
 PRINT_ARRAY(U32S, struct u32s)
 PRINT_ARRAY(U64S, struct u64s)
@@ -256,9 +255,9 @@ PRINT_ARRAY(U64S, struct u64s)
 
 /* Fields of each message, its number not counted. */
 enum {
-#define MSG(name, num) NFIELDS_##name = 0
+#define MSG(name, num)	   NFIELDS_##name = 0
 #define FIELD(kind, field) +1
-#define END(name) ,
+#define END(name)	   ,
 #include "weft/messages.def"
 #undef MSG
 #undef FIELD
@@ -266,13 +265,15 @@ enum {
 #undef REQUEST_FIELDS
 };
 
-#define MSG(name, num)                                                       \
-	static size_t size_##name(const struct msg_##name *m)                \
-	{                                                                    \
+#define MSG(name, num)                                        \
+	static size_t size_##name(const struct msg_##name *m) \
+	{                                                     \
 		return 2 * MP_HEAD_MAX
+/* clang-format off */
 #define FIELD(kind, field) + size_##kind(m->field)
-#define END(name)                                                            \
-		;                                                            \
+/* clang-format on */
+#define END(name) \
+	;         \
 	}
 #include "weft/messages.def"
 #undef MSG
@@ -280,14 +281,14 @@ enum {
 #undef END
 #undef REQUEST_FIELDS
 
-#define MSG(name, num)                                                       \
-	static char *encode_##name(const struct msg_##name *m, char *p)      \
-	{                                                                    \
-		mp_pack_array(&p, 1 + NFIELDS_##name);                       \
+#define MSG(name, num)                                                  \
+	static char *encode_##name(const struct msg_##name *m, char *p) \
+	{                                                               \
+		mp_pack_array(&p, 1 + NFIELDS_##name);                  \
 		mp_pack_uint8(&p, num);
 #define FIELD(kind, field) put_##kind(&p, m->field);
-#define END(name)                                                            \
-		return p;                                                    \
+#define END(name) \
+	return p; \
 	}
 #include "weft/messages.def"
 #undef MSG
@@ -296,14 +297,14 @@ enum {
 #undef REQUEST_FIELDS
 
 /* Each returns the name of the field that is wrong, or NULL. */
-#define MSG(name, num)                                                       \
+#define MSG(name, num)                                                           \
 	static const char *decode_##name(struct reader *r, struct msg_##name *m) \
 	{
-#define FIELD(kind, field)                                                   \
-		if (!take_##kind(r, &m->field))                              \
-			return #field;
-#define END(name)                                                            \
-		return NULL;                                                 \
+#define FIELD(kind, field)              \
+	if (!take_##kind(r, &m->field)) \
+		return #field;
+#define END(name)    \
+	return NULL; \
 	}
 #include "weft/messages.def"
 #undef MSG
@@ -311,16 +312,16 @@ enum {
 #undef END
 #undef REQUEST_FIELDS
 
-#define MSG(name, num)                                                       \
+#define MSG(name, num)                                                        \
 	static void print_##name(struct buf *out, const struct msg_##name *m) \
-	{                                                                    \
+	{                                                                     \
 		const char *comma = "";
-#define FIELD(kind, field)                                                   \
-		buf_printf(out, "%s" #field ":", comma);                     \
-		print_##kind(out, m->field);                                 \
-		comma = ", ";
-#define END(name)                                                            \
-		(void)comma;                                                 \
+#define FIELD(kind, field)                       \
+	buf_printf(out, "%s" #field ":", comma); \
+	print_##kind(out, m->field);             \
+	comma = ", ";
+#define END(name)    \
+	(void)comma; \
 	}
 #include "weft/messages.def"
 #undef MSG
@@ -335,8 +336,8 @@ enum {
 size_t msg_size(const struct msg *m)
 {
 	switch (m->kind) {
-#define MSG(nm, num)                                                         \
-	case MSG_##nm:                                                       \
+#define MSG(nm, num)   \
+	case MSG_##nm: \
 		return size_##nm(&m->nm);
 #include "weft/messages.def"
 #undef MSG
@@ -348,8 +349,8 @@ size_t msg_size(const struct msg *m)
 size_t msg_encode(const struct msg *m, char *p)
 {
 	switch (m->kind) {
-#define MSG(nm, num)                                                         \
-	case MSG_##nm:                                                       \
+#define MSG(nm, num)   \
+	case MSG_##nm: \
 		return (size_t)(encode_##nm(&m->nm, p) - p);
 #include "weft/messages.def"
 #undef MSG
@@ -361,11 +362,11 @@ size_t msg_encode(const struct msg *m, char *p)
 void msg_print(struct buf *out, const struct msg *m)
 {
 	switch (m->kind) {
-#define MSG(nm, num)                                                         \
-	case MSG_##nm:                                                       \
-		buf_puts(out, #nm "{");                                      \
-		print_##nm(out, &m->nm);                                     \
-		buf_putc(out, '}');                                          \
+#define MSG(nm, num)                     \
+	case MSG_##nm:                   \
+		buf_puts(out, #nm "{");  \
+		print_##nm(out, &m->nm); \
+		buf_putc(out, '}');      \
 		return;
 #include "weft/messages.def"
 #undef MSG
@@ -377,8 +378,8 @@ void msg_print(struct buf *out, const struct msg *m)
 const char *msg_name(enum msg_kind kind)
 {
 	switch (kind) {
-#define MSG(nm, num)                                                         \
-	case MSG_##nm:                                                       \
+#define MSG(nm, num)   \
+	case MSG_##nm: \
 		return #nm;
 #include "weft/messages.def"
 #undef MSG
@@ -391,8 +392,8 @@ const char *msg_name(enum msg_kind kind)
 static int fields_of(uint64_t kind)
 {
 	switch (kind) {
-#define MSG(nm, num)                                                         \
-	case num:                                                            \
+#define MSG(nm, num) \
+	case num:    \
 		return NFIELDS_##nm;
 #include "weft/messages.def"
 #undef MSG
@@ -404,8 +405,8 @@ static int fields_of(uint64_t kind)
 static const char *decode_fields(struct reader *r, struct msg *m)
 {
 	switch (m->kind) {
-#define MSG(nm, num)                                                         \
-	case MSG_##nm:                                                       \
+#define MSG(nm, num)   \
+	case MSG_##nm: \
 		return decode_##nm(r, &m->nm);
 #include "weft/messages.def"
 #undef MSG

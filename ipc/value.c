@@ -22,7 +22,7 @@
 
 /* Many requests fit into one chunk. */
 #define ZONE_CHUNK (16 * 1024)
-#define SLOTS_MIN 4
+#define SLOTS_MIN  4
 
 struct slots {
 	uint32_t cap, used;
@@ -486,8 +486,7 @@ bool v_deln(value *map, struct str key)
 	if (!kv)
 		return false;
 	map->via.map.size--;
-	memmove(kv, kv + 1,
-		(size_t)((char *)(map->via.map.ptr + map->via.map.size) - (char *)kv));
+	memmove(kv, kv + 1, (size_t)((char *)(map->via.map.ptr + map->via.map.size) - (char *)kv));
 	return true;
 }
 

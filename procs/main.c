@@ -7,7 +7,7 @@
 #include "procs/supervisor/commands.h"
 
 #define VERSION "0.1.0"
-#define TITLE "weft: "
+#define TITLE	"weft: "
 
 static int command_version(int argc, char **argv);
 static int command_help(int argc, char **argv);
@@ -29,8 +29,7 @@ static const struct command commands[] = {
 	 "or no cluster runs.\n\n"
 	 "  --data DIR  the cluster's directory; default as for `weft up`\n"
 	 "  --json      every counter, and the cache's memory\n"},
-	{"top", command_top, "[--data DIR] [-n COUNT]",
-	 "show them live, with rates and memory",
+	{"top", command_top, "[--data DIR] [-n COUNT]", "show them live, with rates and memory",
 	 "Once a second, until Ctrl-C or until the cluster stops.  It only reads shared memory, so\n"
 	 "it works while a process hangs.  Above the processes: the cache's memory by what it holds,\n"
 	 "how far back in the journal a watch can go, how far the checkpoint is behind, and what\n"
@@ -38,7 +37,8 @@ static const struct command commands[] = {
 	 "as in `weft status`.\n\n"
 	 "  --data DIR       the cluster's directory; default as for `weft up`\n"
 	 "  -n, --count N    end after N pages\n"},
-	{"scale", command_scale, "[--data DIR] PROCESS=N...", "change how many processes of a kind run",
+	{"scale", command_scale, "[--data DIR] PROCESS=N...",
+	 "change how many processes of a kind run",
 	 "While the cluster runs: `weft scale replicaset=4 gc=2` (or `replicaset 4 gc 2`).  Returns\n"
 	 "when the new numbers are in force.  `weft status` shows the names; the store and the\n"
 	 "checkpoint are always one.  The next `weft up` starts what its configuration says.\n\n"
@@ -109,11 +109,13 @@ static int command_version(int argc, char **argv)
 
 static void list_commands(FILE *out)
 {
-	fprintf(out, "usage: weft COMMAND [ARGUMENTS]\n\n"
-		     "A Kubernetes cluster on one machine, its nodes simulated; kubectl is the client.\n\n");
+	fprintf(out,
+		"usage: weft COMMAND [ARGUMENTS]\n\n"
+		"A Kubernetes cluster on one machine, its nodes simulated; kubectl is the client.\n\n");
 	for (size_t i = 0; i < countof(commands); i++)
 		fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].brief);
-	fprintf(out, "\n`weft help COMMAND` says more; `weft help config` prints every configuration key.\n");
+	fprintf(out,
+		"\n`weft help COMMAND` says more; `weft help config` prints every configuration key.\n");
 }
 
 static int command_help(int argc, char **argv)

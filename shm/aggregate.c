@@ -12,10 +12,10 @@ enum {
 	IN_FAILED = 64,
 	IN_SCHEDULED = 128,
 };
-#define AT(field, bit) \
-	_Static_assert(offsetof(struct counts_slot, field) == \
-			      offsetof(struct counts_slot, total) + __builtin_ctz(bit) * 4, \
-		      "counters lie in the order of their bits")
+#define AT(field, bit)                                                                       \
+	_Static_assert(offsetof(struct counts_slot, field) ==                                \
+			       offsetof(struct counts_slot, total) + __builtin_ctz(bit) * 4, \
+		       "counters lie in the order of their bits")
 AT(active, IN_ACTIVE);
 AT(ready, IN_READY);
 AT(terminating, IN_TERMINATING);
@@ -82,8 +82,8 @@ static void write_slot(struct counts_slot *to, const struct counts_slot *from, u
 	prcu_assign(&to->rv, rv);
 }
 
-void counts_change(struct cache_writer *w, uint32_t owner, uint16_t type,
-		   const struct version *old, const struct version *v, uint64_t rv)
+void counts_change(struct cache_writer *w, uint32_t owner, uint16_t type, const struct version *old,
+		   const struct version *v, uint64_t rv)
 {
 	uint32_t before, after, seq;
 	struct counts *c;

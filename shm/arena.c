@@ -5,15 +5,15 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#define SMALL_MAX 256u		      /* classes up to here are multiples of ARENA_UNIT */
+#define SMALL_MAX     256u /* classes up to here are multiples of ARENA_UNIT */
 #define SMALL_CLASSES (SMALL_MAX / ARENA_UNIT)
-#define STEPS 4			      /* classes to each doubling above */
-#define DOUBLINGS 16		      /* 256 bytes to 16 MiB */
-#define CLASSES (SMALL_CLASSES + STEPS * DOUBLINGS)
-#define RUN_BYTES (64u << 10)	      /* taken from the segment at once ... */
-#define RUN_CLASS_MAX (8u << 10)      /* ... by classes up to here; larger ones take a block */
-#define RUN_ALIGN 4096u
-#define REACH_MAX (UINT64_C(1) << 36) /* what a reference can name */
+#define STEPS	      4	 /* classes to each doubling above */
+#define DOUBLINGS     16 /* 256 bytes to 16 MiB */
+#define CLASSES	      (SMALL_CLASSES + STEPS * DOUBLINGS)
+#define RUN_BYTES     (64u << 10) /* taken from the segment at once ... */
+#define RUN_CLASS_MAX (8u << 10)  /* ... by classes up to here; larger ones take a block */
+#define RUN_ALIGN     4096u
+#define REACH_MAX     (UINT64_C(1) << 36) /* what a reference can name */
 
 _Static_assert(ARENA_ALLOC_MAX == SMALL_MAX << DOUBLINGS, "classes cover what may be asked for");
 
@@ -28,7 +28,7 @@ struct arena {
 	struct arena_stats *stats;
 	uint64_t top; /* nothing above has been taken from the segment */
 	uint64_t limit;
-	uint64_t kept; /* bytes above top that must be reserved, but not taken */
+	uint64_t kept;	 /* bytes above top that must be reserved, but not taken */
 	int64_t fail_in; /* allocations until one fails, -1: none does */
 	struct size_class classes[CLASSES];
 };

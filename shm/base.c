@@ -13,8 +13,8 @@
 const char *weft_strerror(int code)
 {
 	switch (code) {
-#define X(name, num, text)                                                   \
-	case num:                                                            \
+#define X(name, num, text) \
+	case num:          \
 		return text;
 		WEFT_CODES(X)
 #undef X
@@ -27,10 +27,18 @@ int weft_code_from_errno(int errnum)
 	static const struct {
 		int from, to;
 	} map[] = {
-		{0, WEFT_OK},		{ENOMEM, WEFT_ENOMEM}, {ENOSPC, WEFT_ENOSPC},
-		{EDQUOT, WEFT_ENOSPC},	{EIO, WEFT_EIO},       {ENOENT, WEFT_ENOENT},
-		{EEXIST, WEFT_EEXIST},	{EAGAIN, WEFT_EAGAIN}, {EBUSY, WEFT_EBUSY},
-		{EACCES, WEFT_EFORBIDDEN}, {EPERM, WEFT_EFORBIDDEN}, {EROFS, WEFT_EFORBIDDEN},
+		{0, WEFT_OK},
+		{ENOMEM, WEFT_ENOMEM},
+		{ENOSPC, WEFT_ENOSPC},
+		{EDQUOT, WEFT_ENOSPC},
+		{EIO, WEFT_EIO},
+		{ENOENT, WEFT_ENOENT},
+		{EEXIST, WEFT_EEXIST},
+		{EAGAIN, WEFT_EAGAIN},
+		{EBUSY, WEFT_EBUSY},
+		{EACCES, WEFT_EFORBIDDEN},
+		{EPERM, WEFT_EFORBIDDEN},
+		{EROFS, WEFT_EFORBIDDEN},
 	};
 
 	for (size_t i = 0; i < countof(map); i++)

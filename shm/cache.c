@@ -314,8 +314,7 @@ static inline bool match_live_key(const char *base, uint32_t ref, const void *ke
 	const struct live_key *k = key;
 
 	return e->name_len == k->name.n && e->type == k->type && is_live(e) &&
-	       memcmp(e->name, k->name.p, k->name.n) == 0 &&
-	       str_eq(blob_str(base, e->ns.u), k->ns);
+	       memcmp(e->name, k->name.p, k->name.n) == 0 && str_eq(blob_str(base, e->ns.u), k->ns);
 }
 
 static inline bool match_live_uid(const char *base, uint32_t ref, const void *key)
@@ -335,8 +334,8 @@ const struct entry *cache_find(const struct cache *c, uint16_t type, struct str 
 
 const struct entry *cache_find_uid(const struct cache *c, const uint8_t uid[16])
 {
-	return entry_or_null(c, hash_find(c->base, &c->h->by_uid, cache_hash_uid(uid),
-					  match_live_uid, uid));
+	return entry_or_null(
+		c, hash_find(c->base, &c->h->by_uid, cache_hash_uid(uid), match_live_uid, uid));
 }
 
 uint64_t cache_type_count(const struct cache *c, uint16_t type)
@@ -468,8 +467,8 @@ static const struct labelset *follow_set(const struct cache *c, const _Atomic ui
 const struct labelset *cache_first_labelset(const struct cache *c, uint16_t type, struct str ns)
 {
 	struct space_key key = {type, ns};
-	uint32_t ref = hash_find(c->base, &c->h->by_space, cache_hash_space(type, ns), match_space,
-				 &key);
+	uint32_t ref =
+		hash_find(c->base, &c->h->by_space, cache_hash_space(type, ns), match_space, &key);
 	const struct space *s;
 
 	if (!ref)
@@ -550,8 +549,9 @@ int cache_journal(const struct cache *c, uint64_t after, const struct version **
 		return WEFT_EGONE;
 	for (uint64_t r = after + 1; r <= rv && n < max; r++) {
 		/* [cache.A4] pairs with [cache.R4]: reserved before r was published. */
-		const uint32_t *chunk = ref_ptr(
-			c->base, prcu_dereference(&c->h->chunk[r / JOURNAL_CHUNK % JOURNAL_CHUNKS]));
+		const uint32_t *chunk =
+			ref_ptr(c->base,
+				prcu_dereference(&c->h->chunk[r / JOURNAL_CHUNK % JOURNAL_CHUNKS]));
 
 		out[n++] = ref_ptr(c->base, chunk[r % JOURNAL_CHUNK]);
 	}

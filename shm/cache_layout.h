@@ -33,7 +33,7 @@ struct space {
 
 struct type_head {
 	struct ordered_root objects; /* by namespace/name, then created_rv */
-	_Atomic uint64_t count; /* moving; live objects */
+	_Atomic uint64_t count;	     /* moving; live objects */
 };
 
 struct cache_header {

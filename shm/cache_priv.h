@@ -80,10 +80,10 @@ struct cache_writer {
 	struct link_queue links;
 	struct grace grace;
 
-	uint64_t cut;	     /* records below are cut: prev is 0, tombstones unlinked */
+	uint64_t cut;	      /* records below are cut: prev is 0, tombstones unlinked */
 	uint64_t first_chunk; /* journal chunks reserved: first_chunk <= n < next_chunk */
 	uint64_t next_chunk;
-	uint64_t objects;    /* live, published, all types */
+	uint64_t objects;     /* live, published, all types */
 	uint64_t unpublished; /* versions prepared */
 	uint64_t published;   /* newest rv published, not necessarily committed */
 	uint64_t rv_start;    /* nothing up to here was ever in the journal */
@@ -161,7 +161,7 @@ static inline void blob_hold(struct cache_writer *w, uint32_t ref)
 uint32_t blob_get(struct cache_writer *w, struct str bytes); /* held; 0: no memory */
 /* The same for bytes that hardly anything else has: not looked for, not found. */
 uint32_t blob_new(struct cache_writer *w, struct str bytes);
-void blob_drop(struct cache_writer *w, uint32_t ref);	      /* 0 is allowed */
+void blob_drop(struct cache_writer *w, uint32_t ref); /* 0 is allowed */
 
 /* --- labelset.c ------------------------------------------------------------ */
 
@@ -177,7 +177,7 @@ void labelset_unlink(struct cache_writer *w, struct entry *e, const struct versi
 /* --- nodeslot.c ------------------------------------------------------------- */
 
 uint32_t nodeslot_get(struct cache_writer *w, struct str name); /* as labelset_get */
-void nodeslot_drop(struct cache_writer *w, uint32_t ref);	 /* 0 is allowed */
+void nodeslot_drop(struct cache_writer *w, uint32_t ref);	/* 0 is allowed */
 void nodeslot_publish(struct cache_writer *w, struct entry *e, const struct version *old,
 		      const struct version *v);
 void nodeslot_unlink(struct cache_writer *w, struct entry *e, const struct version *tombstone);
@@ -207,8 +207,8 @@ int links_restore_done(struct cache_writer *w);
 /* Make sure that `owner` has counters; WEFT_ENOMEM. */
 int counts_reserve(struct cache_writer *w, struct entry *owner);
 /* A dependent of `owner` (0: none) goes from `old` to `v`; either may be NULL. */
-void counts_change(struct cache_writer *w, uint32_t owner, uint16_t type,
-		   const struct version *old, const struct version *v, uint64_t rv);
+void counts_change(struct cache_writer *w, uint32_t owner, uint16_t type, const struct version *old,
+		   const struct version *v, uint64_t rv);
 /* Which counters a dependent in this state is part of, one bit each. */
 uint32_t counts_of_state(const struct cache_header *h, uint16_t type, const struct version *v);
 #define COUNTS_KINDS 8

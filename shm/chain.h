@@ -14,13 +14,13 @@
 #include "weft/base.h"
 
 struct chain_table {
-	char *base;		/* of the cache segment */
-	size_t next_offset;	/* of the member's uint32_t hash_next */
+	char *base;	    /* of the cache segment */
+	size_t next_offset; /* of the member's uint32_t hash_next */
 	uint64_t (*hash_of)(const char *base, uint32_t ref);
-	uint32_t *bucket;	/* head of each chain, 0: empty */
-	uint32_t buckets;	/* in use */
-	uint32_t cap;		/* allocated */
-	uint32_t level_mask;	/* buckets of the last whole doubling, minus 1 */
+	uint32_t *bucket;    /* head of each chain, 0: empty */
+	uint32_t buckets;    /* in use */
+	uint32_t cap;	     /* allocated */
+	uint32_t level_mask; /* buckets of the last whole doubling, minus 1 */
 	uint64_t members;
 };
 

@@ -292,7 +292,8 @@ static void trace_size(const char *path, off_t size)
 
 static int real_size(int fd, bool cut, int mode, off_t off, off_t n)
 {
-	return (int)(cut ? syscall(SYS_ftruncate, fd, n) : syscall(SYS_fallocate, fd, mode, off, n));
+	return (int)(cut ? syscall(SYS_ftruncate, fd, n)
+			 : syscall(SYS_fallocate, fd, mode, off, n));
 }
 
 static int size_and_trace(int fd, bool cut, int mode, off_t off, off_t n)

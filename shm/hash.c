@@ -2,7 +2,7 @@
 #include "shm/hash.h"
 
 #define CHUNK_BYTES (HASH_CHUNK * sizeof(struct hash_bucket))
-#define DIR_FIRST 64u		     /* chunk references in the first directory */
+#define DIR_FIRST   64u			/* chunk references in the first directory */
 #define BUCKETS_MAX (UINT32_C(1) << 30) /* above, 32 bits of hash do not tell buckets apart */
 
 static uint64_t slot_of(uint32_t hash, uint32_t ref)
@@ -358,7 +358,8 @@ static int64_t check_chain(const struct hash *h, uint32_t i, struct err *e)
 					       "hash: item %016llx is in bucket %u of %u",
 					       (unsigned long long)s, i, n);
 			if (find_slot(h, bucket_at(h, i), s) != &b->slot[k])
-				return err_set(e, WEFT_ECORRUPT, "hash: item %016llx is there twice",
+				return err_set(e, WEFT_ECORRUPT,
+					       "hash: item %016llx is there twice",
 					       (unsigned long long)s);
 			items++;
 		}

@@ -42,12 +42,12 @@
 
 #define HASH_SLOTS 7
 #define HASH_CHUNK 256u /* buckets in a chunk: 16 KiB */
-#define HASH_LOAD 4u	/* items for each bucket, on average, before the table grows */
+#define HASH_LOAD  4u	/* items for each bucket, on average, before the table grows */
 
 struct hash_bucket {
 	_Atomic uint64_t slot[HASH_SLOTS]; /* hash << 32 | ref; 0: empty [hash.R2] */
 	_Atomic uint32_t next;		   /* overflow bucket, 0: none [hash.R3] */
-	_Atomic uint32_t moves;		   /* first bucket of a chain: counts moves in it [hash.R4] */
+	_Atomic uint32_t moves; /* first bucket of a chain: counts moves in it [hash.R4] */
 };
 
 _Static_assert(sizeof(struct hash_bucket) == CACHE_LINE, "a bucket is a cache line");
@@ -121,9 +121,10 @@ typedef bool hash_match_fn(const char *base, uint32_t ref, const void *key);
 /* The first reference under `hash` for which match() says so, or 0.  Inside a
  * read section (the writer needs none).  `match` should be a static inline
  * function: it is then inlined, too. */
-static inline __attribute__((always_inline)) uint32_t
-hash_find(const char *base, const struct hash_table *t, uint32_t hash, hash_match_fn *match,
-	  const void *key)
+static inline __attribute__((always_inline)) uint32_t hash_find(const char *base,
+								const struct hash_table *t,
+								uint32_t hash, hash_match_fn *match,
+								const void *key)
 {
 	const struct hash_bucket *first, *b;
 	uint32_t n, moves, next;

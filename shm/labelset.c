@@ -72,8 +72,8 @@ static void space_drop(struct cache_writer *w, uint32_t ref)
 
 	if (--s->refcount)
 		return;
-	removed = hash_remove(&w->by_space,
-			      cache_hash_space(s->type, blob_str(w->base, s->ns.u)), ref);
+	removed = hash_remove(&w->by_space, cache_hash_space(s->type, blob_str(w->base, s->ns.u)),
+			      ref);
 	weft_assert(removed);
 	blob_drop(w, s->ns.u);
 	retire(w, ref, sizeof(*s), ARENA_INDEX);

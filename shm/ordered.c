@@ -3,8 +3,8 @@
 
 #define MERGE_BELOW (ORDERED_FANOUT / 4)
 #define MERGE_TO    (ORDERED_FANOUT * 3 / 4)
-#define APPEND_MAX  8                                 /* entries behind the sorted ones of a leaf */
-#define FULL        (ORDERED_FANOUT - APPEND_MAX / 2) /* entries that are enough for a leaf */
+#define APPEND_MAX  8				      /* entries behind the sorted ones of a leaf */
+#define FULL	    (ORDERED_FANOUT - APPEND_MAX / 2) /* entries that are enough for a leaf */
 #define FRESH_MAX   (3 * ORDERED_DEPTH)
 
 /* --- A change: new nodes that become visible at once --------------------------------- */
@@ -200,9 +200,9 @@ static uint32_t build_inner(struct change *c, const struct children *s, uint32_t
 	*inner = (struct node){.fill = FILL(n, n), .cap = (uint16_t)n, .level = (uint16_t)level};
 	inner->sure = (uint16_t)common_of_seps(lo, hi);
 	if (n > 1)
-		inner->skip = inner_skip(
-		    common_of_seps(ref_ptr(base, s->sep[from + 1]), ref_ptr(base, s->sep[to - 1])),
-		    inner->sure);
+		inner->skip = inner_skip(common_of_seps(ref_ptr(base, s->sep[from + 1]),
+							ref_ptr(base, s->sep[to - 1])),
+					 inner->sure);
 	for (uint32_t i = 0; i < n; i++) {
 		const struct sep *sep = i ? ref_ptr(base, s->sep[from + i]) : NULL;
 

@@ -67,8 +67,8 @@ static int check_leaf(struct check *c, const struct node *leaf, uint32_t lo, uin
 	struct entries s;
 	int rc = 0;
 
-	if (leaf->skip && (!lo || !hi ||
-			   common_of_seps(ref_ptr(c->base, lo), ref_ptr(c->base, hi)) < leaf->skip))
+	if (leaf->skip &&
+	    (!lo || !hi || common_of_seps(ref_ptr(c->base, lo), ref_ptr(c->base, hi)) < leaf->skip))
 		return damaged(c, leaf, 0, "the range has less in common than is left out");
 	s.n = 0;
 	s.skip = leaf->skip;
@@ -108,8 +108,8 @@ static int check_node(struct check *c, uint32_t ref, uint32_t lo, uint32_t hi)
 		return damaged(c, node, n, "more slots than there is room for");
 	if (!node->level)
 		return check_leaf(c, node, lo, hi);
-	if (node->sure && (!lo || !hi ||
-			   common_of_seps(ref_ptr(c->base, lo), ref_ptr(c->base, hi)) < node->sure))
+	if (node->sure &&
+	    (!lo || !hi || common_of_seps(ref_ptr(c->base, lo), ref_ptr(c->base, hi)) < node->sure))
 		return damaged(c, node, 0, "the range has less in common than it is sure of");
 	for (uint32_t i = 0; i < n && !rc; i++) {
 		child = ref_ptr(c->base, node_ref(node, i));

@@ -30,8 +30,8 @@ struct node {
 	uint64_t digest[];
 };
 
-#define FILL(n, sorted) ((uint32_t)(n) | (uint32_t)(sorted) << 16)
-#define FILL_N(fill) ((fill) & 0xffff)
+#define FILL(n, sorted)	  ((uint32_t)(n) | (uint32_t)(sorted) << 16)
+#define FILL_N(fill)	  ((fill)&0xffff)
 #define FILL_SORTED(fill) ((fill) >> 16)
 
 /* Keys below it are less than (bytes, rv), keys above are not. */

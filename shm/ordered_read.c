@@ -209,8 +209,8 @@ static void enter_leaf(struct ordered_pos *pos, const char *base, const struct f
 	pos->n = (uint16_t)s.n;
 	pos->next = 0;
 	if (k)
-		pos->next =
-		    (uint16_t)entries_search(&s, base, 0, key_digest(k->bytes, k->n, s.skip), k);
+		pos->next = (uint16_t)entries_search(&s, base, 0,
+						     key_digest(k->bytes, k->n, s.skip), k);
 }
 
 /* --- Walking ----------------------------------------------------------------------- */

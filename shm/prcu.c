@@ -13,8 +13,7 @@ static int membarrier(int cmd)
 
 bool prcu_membarrier_available(void)
 {
-	const int need =
-		MEMBARRIER_CMD_GLOBAL_EXPEDITED | MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED;
+	const int need = MEMBARRIER_CMD_GLOBAL_EXPEDITED | MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED;
 	const char *off = getenv("WEFT_NO_MEMBARRIER");
 	int have;
 

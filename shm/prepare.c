@@ -318,16 +318,16 @@ int version_new(struct cache_writer *w, struct entry *e, const struct version *p
 		return WEFT_ENOMEM;
 	v = version_at(w, ref);
 	*v = (struct version){
-	    .rv = rv,
-	    .cause = in->cause,
-	    .entry = {ref_of(w->base, e)},
-	    .generation = in->generation,
-	    .deletion_s = in->deletion_s,
-	    .grace_s = in->grace_s,
-	    .hot = in->hot,
-	    .flags = in->flags & (VERSION_FINALIZERS | VERSION_OWNED | VERSION_MEMORY),
-	    .nholes = nholes,
-	    .writer_kind = in->writer_kind,
+		.rv = rv,
+		.cause = in->cause,
+		.entry = {ref_of(w->base, e)},
+		.generation = in->generation,
+		.deletion_s = in->deletion_s,
+		.grace_s = in->grace_s,
+		.hot = in->hot,
+		.flags = in->flags & (VERSION_FINALIZERS | VERSION_OWNED | VERSION_MEMORY),
+		.nholes = nholes,
+		.writer_kind = in->writer_kind,
 	};
 	v->hot.node.u = 0;
 	if (nholes)

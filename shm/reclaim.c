@@ -169,8 +169,7 @@ size_t cw_reclaim(struct cache_writer *w, uint32_t max)
 
 	fault_at(store_reclaim);
 	if (g->running) {
-		g->blocked = !prcu_poll(&w->h->gp, w->readers, w->nreaders, g->target,
-					&g->blocker);
+		g->blocked = !prcu_poll(&w->h->gp, w->readers, w->nreaders, g->target, &g->blocker);
 		if (g->blocked)
 			return 0;
 		freed = finish_grace(w);

@@ -66,12 +66,24 @@ static int build_id_of_object(struct dl_phdr_info *info, size_t size, void *out)
 static uint64_t layout_of_everything(void)
 {
 	static const uint64_t words[] = {
-		sizeof(struct seg_header), sizeof(struct prcu_reader), sizeof(struct prcu_gp),
-		sizeof(struct arena_stats), sizeof(struct blob), sizeof(struct version),
-		offsetof(struct version, hot), offsetof(struct version, holes),
-		sizeof(struct hot), sizeof(struct counts), sizeof(struct entry),
-		offsetof(struct entry, counts), offsetof(struct entry, name), sizeof(struct edge),
-		sizeof(struct labelset), sizeof(struct nodeslot), PART_COUNT, ARENA_UNIT,
+		sizeof(struct seg_header),
+		sizeof(struct prcu_reader),
+		sizeof(struct prcu_gp),
+		sizeof(struct arena_stats),
+		sizeof(struct blob),
+		sizeof(struct version),
+		offsetof(struct version, hot),
+		offsetof(struct version, holes),
+		sizeof(struct hot),
+		sizeof(struct counts),
+		sizeof(struct entry),
+		offsetof(struct entry, counts),
+		offsetof(struct entry, name),
+		sizeof(struct edge),
+		sizeof(struct labelset),
+		sizeof(struct nodeslot),
+		PART_COUNT,
+		ARENA_UNIT,
 	};
 
 	return XXH3_64bits(words, sizeof(words));
@@ -424,8 +436,9 @@ int seg_open(struct seg *s, const char *name, enum seg_kind kind, uint32_t layou
 	if (!rc && bytes == 0)
 		rc = err_set(e, WEFT_EAGAIN, "segment '%s': not finished yet", name);
 	if (!rc && bytes < sizeof(struct seg_header))
-		rc = err_set(e, WEFT_ECORRUPT, "segment '%s': damaged: has %llu bytes, a header %zu",
-			     name, (unsigned long long)bytes, sizeof(struct seg_header));
+		rc = err_set(e, WEFT_ECORRUPT,
+			     "segment '%s': damaged: has %llu bytes, a header %zu", name,
+			     (unsigned long long)bytes, sizeof(struct seg_header));
 	if (!rc)
 		rc = check_header(s, kind, layout, e);
 	if (!rc)

@@ -26,7 +26,7 @@ struct verify {
 	uint64_t in_sets, on_nodes, owned, edges_listed; /* members that lists should have */
 };
 
-#define bad(v, ...)                                                                                \
+#define bad(v, ...) \
 	((v)->code = (v)->code ? (v)->code : err_set((v)->e, WEFT_ECORRUPT, __VA_ARGS__))
 
 static void refs_add(struct refs *r, uint32_t ref)
@@ -90,7 +90,7 @@ static void check_version(struct verify *v, struct entry *e, uint32_t ref)
 {
 	struct version *x = version_at(v->w, ref);
 	const struct version *prev =
-	    prcu_own(&x->prev) ? version_at(v->w, prcu_own(&x->prev)) : NULL;
+		prcu_own(&x->prev) ? version_at(v->w, prcu_own(&x->prev)) : NULL;
 
 	if (x->entry.u != ref_of(v->w->base, e))
 		bad(v, "version %" PRIu64 " belongs to another entry than '%s'", x->rv, e->name);
@@ -367,14 +367,14 @@ static void check_slot(void *ctx, uint32_t hash, uint32_t ref)
 		bad(v, "node slot '%s': wrong hash or %u references",
 		    blob_at(v->w->base, s->name.u)->bytes, s->refcount);
 	v->on_nodes -=
-	    check_list(v, "node's list", prcu_own(&s->first),
-		       LIST_FIELDS(struct entry, node_next, node_prev), ref, on_this_node);
+		check_list(v, "node's list", prcu_own(&s->first),
+			   LIST_FIELDS(struct entry, node_next, node_prev), ref, on_this_node);
 	for (uint32_t p = prcu_own(&s->first); p && !v->code;
 	     p = prcu_own(&entry_at(v->w, p)->node_next)) {
 		const struct version *x = newest_of(v->w, entry_at(v->w, p));
 
 		running +=
-		    is_live(x) && x->hot.phase != POD_SUCCEEDED && x->hot.phase != POD_FAILED;
+			is_live(x) && x->hot.phase != POD_SUCCEEDED && x->hot.phase != POD_FAILED;
 	}
 	if (running != prcu_own(&s->count))
 		bad(v, "a node slot counts %u pods of %u", prcu_own(&s->count), running);
@@ -523,8 +523,8 @@ static void check_hashes(struct verify *v)
 int cw_verify(struct cache_writer *w, struct err *e)
 {
 	static void (*const checks[])(struct verify *) = {
-	    check_hashes,  check_entries, check_types,     check_owners, check_memberships,
-	    check_journal, check_blobs,   check_own_blobs, check_memory,
+		check_hashes,  check_entries, check_types,     check_owners, check_memberships,
+		check_journal, check_blobs,   check_own_blobs, check_memory,
 	};
 	struct verify v = {.w = w, .e = e};
 

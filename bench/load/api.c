@@ -15,8 +15,8 @@ static const char *const op_names[OPS] = {"get", "create", "patch", "update", "d
 static struct api {
 	struct pool pool;
 	struct meter meters[OPS];
-	struct mix mix; /* that runs */
-	uint32_t made, gone;           /* objects c-0.. created and deleted so far */
+	struct mix mix;	     /* that runs */
+	uint32_t made, gone; /* objects c-0.. created and deleted so far */
 	uint64_t nonce;
 	struct dice dice;
 	char *text; /* an object's data */
@@ -37,10 +37,10 @@ static void add_fixed(struct buf *out, uint32_t i)
 static void add_object(struct buf *out, const char *prefix, uint32_t i, const char *labels)
 {
 	buf_printf(
-	    out,
-	    "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"%s-%u\"%s},"
-	    "\"data\":{\"text\":\"%s\",\"n\":\"%llu\"}}",
-	    prefix, i, labels, api.text, (unsigned long long)api.nonce++);
+		out,
+		"{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"%s-%u\"%s},"
+		"\"data\":{\"text\":\"%s\",\"n\":\"%llu\"}}",
+		prefix, i, labels, api.text, (unsigned long long)api.nonce++);
 }
 
 static bool make_get(struct job *j)
@@ -106,7 +106,7 @@ static bool make_list(struct job *j)
 static bool make(struct pool *p, struct job *j)
 {
 	static bool (*const makers[OPS])(struct job *) = {
-	    make_get, make_create, make_patch, make_update, make_delete, make_list,
+		make_get, make_create, make_patch, make_update, make_delete, make_list,
 	};
 	uint32_t op = mix_draw(&api.mix, &api.dice);
 

@@ -7,18 +7,18 @@
 #include "bench/load/load.h"
 
 struct options opt = {
-    .ops = "get,create,patch,update,delete,list",
-    .ns = "load",
-    .label = "",
-    .seed = 1,
-    .seconds = 3,
-    .connections = 64,
-    .objects = 100,
-    .watchers = 1000,
-    .limit = 500,
-    .count = 10,
-    .replicas = 100,
-    .bytes = 800,
+	.ops = "get,create,patch,update,delete,list",
+	.ns = "load",
+	.label = "",
+	.seed = 1,
+	.seconds = 3,
+	.connections = 64,
+	.objects = 100,
+	.watchers = 1000,
+	.limit = 500,
+	.count = 10,
+	.replicas = 100,
+	.bytes = 800,
 };
 
 int64_t now_ns(void)

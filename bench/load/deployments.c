@@ -33,13 +33,13 @@ void deployment_path(struct buf *out, uint32_t i)
 void deployment_body(struct buf *out, uint32_t i, uint32_t replicas, uint32_t image)
 {
 	buf_printf(
-	    out,
-	    "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"d-%u\"},"
-	    "\"spec\":{\"replicas\":%u,\"selector\":{\"matchLabels\":{\"app\":\"d-%u\"}},"
-	    "\"template\":{\"metadata\":{\"labels\":{\"app\":\"d-%u\"}},\"spec\":{\"containers\":"
-	    "[{\"name\":\"nginx\",\"image\":\"nginx:1.%u\",\"ports\":[{\"containerPort\":80}]}]}}}"
-	    "}",
-	    i, replicas, i, i, image);
+		out,
+		"{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"d-%u\"},"
+		"\"spec\":{\"replicas\":%u,\"selector\":{\"matchLabels\":{\"app\":\"d-%u\"}},"
+		"\"template\":{\"metadata\":{\"labels\":{\"app\":\"d-%u\"}},\"spec\":{\"containers\":"
+		"[{\"name\":\"nginx\",\"image\":\"nginx:1.%u\",\"ports\":[{\"containerPort\":80}]}]}}}"
+		"}",
+		i, replicas, i, i, image);
 }
 
 static uint32_t scaled_down(void)
@@ -94,7 +94,7 @@ static void make_delete(struct job *j, struct deployment *d)
 static bool make(struct pool *p, struct job *j)
 {
 	static void (*const makers[STEPS])(struct job *, struct deployment *) = {
-	    make_create, make_roll, make_down, make_up, make_delete,
+		make_create, make_roll, make_down, make_up, make_delete,
 	};
 	static struct meter sent;
 
@@ -102,7 +102,7 @@ static bool make(struct pool *p, struct job *j)
 		return false;
 	j->key = run.next++;
 	run.list[j->key].intended =
-	    p->rate ? p->start + (int64_t)((double)p->sent * 1e9 / p->rate) : now_ns();
+		p->rate ? p->start + (int64_t)((double)p->sent * 1e9 / p->rate) : now_ns();
 	j->meter = &sent; /* what counts is when it has been brought about */
 	deployment_path(&j->path, j->key);
 	makers[run.step](j, &run.list[j->key]);
@@ -240,8 +240,8 @@ struct deployment *deployments_ready(struct client *cl)
 int run_deployments(struct client *cl)
 {
 	const char *given = strcmp(opt.ops, "get,create,patch,update,delete,list") == 0
-				? "create,roll,down,up,delete"
-				: opt.ops;
+				    ? "create,roll,down,up,delete"
+				    : opt.ops;
 	char *steps = strdup(given), *save;
 	struct watch w = {0};
 	enum step step;

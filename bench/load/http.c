@@ -32,7 +32,7 @@ struct conn {
 	gnutls_session_t tls;
 	int fd;
 	bool broken, open; /* open: a request is */
-	bool wants_out;    /* epoll tells us when it can be written */
+	bool wants_out;	   /* epoll tells us when it can be written */
 	struct buf out;
 	size_t sent;
 	struct buf in; /* what has come and is not dealt with: in.p[done..] */
@@ -40,7 +40,7 @@ struct conn {
 	struct buf body; /* of a chunked answer that is no stream */
 	enum place place;
 	bool chunked, close; /* close: the server ends the connection after this answer */
-	uint64_t left;       /* bytes of the body, or of this chunk */
+	uint64_t left;	     /* bytes of the body, or of this chunk */
 	struct answer answer;
 	data_cb data;
 	answer_cb cb;
@@ -371,12 +371,12 @@ static bool take_trailer(struct conn *c)
 static void take(struct conn *c)
 {
 	static bool (*const next[])(struct conn *) = {
-	    [PLACE_HEAD] = take_head,
-	    [PLACE_BODY] = take_body,
-	    [PLACE_CHUNK_SIZE] = take_chunk_size,
-	    [PLACE_CHUNK] = take_chunk,
-	    [PLACE_CHUNK_END] = take_chunk_end,
-	    [PLACE_TRAILER] = take_trailer,
+		[PLACE_HEAD] = take_head,
+		[PLACE_BODY] = take_body,
+		[PLACE_CHUNK_SIZE] = take_chunk_size,
+		[PLACE_CHUNK] = take_chunk,
+		[PLACE_CHUNK_END] = take_chunk_end,
+		[PLACE_TRAILER] = take_trailer,
 	};
 
 	while (c->open && next[c->place](c))

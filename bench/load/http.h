@@ -17,7 +17,7 @@ struct conn;
 
 /* What a connection tells its user.  `arg` is the one of http_send(). */
 struct answer {
-	int status;      /* HTTP's; 0: the connection broke before the answer was whole */
+	int status;	 /* HTTP's; 0: the connection broke before the answer was whole */
 	struct str body; /* valid until the callback returns; empty for streams */
 	struct str retry_after;
 };

@@ -12,7 +12,7 @@
 struct options {
 	const char *kubeconfig, *json, *ops, *ns, *label;
 	uint64_t seed;
-	double rate;    /* a second; 0: as fast as it goes */
+	double rate;	/* a second; 0: as fast as it goes */
 	double seconds; /* for each measurement */
 	uint32_t connections, objects, watchers, limit, count, replicas, bytes;
 	double writes; /* other writes a second, while watchers are measured */
@@ -70,9 +70,9 @@ struct meter {
 	const char *name;
 	struct hist hist;
 	uint64_t errors;
-	int error_status;             /* HTTP's, of the last one */
-	int64_t start, end;           /* of the measurement; end: of what came last */
-	int64_t gap;                  /* the longest time in which nothing came */
+	int error_status;	      /* HTTP's, of the last one */
+	int64_t start, end;	      /* of the measurement; end: of what came last */
+	int64_t gap;		      /* the longest time in which nothing came */
 	uint32_t each[METER_SECONDS]; /* done in each second */
 	uint64_t shown;
 };
@@ -151,8 +151,8 @@ void pool_run(struct pool *p, double rate, double seconds, struct meter *m, uint
 struct deployment {
 	int64_t intended;  /* when its change was sent; 0: not yet */
 	uint32_t replicas; /* wanted */
-	bool waiting;      /* for that change to be brought about */
-	uint64_t seen;     /* its newest generation that was seen */
+	bool waiting;	   /* for that change to be brought about */
+	uint64_t seen;	   /* its newest generation that was seen */
 	uint64_t wanted;   /* the generation that the change makes */
 };
 void deployment_path(struct buf *out, uint32_t i);

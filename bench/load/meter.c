@@ -106,12 +106,11 @@ void meter_report(const struct meter *m, const char *name, double figure, const 
 
 	snprintf(full, sizeof(full), "%s%s%s", opt.label, *opt.label ? "/" : "", name);
 	bench_add(&b, figure);
-	fprintf(
-	    stderr,
-	    "%s: %llu in %.2f s, %.0f/s; p50 %.3f, p99 %.3f, p99.9 %.3f, most %.3f ms, gap %.1f ms",
-	    full, (unsigned long long)m->hist.n, (double)(m->end - m->start) / 1e9, meter_rate(m),
-	    meter_ms(m, 0.5), meter_ms(m, 0.99), meter_ms(m, 0.999), meter_ms(m, 1),
-	    (double)m->gap / 1e6);
+	fprintf(stderr,
+		"%s: %llu in %.2f s, %.0f/s; p50 %.3f, p99 %.3f, p99.9 %.3f, most %.3f ms, gap %.1f ms",
+		full, (unsigned long long)m->hist.n, (double)(m->end - m->start) / 1e9,
+		meter_rate(m), meter_ms(m, 0.5), meter_ms(m, 0.99), meter_ms(m, 0.999),
+		meter_ms(m, 1), (double)m->gap / 1e6);
 	if (m->errors)
 		fprintf(stderr, "; %llu errors, the last with status %d",
 			(unsigned long long)m->errors, m->error_status);

@@ -150,10 +150,10 @@ int run_nodes(struct client *cl)
 	meter_start(&nodes.meter, "nodes", now_ns());
 	meter_start(&nodes.replaced, "replaced", now_ns());
 	for (uint32_t i = 0; i < lose && !interrupted(); i++) {
-		value *node =
-		    v_at(v_get(&list, "items"), dice_below(&dice, v_len(v_get(&list, "items"))));
+		value *node = v_at(v_get(&list, "items"),
+				   dice_below(&dice, v_len(v_get(&list, "items"))));
 		int64_t due =
-		    opt.rate ? nodes.meter.start + (int64_t)(i * 1e9 / opt.rate) : now_ns();
+			opt.rate ? nodes.meter.start + (int64_t)(i * 1e9 / opt.rate) : now_ns();
 
 		lose_node(cl, c, v_as_str(v_path(node, "metadata.name")), due);
 	}

@@ -27,8 +27,9 @@ static struct str read_file(zone *z, const char *path)
 /* The element of `list` that is called `name`: its member `what`. */
 static value *named(value *config, const char *list, struct str name, const char *what)
 {
-	v_each(el, v_get(config, list)) if (str_eq(v_get_str(el, "name"), name)) return v_get(el,
-											      what);
+	v_each(el, v_get(config, list))
+		if (str_eq(v_get_str(el, "name"), name))
+			return v_get(el, what);
 	weft_fatal("the kubeconfig has no %s '" STR_FMT "'", what, STR_ARG(name));
 }
 

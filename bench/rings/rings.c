@@ -18,8 +18,8 @@
 #include "weft/cache.h"
 
 #define FLIGHT (1u << 14) /* requests open at most; a power of two */
-#define TURN   512        /* made in a turn of the loop at most */
-#define RECORD 4096       /* room for one */
+#define TURN   512	  /* made in a turn of the loop at most */
+#define RECORD 4096	  /* room for one */
 
 enum op { OP_CREATE, OP_UPDATE, OP_DELETE, OP_FIND, OPS };
 static const char *const op_names[OPS] = {"create", "update", "delete", "find"};
@@ -262,7 +262,7 @@ static void run(int64_t now)
 {
 	for (int i = 0; i < TURN && can_send(); i++) {
 		int64_t due =
-		    opt.rate ? r.start + (int64_t)((double)r.sent * 1e9 / opt.rate) : now_ns();
+			opt.rate ? r.start + (int64_t)((double)r.sent * 1e9 / opt.rate) : now_ns();
 
 		if (due > now && opt.rate)
 			break;

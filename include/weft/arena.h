@@ -16,34 +16,34 @@
 
 #include "weft/segment.h"
 
-#define ARENA_UNIT 16
+#define ARENA_UNIT	16
 #define ARENA_ALLOC_MAX (16u << 20)
 
 /* DEFINE_REF(entry) makes `entry_ref`, a typed 32-bit reference. */
-#define DEFINE_REF(name)                                                     \
-	typedef struct {                                                     \
-		uint32_t u;                                                  \
+#define DEFINE_REF(name)    \
+	typedef struct {    \
+		uint32_t u; \
 	} name##_ref
 
 /* base + ref; `ref` must not be 0. */
 #define ref_ptr(base, ref) ((void *)((char *)(base) + (uint64_t)(ref)*ARENA_UNIT))
-#define ref_of(base, ptr) ((uint32_t)(((const char *)(ptr) - (const char *)(base)) / ARENA_UNIT))
+#define ref_of(base, ptr)  ((uint32_t)(((const char *)(ptr) - (const char *)(base)) / ARENA_UNIT))
 
 /* What a block is for: memory is counted by these (`weft top`). */
-#define ARENA_USES(X)                                                        \
-	X(ENTRY, "entries")                                                  \
-	X(VERSION, "versions")                                               \
-	X(BLOB, "blobs")                                                     \
-	X(INDEX, "indexes")                                                  \
-	X(JOURNAL, "journal")                                                \
-	X(AGGREGATE, "aggregates")                                           \
+#define ARENA_USES(X)              \
+	X(ENTRY, "entries")        \
+	X(VERSION, "versions")     \
+	X(BLOB, "blobs")           \
+	X(INDEX, "indexes")        \
+	X(JOURNAL, "journal")      \
+	X(AGGREGATE, "aggregates") \
 	X(OTHER, "other")
 
 enum arena_use {
 #define X(n, s) ARENA_##n,
 	ARENA_USES(X)
 #undef X
-	ARENA_USE_COUNT
+		ARENA_USE_COUNT
 };
 
 const char *arena_use_name(enum arena_use use);

@@ -25,26 +25,26 @@
 
 /* X(NAME, number, sentence for people).  The numbers cross process
  * boundaries in replies, so they are never reused. */
-#define WEFT_CODES(X)                                                        \
-	X(OK, 0, "success")                                                  \
-	X(ENOMEM, -1, "out of memory")                                       \
-	X(EFULL, -2, "no room")                                              \
-	X(EEXIST, -3, "already exists")                                      \
-	X(ENOENT, -4, "not found")                                           \
-	X(ECONFLICT, -5, "changed meanwhile")                                \
-	X(EINVAL, -6, "invalid")                                             \
-	X(EFENCED, -7, "belongs to another shard now")                       \
-	X(EGONE, -8, "too old")                                              \
-	X(EIO, -9, "input/output error")                                     \
-	X(ENOSPC, -10, "no space left on the device")                        \
-	X(EAGAIN, -11, "try again")                                          \
-	X(ELAYOUT, -12, "made by another version or build")                  \
-	X(EBUSY, -13, "in use")                                              \
-	X(EFORBIDDEN, -14, "forbidden")                                      \
-	X(ECORRUPT, -15, "damaged")                                          \
-	X(ELOST, -16, "outcome unknown")                                     \
-	X(ETOOBIG, -17, "too large")                                         \
-	X(EUID, -18, "another object of the same name")                      \
+#define WEFT_CODES(X)                                       \
+	X(OK, 0, "success")                                 \
+	X(ENOMEM, -1, "out of memory")                      \
+	X(EFULL, -2, "no room")                             \
+	X(EEXIST, -3, "already exists")                     \
+	X(ENOENT, -4, "not found")                          \
+	X(ECONFLICT, -5, "changed meanwhile")               \
+	X(EINVAL, -6, "invalid")                            \
+	X(EFENCED, -7, "belongs to another shard now")      \
+	X(EGONE, -8, "too old")                             \
+	X(EIO, -9, "input/output error")                    \
+	X(ENOSPC, -10, "no space left on the device")       \
+	X(EAGAIN, -11, "try again")                         \
+	X(ELAYOUT, -12, "made by another version or build") \
+	X(EBUSY, -13, "in use")                             \
+	X(EFORBIDDEN, -14, "forbidden")                     \
+	X(ECORRUPT, -15, "damaged")                         \
+	X(ELOST, -16, "outcome unknown")                    \
+	X(ETOOBIG, -17, "too large")                        \
+	X(EUID, -18, "another object of the same name")     \
 	X(ESYS, -19, "system error")
 
 enum weft_code {
@@ -72,16 +72,14 @@ struct err {
 
 /* Set code and message; returns `code`, so `return err_set(...)` reads well.
  * `e` may be NULL. */
-int err_set(struct err *e, int code, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+int err_set(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* As err_set, with ": " and strerror(errnum) appended. */
 int err_errno(struct err *e, int errnum, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /* Put "fmt: " in front of the message; returns e->code. */
-int err_wrap(struct err *e, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+int err_wrap(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* --- Borrowed strings --------------------------------------------------- */
 
@@ -91,8 +89,8 @@ struct str {
 	uint32_t n;
 };
 
-#define STR(lit) ((struct str){"" lit, sizeof(lit) - 1})
-#define STR_FMT "%.*s"
+#define STR(lit)   ((struct str){"" lit, sizeof(lit) - 1})
+#define STR_FMT	   "%.*s"
 #define STR_ARG(s) (int)(s).n, (s).p
 
 static inline struct str str_of(const char *cstr)
@@ -156,8 +154,7 @@ struct buf {
 void buf_reserve(struct buf *b, size_t more);
 void buf_add(struct buf *b, const void *p, size_t n);
 void buf_puts(struct buf *b, const char *cstr);
-void buf_printf(struct buf *b, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buf_free(struct buf *b);
 
 static inline void buf_putc(struct buf *b, char c)
@@ -183,11 +180,10 @@ _Noreturn void weft_die(const char *file, int line, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
 #define weft_fatal(...) weft_die(__FILE__, __LINE__, __VA_ARGS__)
-#define weft_assert(x)                                                       \
-	do {                                                                 \
-		if (__builtin_expect(!(x), 0))                               \
-			weft_die(__FILE__, __LINE__, "assertion failed: %s", \
-				 #x);                                        \
+#define weft_assert(x)                                                            \
+	do {                                                                      \
+		if (__builtin_expect(!(x), 0))                                    \
+			weft_die(__FILE__, __LINE__, "assertion failed: %s", #x); \
 	} while (0)
 #ifdef WEFT_DEBUG
 #define weft_debug_assert(x) weft_assert(x)
@@ -195,12 +191,12 @@ _Noreturn void weft_die(const char *file, int line, const char *fmt, ...)
 #define weft_debug_assert(x) ((void)sizeof(!(x)))
 #endif
 
-#define likely_true(x) __builtin_expect(!!(x), 1)
+#define likely_true(x)	__builtin_expect(!!(x), 1)
 #define likely_false(x) __builtin_expect(!!(x), 0)
-#define countof(a) (sizeof(a) / sizeof((a)[0]))
-#define align_up(n, a) (((n) + (a)-1) & ~((__typeof__(n))(a)-1))
-#define CACHE_LINE 64
-#define cache_aligned __attribute__((aligned(CACHE_LINE)))
+#define countof(a)	(sizeof(a) / sizeof((a)[0]))
+#define align_up(n, a)	(((n) + (a)-1) & ~((__typeof__(n))(a)-1))
+#define CACHE_LINE	64
+#define cache_aligned	__attribute__((aligned(CACHE_LINE)))
 
 /* --- Logging -------------------------------------------------------------- */
 
@@ -210,12 +206,11 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
  * stderr and adds time, process and pid.  The level is set by WEFT_LOG
  * (debug, info, warn, error; default info).  Never blocks on anything but the
  * pipe; async-signal-unsafe. */
-void log_msg(enum log_level level, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+void log_msg(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_debug(...) log_msg(LOG_DEBUG, __VA_ARGS__)
-#define log_info(...) log_msg(LOG_INFO, __VA_ARGS__)
-#define log_warn(...) log_msg(LOG_WARN, __VA_ARGS__)
+#define log_info(...)  log_msg(LOG_INFO, __VA_ARGS__)
+#define log_warn(...)  log_msg(LOG_WARN, __VA_ARGS__)
 #define log_error(...) log_msg(LOG_ERROR, __VA_ARGS__)
 
 /* --- Time ------------------------------------------------------------------ */
@@ -224,11 +219,11 @@ void log_msg(enum log_level level, const char *fmt, ...)
  * time.  Both come from the kernel unless clock_set_source() put a page of
  * virtual time in their place (a mapping of the control segment). */
 struct clock_page {
-	_Atomic int64_t wall_offset_ns;	 /* added to CLOCK_REALTIME */
-	_Atomic int64_t mono_offset_ns;	 /* added to CLOCK_MONOTONIC */
+	_Atomic int64_t wall_offset_ns; /* added to CLOCK_REALTIME */
+	_Atomic int64_t mono_offset_ns; /* added to CLOCK_MONOTONIC */
 };
 
-int64_t clock_wall_ns(void);  /* since 1970-01-01T00:00:00Z */
+int64_t clock_wall_ns(void); /* since 1970-01-01T00:00:00Z */
 int64_t clock_mono_ns(void);
 static inline uint32_t clock_wall_s(void)
 {

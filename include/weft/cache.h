@@ -73,11 +73,11 @@ enum version_flag {
 enum pod_phase { POD_PENDING, POD_RUNNING, POD_SUCCEEDED, POD_FAILED, POD_UNKNOWN };
 
 enum hot_flag {
-	HOT_READY = 1,		 /* pod: condition Ready is True; node: Ready is True */
-	HOT_SCHEDULED = 2,	 /* pod: has a node */
-	HOT_GATED = 4,		 /* pod: spec.schedulingGates not empty */
-	HOT_UNSCHEDULABLE = 8,	 /* node: spec.unschedulable */
-	HOT_HOSTNET = 16,	 /* pod: spec.hostNetwork */
+	HOT_READY = 1,	       /* pod: condition Ready is True; node: Ready is True */
+	HOT_SCHEDULED = 2,     /* pod: has a node */
+	HOT_GATED = 4,	       /* pod: spec.schedulingGates not empty */
+	HOT_UNSCHEDULABLE = 8, /* node: spec.unschedulable */
+	HOT_HOSTNET = 16,      /* pod: spec.hostNetwork */
 };
 
 /* What controllers read all the time, extracted by the store from the parts
@@ -112,19 +112,19 @@ struct version {
 };
 
 #define CAUSE(slot, rv) (((uint64_t)(slot) << 48) | ((rv)&UINT64_C(0xffffffffffff)))
-#define CAUSE_SLOT(c) ((uint16_t)((c) >> 48))
-#define CAUSE_RV(c) ((c)&UINT64_C(0xffffffffffff))
+#define CAUSE_SLOT(c)	((uint16_t)((c) >> 48))
+#define CAUSE_RV(c)	((c)&UINT64_C(0xffffffffffff))
 
 /* Dependents by state, kept by the store with each dependent's write.  Only
  * dependents that name this object as their controller are counted, and only
  * pods have states besides `total` and `terminating`. */
 struct counts_slot {
-	_Atomic uint64_t rv;	   /* of the last change */
-	_Atomic uint32_t total;	   /* live dependents, terminating ones included */
-	_Atomic uint32_t active;   /* pods: not Succeeded, not Failed, not terminating */
-	_Atomic uint32_t ready;	   /* pods: active and Ready */
+	_Atomic uint64_t rv;	      /* of the last change */
+	_Atomic uint32_t total;	      /* live dependents, terminating ones included */
+	_Atomic uint32_t active;      /* pods: not Succeeded, not Failed, not terminating */
+	_Atomic uint32_t ready;	      /* pods: active and Ready */
 	_Atomic uint32_t terminating; /* deletion time set; pods: not Succeeded, not Failed */
-	_Atomic uint32_t pending;  /* pods: active and Pending */
+	_Atomic uint32_t pending;     /* pods: active and Pending */
 	_Atomic uint32_t succeeded;
 	_Atomic uint32_t failed;
 	_Atomic uint32_t scheduled; /* pods: active with a node */
@@ -144,27 +144,27 @@ struct counts {
  * moving, which the store writes with release stores. */
 struct entry {
 	uint8_t uid[16];
-	_Atomic uint32_t newest;  /* moving; version_ref [cache.R1] */
-	uint32_t pending;	  /* store's own: newest prepared version */
+	_Atomic uint32_t newest; /* moving; version_ref [cache.R1] */
+	uint32_t pending;	 /* store's own: newest prepared version */
 	uint64_t created_rv;
-	uint32_t created_s;	  /* metadata.creationTimestamp */
-	_Atomic uint32_t owner;	  /* moving; entry_ref of the controller, if it exists */
-	_Atomic uint32_t sib_next; /* moving; next dependent of the same owner */
-	uint32_t sib_prev;	  /* store's own */
-	_Atomic uint32_t first;	  /* moving; first dependent (entry_ref) */
-	_Atomic uint32_t edges;	  /* moving; further dependents (edge_ref) */
+	uint32_t created_s;	    /* metadata.creationTimestamp */
+	_Atomic uint32_t owner;	    /* moving; entry_ref of the controller, if it exists */
+	_Atomic uint32_t sib_next;  /* moving; next dependent of the same owner */
+	uint32_t sib_prev;	    /* store's own */
+	_Atomic uint32_t first;	    /* moving; first dependent (entry_ref) */
+	_Atomic uint32_t edges;	    /* moving; further dependents (edge_ref) */
 	_Atomic uint32_t node_next; /* moving; next pod on the same node */
 	uint32_t node_prev;
 	_Atomic uint32_t set_next; /* moving; next object of the same label set */
 	uint32_t set_prev;
-	_Atomic uint32_t counts;  /* moving; struct counts, 0 until first needed */
-	uint32_t own_edges;	  /* store's own; edges to owners that do not control it */
+	_Atomic uint32_t counts; /* moving; struct counts, 0 until first needed */
+	uint32_t own_edges;	 /* store's own; edges to owners that do not control it */
 	/* What finding by key looks at, in one cache line with most names. */
-	uint16_t type;		  /* see kube.h */
-	uint8_t name_len;	  /* <= 253 */
-	_Atomic uint8_t live;	  /* moving; `newest` is there and no tombstone [cache.R9] */
-	string_ref ns;		  /* 0: cluster-scoped */
-	char name[];		  /* name_len bytes and a NUL */
+	uint16_t type;	      /* see kube.h */
+	uint8_t name_len;     /* <= 253 */
+	_Atomic uint8_t live; /* moving; `newest` is there and no tombstone [cache.R9] */
+	string_ref ns;	      /* 0: cluster-scoped */
+	char name[];	      /* name_len bytes and a NUL */
 };
 
 /* A dependent that names the owner without being controlled by it. */
@@ -179,7 +179,7 @@ struct edge {
 /* All objects of one (type, namespace) with exactly these labels: the index by
  * label.  A selector is matched once per label set, not once per object. */
 struct labelset {
-	blob_ref labels;       /* 0: no labels */
+	blob_ref labels; /* 0: no labels */
 	uint16_t type;
 	uint16_t pad;
 	string_ref ns;
@@ -188,7 +188,7 @@ struct labelset {
 	_Atomic uint32_t left;	/* moving; how often a member went to another set [cache.R7] */
 	_Atomic uint32_t next;	/* moving; next label set of this (type, ns) */
 	uint32_t prev;		/* store's own */
-	uint32_t refcount; /* store's own */
+	uint32_t refcount;	/* store's own */
 	uint32_t hash_next;
 	uint32_t space; /* store's own: what `next` belongs to */
 };
@@ -231,10 +231,12 @@ const struct arena_stats *cache_arena_stats(const struct cache *c);
  * it does. */
 
 /* The live object with this key, or NULL.  `ns` empty for cluster scope. */
-const struct entry *cache_find(const struct cache *c, uint16_t type, struct str ns, struct str name);
+const struct entry *cache_find(const struct cache *c, uint16_t type, struct str ns,
+			       struct str name);
 const struct entry *cache_find_uid(const struct cache *c, const uint8_t uid[16]);
 
-const struct version *cache_newest(const struct cache *c, const struct entry *e); /* NULL: none yet */
+const struct version *cache_newest(const struct cache *c,
+				   const struct entry *e); /* NULL: none yet */
 /* State at `rv`; NULL if it did not exist then (tombstones are NULL too). */
 const struct version *cache_at(const struct cache *c, const struct entry *e, uint64_t rv);
 /* Newest version unless tombstone. */
@@ -263,13 +265,14 @@ static inline void cache_prefetch_ahead(const struct cache *c, const uint32_t *r
 		cache_prefetch(c, refs[i + CACHE_AHEAD], 1);
 }
 
-struct str cache_blob(const struct cache *c, blob_ref r);   /* empty for 0 */
+struct str cache_blob(const struct cache *c, blob_ref r); /* empty for 0 */
 struct str cache_string(const struct cache *c, string_ref r);
 /* The msgpack bytes of a part (labels included), empty if absent. */
 struct str cache_part(const struct cache *c, const struct version *v, enum part part);
 /* XXH3 of a part's bytes, 0 if it is absent (or PART_REST, which is not interned):
  * tells contents, where a reference may mean something else later. */
-static inline uint64_t cache_part_hash(const struct cache *c, const struct version *v, enum part part)
+static inline uint64_t cache_part_hash(const struct cache *c, const struct version *v,
+				       enum part part)
 {
 	struct str bytes = cache_part(c, v, part);
 
@@ -285,7 +288,7 @@ static inline struct str entry_name(const struct entry *e)
 
 /* A place in an ordered index (see shm/ordered.h, whose own it is): the way
  * down to a leaf, and what that leaf had when it was reached. */
-#define ORDERED_DEPTH 12
+#define ORDERED_DEPTH  12
 #define ORDERED_FANOUT 62
 struct ordered_pos {
 	const void *node[ORDERED_DEPTH]; /* from the top to the leaf */

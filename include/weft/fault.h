@@ -39,10 +39,10 @@ enum fault_action {
 	FAULT_HOLD,  /* the thread waits until the action is another one */
 };
 
-#define FAULT_MAGIC      UINT64_C(0x746c756166746677) /* "wftfault" */
+#define FAULT_MAGIC	 UINT64_C(0x746c756166746677) /* "wftfault" */
 #define FAULT_FILE_BYTES 65536
-#define FAULT_SLOTS_MAX  256
-#define FAULT_FOR_EVER   UINT32_MAX
+#define FAULT_SLOTS_MAX	 256
+#define FAULT_FOR_EVER	 UINT32_MAX
 /* Bits of `kinds` beside 1 << enum proc_kind. */
 #define FAULT_SUPERVISOR (1u << 31)
 
@@ -63,13 +63,13 @@ _Static_assert(sizeof(struct fault_slot) == 128, "tests read it by its offsets")
 
 struct fault_head {
 	_Atomic uint64_t magic; /* FAULT_MAGIC once the names are there */
-	uint64_t seed;          /* the test's */
+	uint64_t seed;		/* the test's */
 	uint32_t count, slot_bytes;
 	/* The clock page's offsets; the supervisor takes them over. */
 	_Atomic int64_t wall_offset_ns, mono_offset_ns;
 	/* Of the disk's trace (fault_disk.c): the number of the last record. */
 	_Atomic uint64_t disk_seq;
-	char disk[512];  /* directory whose files count as the disk's; empty: none */
+	char disk[512];	 /* directory whose files count as the disk's; empty: none */
 	char trace[512]; /* directory of the trace; empty: none */
 };
 #define FAULT_SLOTS_AT 4096 /* offset of the first slot */
@@ -89,17 +89,17 @@ void fault_clock(struct clock_page *page);
 /* The mapped file, NULL without one. */
 struct fault_head *fault_file(void);
 
-#define fault_at(name)    ((void)fault_pass(FAULT_##name))
+#define fault_at(name)	  ((void)fault_pass(FAULT_##name))
 #define fault_fails(name) fault_pass(FAULT_##name)
 
 #else
 
 #define fault_process(kind_bit, slot, incarnation) ((void)0)
-#define fault_clock(page)                          ((void)0)
+#define fault_clock(page)			   ((void)0)
 /* Here the point `name` is passed. */
-#define fault_at(name)                             ((void)FAULT_##name)
+#define fault_at(name)				   ((void)FAULT_##name)
 /* True if what is about to be done has to fail, with errno. */
-#define fault_fails(name)                          ((void)FAULT_##name, false)
+#define fault_fails(name)			   ((void)FAULT_##name, false)
 
 #endif
 #endif

@@ -51,14 +51,14 @@ struct str head_get(const struct head *h, const char *name);
 /* Where a body in chunks has been read to; zero to begin with. */
 struct chunks {
 	enum { CHUNK_SIZE_LINE, CHUNK_DATA, CHUNK_DATA_END, CHUNK_TRAILER } at;
-	uint64_t left;     /* of this chunk's data */
+	uint64_t left;	   /* of this chunk's data */
 	uint32_t digits;   /* of its size */
-	uint32_t line;     /* bytes of the present line, without its end */
+	uint32_t line;	   /* bytes of the present line, without its end */
 	uint32_t trailer;  /* bytes behind the last chunk */
-	bool cr;           /* the line can only end now */
-	bool blank;        /* behind the size: no digit follows */
-	bool extension;    /* of its size's line was reached */
-	bool named;        /* the trailer's line has its colon */
+	bool cr;	   /* the line can only end now */
+	bool blank;	   /* behind the size: no digit follows */
+	bool extension;	   /* of its size's line was reached */
+	bool named;	   /* the trailer's line has its colon */
 	const char *wrong; /* CHUNKS_BAD: what */
 };
 

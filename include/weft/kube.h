@@ -58,7 +58,7 @@ struct kube_resource {
 	const char *singular;
 	const char *kind;
 	const char *list_kind;
-	const char *api_version; /* "apps/v1" */
+	const char *api_version;	/* "apps/v1" */
 	const char *const *short_names; /* NULL-terminated */
 	const char *const *categories;
 	uint32_t verbs;
@@ -68,7 +68,8 @@ struct kube_resource {
 };
 
 const struct kube_resource *kube_resources(uint32_t *n); /* all, by group, version, name */
-const struct kube_resource *kube_resource(struct str group, struct str version, struct str resource);
+const struct kube_resource *kube_resource(struct str group, struct str version,
+					  struct str resource);
 const struct kube_resource *kube_by_kind(struct str group, struct str version, struct str kind);
 const struct kube_resource *kube_by_type(uint16_t type); /* its stored version */
 const struct kube_subresource *kube_subresource(const struct kube_resource *r, struct str name);
@@ -86,8 +87,8 @@ struct kube_errors {
 	struct kube_cause *list;
 	uint32_t n, cap;
 };
-void kube_error_add(struct kube_errors *e, struct str field, const char *reason, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+void kube_error_add(struct kube_errors *e, struct str field, const char *reason, const char *fmt,
+		    ...) __attribute__((format(printf, 4, 5)));
 
 /* metav1.Status values with Kubernetes' code, reason ("": none), message and details.
  * `r` may be NULL where the resource is unknown. */
@@ -99,7 +100,8 @@ value kube_status_invalid(zone *z, const struct kube_resource *r, struct str nam
 			  const struct kube_errors *errs);
 value kube_status_bad_request(zone *z, struct str message);
 value kube_status_expired(zone *z, struct str message);
-value kube_status_forbidden(zone *z, const struct kube_resource *r, struct str name, struct str why);
+value kube_status_forbidden(zone *z, const struct kube_resource *r, struct str name,
+			    struct str why);
 value kube_status_method_not_allowed(zone *z, const struct kube_resource *r, struct str verb);
 
 /* --- Schema --------------------------------------------------------------------------- */

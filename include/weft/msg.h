@@ -39,9 +39,11 @@ typedef struct str msg_UID;
 typedef struct u32s msg_U32S;
 typedef struct u64s msg_U64S;
 
-#define MSG(name, num) struct msg_##name {
+#define MSG(name, num)	   struct msg_##name {
 #define FIELD(kind, field) msg_##kind field;
-#define END(name) };
+#define END(name) \
+	}         \
+	;
 #include "weft/messages.def"
 #undef MSG
 #undef FIELD

@@ -43,7 +43,7 @@ struct prcu_reader {
 
 /* In the cache segment's header.  Written by the store only. */
 struct prcu_gp {
-	_Atomic uint64_t counter;   /* starts at 1 */
+	_Atomic uint64_t counter;    /* starts at 1 */
 	_Atomic uint32_t membarrier; /* 1: readers need no fence */
 } cache_aligned;
 
@@ -65,8 +65,7 @@ static inline void prcu_read_lock(struct prcu_reader *r, const struct prcu_gp *g
 		return;
 	/* [prcu.R1] pairs with [prcu.A1]: the word is visible before any load of
 	 * a reference, by the store's membarrier or by our fence. */
-	atomic_store_explicit(&r->word,
-			      atomic_load_explicit(&gp->counter, memory_order_relaxed),
+	atomic_store_explicit(&r->word, atomic_load_explicit(&gp->counter, memory_order_relaxed),
 			      memory_order_release);
 	if (likely_true(atomic_load_explicit(&gp->membarrier, memory_order_relaxed)))
 		cmm_barrier();

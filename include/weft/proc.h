@@ -40,24 +40,24 @@
  * is `name`_main() (procs/lib/mains.h).  Owners are spread over the processes
  * of a sharded kind, and its requests carry the epoch of its shard map; the
  * others' carry 0.  A record takes at most half a ring. */
-#define PROC_KINDS(X)                                                        \
-	X(STORE, store, 1, 64 << 10, 64 << 10, false)                        \
-	X(CHECKPOINT, checkpoint, 1, 64 << 10, 64 << 10, false)              \
-	X(APISERVER, apiserver, 1, 4 << 20, 256 << 10, false)                \
-	X(NAMESPACE, namespace, 1, 256 << 10, 256 << 10, true)               \
-	X(DEPLOYMENT, deployment, 1, 2 << 20, 256 << 10, true)               \
-	X(REPLICASET, replicaset, 1, 2 << 20, 512 << 10, true)               \
-	X(SCHEDULER, scheduler, 1, 1 << 20, 512 << 10, true)                 \
-	X(NODE, node, 1, 1 << 20, 4 << 20, true)                             \
-	X(NODELIFECYCLE, nodelifecycle, 1, 512 << 10, 512 << 10, true)       \
-	X(GC, gc, 1, 1 << 20, 1 << 20, true)                                 \
+#define PROC_KINDS(X)                                                  \
+	X(STORE, store, 1, 64 << 10, 64 << 10, false)                  \
+	X(CHECKPOINT, checkpoint, 1, 64 << 10, 64 << 10, false)        \
+	X(APISERVER, apiserver, 1, 4 << 20, 256 << 10, false)          \
+	X(NAMESPACE, namespace, 1, 256 << 10, 256 << 10, true)         \
+	X(DEPLOYMENT, deployment, 1, 2 << 20, 256 << 10, true)         \
+	X(REPLICASET, replicaset, 1, 2 << 20, 512 << 10, true)         \
+	X(SCHEDULER, scheduler, 1, 1 << 20, 512 << 10, true)           \
+	X(NODE, node, 1, 1 << 20, 4 << 20, true)                       \
+	X(NODELIFECYCLE, nodelifecycle, 1, 512 << 10, 512 << 10, true) \
+	X(GC, gc, 1, 1 << 20, 1 << 20, true)                           \
 	X(LOAD, load, 0, 4 << 20, 1 << 20, false)
 
 enum proc_kind {
 #define X(N, n, c, o, i, s) PROC_##N,
 	PROC_KINDS(X)
 #undef X
-	PROC_KIND_COUNT
+		PROC_KIND_COUNT
 };
 
 struct proc_kind_info {
@@ -68,10 +68,10 @@ struct proc_kind_info {
 	int (*main)(void); /* after the process title is set; NULL: not built in */
 };
 const struct proc_kind_info *proc_kind_info(enum proc_kind k); /* static, never NULL */
-int proc_kind_by_name(struct str name); /* -1: none */
+int proc_kind_by_name(struct str name);			       /* -1: none */
 
-#define PROC_SLOTS 128
-#define STORE_SLOT 0
+#define PROC_SLOTS	   128
+#define STORE_SLOT	   0
 #define PROC_BELL_FD(slot) (100 + (int)(slot))
 #define SUPERVISOR_BELL_FD PROC_BELL_FD(PROC_SLOTS)
 
@@ -116,13 +116,13 @@ struct shard_map {
 	/* Within which the supervisor changes the count by itself (constant); 0, 0: not. */
 	uint32_t min, max;
 };
-#define SHARD_EPOCH(word) ((uint32_t)((word) >> 32))
-#define SHARD_COUNT(word) ((uint32_t)(word))
+#define SHARD_EPOCH(word)	 ((uint32_t)((word) >> 32))
+#define SHARD_COUNT(word)	 ((uint32_t)(word))
 #define SHARD_WORD(epoch, count) ((uint64_t)(epoch) << 32 | (uint32_t)(count))
 
 struct control {
 	struct seg_header header;
-	uint64_t cluster_hash;	   /* in the segments' names */
+	uint64_t cluster_hash; /* in the segments' names */
 	char data_dir[512];
 	struct clock_page clock;
 	_Atomic uint32_t generation; /* of the cache to attach to; 0: none yet */
@@ -139,24 +139,24 @@ struct control {
 /* --- A process's own segment --------------------------------------------------------- */
 
 /* X(name, "what it counts") */
-#define PROC_COUNTERS(X)                                                     \
-	X(requests, "requests sent to the store")                            \
-	X(replies, "replies received")                                       \
-	X(errors, "replies that were errors")                                \
-	X(work_items, "work items received")                                 \
-	X(reconciles, "objects reconciled")                                  \
-	X(resyncs, "rebuilds of the queue from the cache")                   \
-	X(queue, "objects waiting in the queue now")                         \
-	X(queue_age_ms, "how long the oldest has waited")                    \
-	X(http_requests, "HTTP requests answered")                           \
-	X(watches, "open watches")                                           \
-	X(cpu_ms, "CPU time used")                                           \
-	X(batches, "store: batches committed")                               \
-	X(writes, "store: versions written")                                 \
-	X(log_bytes, "store: bytes logged")                                  \
-	X(malformed, "store: records refused")                               \
-	X(reclaimed, "store: blocks freed")                                  \
-	X(grace_age_ms, "store: age of the running grace period")            \
+#define PROC_COUNTERS(X)                                          \
+	X(requests, "requests sent to the store")                 \
+	X(replies, "replies received")                            \
+	X(errors, "replies that were errors")                     \
+	X(work_items, "work items received")                      \
+	X(reconciles, "objects reconciled")                       \
+	X(resyncs, "rebuilds of the queue from the cache")        \
+	X(queue, "objects waiting in the queue now")              \
+	X(queue_age_ms, "how long the oldest has waited")         \
+	X(http_requests, "HTTP requests answered")                \
+	X(watches, "open watches")                                \
+	X(cpu_ms, "CPU time used")                                \
+	X(batches, "store: batches committed")                    \
+	X(writes, "store: versions written")                      \
+	X(log_bytes, "store: bytes logged")                       \
+	X(malformed, "store: records refused")                    \
+	X(reclaimed, "store: blocks freed")                       \
+	X(grace_age_ms, "store: age of the running grace period") \
 	X(checkpoint_rv, "checkpoint: resourceVersion reached")
 
 struct proc_counters {
@@ -167,17 +167,17 @@ struct proc_counters {
 
 /* One process: a slot and which of its incarnations; never 0. */
 #define PROC_WHO(slot, incarnation) ((uint64_t)(incarnation) << 32 | ((uint32_t)(slot) + 1))
-#define PROC_WHO_SLOT(who) ((uint32_t)(who)-1)
-#define PROC_WHO_INCARNATION(who) ((uint32_t)((who) >> 32))
+#define PROC_WHO_SLOT(who)	    ((uint32_t)(who)-1)
+#define PROC_WHO_INCARNATION(who)   ((uint32_t)((who) >> 32))
 
 /* Written by its process only. */
 struct proc_segment {
 	struct seg_header header;
 	/* proc_mono_ns(), at least every second; in the future: see proc_beat_ahead() */
 	_Atomic int64_t heartbeat_ns;
-	_Atomic uint32_t ready;		/* 1: serving ([proc.R1]/[proc.A1]) */
-	_Atomic uint32_t generation;	/* of the cache that it has attached */
-	_Atomic uint32_t listen_port;	/* apiserver */
+	_Atomic uint32_t ready;	      /* 1: serving ([proc.R1]/[proc.A1]) */
+	_Atomic uint32_t generation;  /* of the cache that it has attached */
+	_Atomic uint32_t listen_port; /* apiserver */
 	/* Store only: generation that it has made; whom it found stalled in a
 	 * read section, and who went on writing rubbish (PROC_WHO; the
 	 * supervisor ends that process, its successor is not meant). */
@@ -191,15 +191,15 @@ struct proc_segment {
 	 * inverted.  The log is cut by it: rubbish must not pass for it. */
 	_Atomic uint64_t safe_rv, safe_rv_inverted;
 	struct proc_counters counters;
-	struct ring_in inbox;		/* our end of the inbox ring */
+	struct ring_in inbox; /* our end of the inbox ring */
 	struct prcu_reader readers[PRCU_READERS_MAX];
-	struct ring_out out;		/* requests to the store; last */
+	struct ring_out out; /* requests to the store; last */
 };
 
 /* Written by the store only. */
 struct inbox_segment {
 	struct seg_header header;
-	struct ring_in requests;	/* the store's end of the process's ring */
+	struct ring_in requests; /* the store's end of the process's ring */
 	/* The process's incarnation, once it is SLOT_DEAD, its ring was read to
 	 * the end, and everything in it is published or refused. */
 	_Atomic uint32_t drained;
@@ -207,7 +207,7 @@ struct inbox_segment {
 	 * begins to, it marks the inbox as overflowed: what was published
 	 * before was routed to nobody, and the process looks for itself. */
 	uint32_t opened;
-	struct ring_out out;		/* replies and work; last */
+	struct ring_out out; /* replies and work; last */
 };
 
 /* --- Segments: names, layouts, sizes ---------------------------------------------------- */
@@ -234,20 +234,20 @@ int64_t proc_mono_ns(void);
 /* --- Routing ------------------------------------------------------------------------------ */
 
 enum route_how {
-	ROUTE_SELF,	   /* the object itself, to the shard of its uid */
-	ROUTE_CONTROLLER,  /* its controller's entry (of type `owner`), to that one's shard */
-	ROUTE_ORPHAN,	   /* the object itself, to all shards, if it has no controller */
-	ROUTE_ON_NODE,	   /* pods with a node: the pod, to the shard of its node's name */
-	ROUTE_NODE_SELF,   /* Node objects and Leases: to the shard of their name */
-	ROUTE_LOST,	   /* pods on a node that does not exist: to the shard of its name */
-	ROUTE_ALL,	   /* the object itself, to all shards */
-	ROUTE_RELABELLED,  /* the object itself, to the shard of its controller (of type `owner`),
+	ROUTE_SELF,	  /* the object itself, to the shard of its uid */
+	ROUTE_CONTROLLER, /* its controller's entry (of type `owner`), to that one's shard */
+	ROUTE_ORPHAN,	  /* the object itself, to all shards, if it has no controller */
+	ROUTE_ON_NODE,	  /* pods with a node: the pod, to the shard of its node's name */
+	ROUTE_NODE_SELF,  /* Node objects and Leases: to the shard of their name */
+	ROUTE_LOST,	  /* pods on a node that does not exist: to the shard of its name */
+	ROUTE_ALL,	  /* the object itself, to all shards */
+	ROUTE_RELABELLED, /* the object itself, to the shard of its controller (of type `owner`),
 			    * when its labels changed */
-	ROUTE_OWNED,	   /* what the garbage collector has to look at: the object itself, if it
+	ROUTE_OWNED,	  /* what the garbage collector has to look at: the object itself, if it
 			    * is going and has dependents or finalizers, or has an owner that is
 			    * not there or going; its owner, if that waits for it to go; to all
 			    * shards, if it is gone and has dependents, which are theirs */
-	ROUTE_FOLLOW,	   /* nothing: all shards find it in the journal (proc_follow()), and are
+	ROUTE_FOLLOW,	  /* nothing: all shards find it in the journal (proc_follow()), and are
 			    * woken by each batch that has such a change */
 };
 
@@ -293,11 +293,11 @@ const struct control *proc_control(const struct proc *p);
 struct proc_counters *proc_counters(struct proc *p);
 uint32_t proc_slot(const struct proc *p);
 uint32_t proc_shard(const struct proc *p);
-uint32_t proc_shards(const struct proc *p);	/* of our kind, now */
-uint32_t proc_epoch(const struct proc *p);	/* of our kind's shard map, now */
+uint32_t proc_shards(const struct proc *p); /* of our kind, now */
+uint32_t proc_epoch(const struct proc *p);  /* of our kind's shard map, now */
 uint32_t proc_generation(const struct proc *p);
 /* Configuration as a value, e.g. v_path(proc_config(p), "nodes.count"). */
-const void *proc_config(const struct proc *p);	/* const value * (value.h) */
+const void *proc_config(const struct proc *p); /* const value * (value.h) */
 /* True if `uid` (or the node name) is ours under the current map. */
 bool proc_mine_uid(const struct proc *p, const uint8_t uid[16]);
 bool proc_mine_name(const struct proc *p, struct str name);
@@ -383,7 +383,7 @@ struct controller;
 struct controller_ops {
 	enum proc_kind kind;
 	const char *component; /* of its Events: "replicaset-controller" */
-	uint16_t type; /* of the objects that are reconciled; 0: of every type */
+	uint16_t type;	       /* of the objects that are reconciled; 0: of every type */
 	bool by_name; /* objects belong to the shard of their name (nodes), not of their uid */
 	/* In a read section; true: this object concerns every shard.  May be NULL. */
 	bool (*shared)(struct controller *ctl, const struct entry *e);
@@ -406,7 +406,7 @@ struct controller_ops {
 	 * at which it wants to be called again at the latest (0: no wish).  May be
 	 * NULL. */
 	int64_t (*turn)(struct controller *ctl, int64_t now_ns);
-	size_t state_size;		       /* private state, ctl_state() */
+	size_t state_size; /* private state, ctl_state() */
 	/* Kept for each object between reconciles; zeroed at first.  Does not move,
 	 * and lives at least until all requests for the object are answered. */
 	size_t object_state_size;
@@ -443,9 +443,9 @@ void ctl_event(struct controller *ctl, const struct entry *about, const char *ty
 
 /* The same for processes that are not controllers. */
 struct event_source {
-	const char *component;	/* "default-scheduler", "kubelet" */
-	struct str host;	/* the kubelet's node; empty: none */
-	struct str field_path;	/* of involvedObject: "spec.containers{nginx}"; may be empty */
+	const char *component; /* "default-scheduler", "kubelet" */
+	struct str host;       /* the kubelet's node; empty: none */
+	struct str field_path; /* of involvedObject: "spec.containers{nginx}"; may be empty */
 };
 void proc_event(struct proc *p, const struct entry *about, const struct event_source *source,
 		const char *type, const char *reason, struct str message);

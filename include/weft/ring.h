@@ -34,11 +34,11 @@
 
 /* Producer's end.  Written by the producer only. */
 struct ring_out {
-	_Atomic uint64_t head;	  /* bytes ever published */
-	_Atomic uint64_t records; /* ever published */
-	_Atomic uint64_t full;	  /* times a record did not fit */
+	_Atomic uint64_t head;	   /* bytes ever published */
+	_Atomic uint64_t records;  /* ever published */
+	_Atomic uint64_t full;	   /* times a record did not fit */
 	_Atomic uint32_t overflow; /* times the consumer has to resync; see ring_mark_overflow */
-	uint32_t size;		  /* of data, a power of two; constant */
+	uint32_t size;		   /* of data, a power of two; constant */
 	char data[] cache_aligned;
 } cache_aligned;
 
@@ -50,10 +50,10 @@ enum ring_asleep {
 
 /* Consumer's end.  Written by the consumer only. */
 struct ring_in {
-	_Atomic uint64_t tail;	   /* bytes ever consumed */
-	_Atomic uint64_t records;  /* ever consumed */
+	_Atomic uint64_t tail;	  /* bytes ever consumed */
+	_Atomic uint64_t records; /* ever consumed */
 	_Atomic uint64_t malformed;
-	_Atomic uint32_t asleep;   /* enum ring_asleep */
+	_Atomic uint32_t asleep;	/* enum ring_asleep */
 	_Atomic uint32_t overflow_seen; /* the overflow count already acted on */
 } cache_aligned;
 
@@ -61,12 +61,13 @@ struct ring_in {
 struct ring {
 	struct ring_out *out;
 	struct ring_in *in;
-	int bell;		/* eventfd of the consumer */
-	uint64_t pos;		/* producer: reserved up to; consumer: read up to */
-	uint64_t cached;	/* the other side's last seen position */
-	uint64_t mark;		/* producer: start of the record reserved last; consumer: end of the one peeked */
-	uint32_t pending;	/* producer: records reserved and not yet committed */
-	uint32_t size;		/* private copy: the shared one is not trusted */
+	int bell;	 /* eventfd of the consumer */
+	uint64_t pos;	 /* producer: reserved up to; consumer: read up to */
+	uint64_t cached; /* the other side's last seen position */
+	uint64_t
+		mark; /* producer: start of the record reserved last; consumer: end of the one peeked */
+	uint32_t pending; /* producer: records reserved and not yet committed */
+	uint32_t size;	  /* private copy: the shared one is not trusted */
 };
 
 /* Bytes of a ring_out with `size` data bytes. */

@@ -15,11 +15,11 @@
 #include "weft/base.h"
 
 enum schema_kind {
-	SCHEMA_OBJECT,	/* `fields`; no fields: an empty struct, takes nothing */
-	SCHEMA_LIST,	/* of `item` */
-	SCHEMA_MAP,	/* string keys, values of `item` */
+	SCHEMA_OBJECT, /* `fields`; no fields: an empty struct, takes nothing */
+	SCHEMA_LIST,   /* of `item` */
+	SCHEMA_MAP,    /* string keys, values of `item` */
 	SCHEMA_STRING,
-	SCHEMA_BYTES,	/* a string in base64 */
+	SCHEMA_BYTES, /* a string in base64 */
 	SCHEMA_BOOL,
 	SCHEMA_INT32,
 	SCHEMA_INT64,
@@ -55,16 +55,16 @@ struct kube_schema;
 struct kube_field {
 	struct str name;
 	const struct kube_schema *type;
-	uint8_t mode;	   /* enum schema_mode */
-	bool required;	   /* as the API description says; "" satisfies it */
-	uint8_t list_type; /* enum schema_list */
-	uint8_t map_type;  /* enum schema_map */
-	uint8_t patch;	   /* enum schema_patch, or-ed */
-	const char *merge_key;	       /* strategic merge of a list; NULL: of scalars */
-	const char *const *list_keys;  /* LIST_MAP: the fields that identify an element */
-	const char *default_json;      /* NULL: none; a JSON text */
-	const char *go_type;	       /* of a named scalar ("v1.Protocol"), or NULL */
-	const char *go_in;	       /* Go's embedded struct that has it, or NULL; for errors */
+	uint8_t mode;		      /* enum schema_mode */
+	bool required;		      /* as the API description says; "" satisfies it */
+	uint8_t list_type;	      /* enum schema_list */
+	uint8_t map_type;	      /* enum schema_map */
+	uint8_t patch;		      /* enum schema_patch, or-ed */
+	const char *merge_key;	      /* strategic merge of a list; NULL: of scalars */
+	const char *const *list_keys; /* LIST_MAP: the fields that identify an element */
+	const char *default_json;     /* NULL: none; a JSON text */
+	const char *go_type;	      /* of a named scalar ("v1.Protocol"), or NULL */
+	const char *go_in;	      /* Go's embedded struct that has it, or NULL; for errors */
 };
 
 struct kube_gvk {
@@ -73,22 +73,22 @@ struct kube_gvk {
 
 /* A union: at most one of `fields` is set, named by the discriminator. */
 struct kube_union {
-	const char *discriminator;	/* "" : none */
-	const char *const *fields;	/* NULL-terminated: field, value, field, value ... */
+	const char *discriminator; /* "" : none */
+	const char *const *fields; /* NULL-terminated: field, value, field, value ... */
 };
 
 struct kube_schema {
-	uint8_t kind;			/* enum schema_kind */
-	uint8_t map_type;		/* of an object: MAP_ATOMIC is replaced whole by apply */
+	uint8_t kind;	  /* enum schema_kind */
+	uint8_t map_type; /* of an object: MAP_ATOMIC is replaced whole by apply */
 	uint16_t nfields;
-	uint16_t slot_mask;		/* size of `slots` - 1 */
+	uint16_t slot_mask; /* size of `slots` - 1 */
 	uint32_t slot_seed;
 	const struct kube_field *fields; /* by name, byte-wise */
-	const uint8_t *slots;		/* perfect hash: index of a field + 1, 0 for none */
-	const struct kube_schema *item; /* of lists and maps */
-	const char *name;		/* "io.k8s.api.core.v1.Pod"; NULL for lists, maps, scalars */
-	const char *go_name;		/* "v1.Pod"; of scalars "string", "int32" */
-	const struct kube_gvk *gvks;	/* ends with kind == NULL; NULL if none */
+	const uint8_t *slots;		 /* perfect hash: index of a field + 1, 0 for none */
+	const struct kube_schema *item;	 /* of lists and maps */
+	const char *name;	     /* "io.k8s.api.core.v1.Pod"; NULL for lists, maps, scalars */
+	const char *go_name;	     /* "v1.Pod"; of scalars "string", "int32" */
+	const struct kube_gvk *gvks; /* ends with kind == NULL; NULL if none */
 	const struct kube_union *unions; /* ends with fields == NULL; NULL if none */
 };
 

@@ -23,7 +23,7 @@
 
 enum seg_kind { SEG_CONTROL = 1, SEG_CACHE, SEG_PROC, SEG_INBOX };
 
-#define SEG_MAGIC UINT64_C(0x77656674736567a1)
+#define SEG_MAGIC    UINT64_C(0x77656674736567a1)
 #define SEG_NAME_MAX 64
 
 /* At offset 0 of every segment.  All fields but `size` are constant once the
@@ -31,11 +31,11 @@ enum seg_kind { SEG_CONTROL = 1, SEG_CACHE, SEG_PROC, SEG_INBOX };
  * the owner (release [seg.R2]) after the memory was reserved. */
 struct seg_header {
 	_Atomic uint64_t magic;
-	uint32_t kind;		    /* enum seg_kind */
-	uint32_t layout;	    /* layout signature of this kind, see seg_open */
-	uint64_t build;		    /* build id of the creator, weft_build_id() */
-	_Atomic uint64_t size;	    /* bytes reserved */
-	uint64_t size_max;	    /* bytes of address space to map */
+	uint32_t kind;	       /* enum seg_kind */
+	uint32_t layout;       /* layout signature of this kind, see seg_open */
+	uint64_t build;	       /* build id of the creator, weft_build_id() */
+	_Atomic uint64_t size; /* bytes reserved */
+	uint64_t size_max;     /* bytes of address space to map */
 	int32_t creator_pid;
 	uint32_t pad;
 	char name[SEG_NAME_MAX];

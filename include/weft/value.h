@@ -23,18 +23,19 @@ void zone_free(zone *z);
 /* Forget everything, keep one chunk: for a zone reused per request. */
 void zone_reset(zone *z);
 void *zone_alloc(zone *z, size_t n);
-struct str zone_str(zone *z, struct str s);		  /* a copy */
-struct str zone_printf(zone *z, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* ends with a NUL */
+struct str zone_str(zone *z, struct str s); /* a copy */
+struct str zone_printf(zone *z, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3))); /* ends with a NUL */
 
 value v_null(void);
 value v_bool(bool b);
 value v_int(int64_t i);
 value v_uint(uint64_t u);
 value v_float(double d);
-value v_str(struct str s);	/* borrows */
-value v_cstr(const char *s);	/* borrows */
-value v_map(void);		/* empty */
-value v_array(void);		/* empty */
+value v_str(struct str s);   /* borrows */
+value v_cstr(const char *s); /* borrows */
+value v_map(void);	     /* empty */
+value v_array(void);	     /* empty */
 /* Of n elements or members that are copied (shallow; NULL: to be filled in by
  * the caller).  Never point via.array.ptr or via.map.ptr at memory of your own:
  * the slots have a head. */
@@ -63,7 +64,8 @@ int64_t v_get_int(const value *map, const char *key, int64_t absent);
 bool v_get_bool(const value *map, const char *key, bool absent);
 uint32_t v_len(const value *v); /* members or elements, 0 otherwise */
 value *v_at(const value *array, uint32_t i);
-bool v_equal(const value *a, const value *b); /* maps: order does not matter; 1 == 1.0 does not hold */
+bool v_equal(const value *a,
+	     const value *b); /* maps: order does not matter; 1 == 1.0 does not hold */
 
 /* The first element (member) and the end; both NULL if there is none. */
 static inline value *v_elements(const value *v, value **end)
@@ -84,11 +86,10 @@ static inline msgpack_object_kv *v_members(const value *v, msgpack_object_kv **e
 
 /* v_each(el, containers) { ... el ... }: nothing for what is no array (map).
  * Nothing may be added to or removed from it meanwhile. */
-#define v_each(el, array_)                                                   \
-	for (value *el##_end, *el = v_elements((array_), &el##_end); el < el##_end; el++)
-#define v_each_kv(kv, map_)                                                  \
-	for (msgpack_object_kv *kv##_end, *kv = v_members((map_), &kv##_end); \
-	     kv < kv##_end; kv++)
+#define v_each(el, array_) \
+	for (value * el##_end, *el = v_elements((array_), &el##_end); el < el##_end; el++)
+#define v_each_kv(kv, map_) \
+	for (msgpack_object_kv * kv##_end, *kv = v_members((map_), &kv##_end); kv < kv##_end; kv++)
 
 /* --- Changing --------------------------------------------------------------- */
 
@@ -122,13 +123,14 @@ void v_encode(struct buf *out, const value *v);
  * a million objects share it.  They are filled in from the object when it is
  * read.  What is filled in is always a JSON string, or a number for UINT. */
 enum hole_type {
-	HOLE_TIME = 1,	/* payload: u8 i.  holes[i] as RFC 3339 seconds; null if 0 */
-	HOLE_IPV4 = 2,	/* payload: u8 i.  holes[i] as a dotted address, its first byte highest */
-	HOLE_UINT = 3,	/* payload: u8 i.  holes[i] as a number */
-	HOLE_NAME = 4,	/* payload: prefix.  prefix + the object's name */
-	HOLE_UID5 = 5,	/* payload: prefix.  prefix + 5 characters made from the uid */
-	HOLE_NODE = 6,	/* payload: prefix.  prefix + the pod's node's name */
-	HOLE_UID64 = 7, /* payload: u8 salt, prefix.  prefix + 64 hex digits made from uid and salt */
+	HOLE_TIME = 1, /* payload: u8 i.  holes[i] as RFC 3339 seconds; null if 0 */
+	HOLE_IPV4 = 2, /* payload: u8 i.  holes[i] as a dotted address, its first byte highest */
+	HOLE_UINT = 3, /* payload: u8 i.  holes[i] as a number */
+	HOLE_NAME = 4, /* payload: prefix.  prefix + the object's name */
+	HOLE_UID5 = 5, /* payload: prefix.  prefix + 5 characters made from the uid */
+	HOLE_NODE = 6, /* payload: prefix.  prefix + the pod's node's name */
+	HOLE_UID64 =
+		7, /* payload: u8 salt, prefix.  prefix + 64 hex digits made from uid and salt */
 };
 
 struct hole_values {

@@ -39,8 +39,9 @@ static int admit_namespace(struct request *q, const struct kube_resource *r, con
 		return WEFT_OK;
 	status = kube_status_forbidden(
 		q->z, r, v_as_str(v_path(obj, "metadata.name")),
-		zone_printf(q->z, "unable to create new content in namespace " STR_FMT
-				  " because it is being terminated",
+		zone_printf(q->z,
+			    "unable to create new content in namespace " STR_FMT
+			    " because it is being terminated",
 			    STR_ARG(q->t.ns)));
 	details = v_map_at(q->z, &status, "details");
 	v_set(q->z, &cause, "reason", v_cstr("NamespaceTerminating"));
@@ -91,7 +92,8 @@ static int admit_service_account(struct request *q, const value *pod)
 	return WEFT_EINVAL;
 }
 
-struct class {
+struct class
+{
 	bool found;
 	int64_t value;
 	struct str policy;
@@ -150,18 +152,20 @@ static int admit_priority(struct request *q, value *pod)
 	struct class class = find_class(q, name, &used);
 
 	if (name.n && !class.found) {
-		pod_forbidden(q, pod, zone_printf(q->z, "no PriorityClass with name " STR_FMT
-						  " was found", STR_ARG(name)));
+		pod_forbidden(q, pod,
+			      zone_printf(q->z, "no PriorityClass with name " STR_FMT " was found",
+					  STR_ARG(name)));
 		return WEFT_EINVAL;
 	}
 	if (v_get(spec, "priority") && v_get_int(spec, "priority", 0) != class.value) {
-		pod_forbidden(q, pod,
-			      zone_printf(q->z,
-					  "the integer value of priority (%lld) must not be provided "
-					  "in pod spec; priority admission controller computed %lld "
-					  "from the given PriorityClass name",
-					  (long long)v_get_int(spec, "priority", 0),
-					  (long long)class.value));
+		pod_forbidden(
+			q, pod,
+			zone_printf(q->z,
+				    "the integer value of priority (%lld) must not be provided "
+				    "in pod spec; priority admission controller computed %lld "
+				    "from the given PriorityClass name",
+				    (long long)v_get_int(spec, "priority", 0),
+				    (long long)class.value));
 		return WEFT_EINVAL;
 	}
 	if (class.found && used.n)
@@ -219,7 +223,8 @@ static void admit_signing_request(struct request *q, value *obj)
 static void warn_of_quota(struct request *q, const value *obj)
 {
 	static const struct {
-		const char *request, *limit, *other; /* `other`: what the request may be called, too */
+		const char *request, *limit,
+			*other; /* `other`: what the request may be called, too */
 	} pairs[] = {
 		{"requests.cpu", "limits.cpu", "cpu"},
 		{"requests.memory", "limits.memory", "memory"},

@@ -181,8 +181,8 @@ enum outcome answer_bad_option(struct request *q, const char *kind, const char *
 {
 	zone *z = q->z;
 	value status = kube_status(z, 422, "Invalid",
-				   zone_printf(z, "%s.meta.k8s.io \"\" is invalid: %s: " STR_FMT, kind,
-					       field, STR_ARG(why)));
+				   zone_printf(z, "%s.meta.k8s.io \"\" is invalid: %s: " STR_FMT,
+					       kind, field, STR_ARG(why)));
 	value details = v_map(), cause = v_map();
 
 	v_set(z, &cause, "reason", v_cstr(reason));
@@ -206,8 +206,8 @@ enum outcome answer_plain_error(struct request *q, struct str message)
 const char *options_kind(const struct request *q)
 {
 	static const char *const kinds[] = {
-		[METHOD_GET] = "GetOptions",	 [METHOD_POST] = "CreateOptions",
-		[METHOD_PUT] = "UpdateOptions",	 [METHOD_PATCH] = "PatchOptions",
+		[METHOD_GET] = "GetOptions",	   [METHOD_POST] = "CreateOptions",
+		[METHOD_PUT] = "UpdateOptions",	   [METHOD_PATCH] = "PatchOptions",
 		[METHOD_DELETE] = "DeleteOptions", [METHOD_OTHER] = "Options",
 	};
 

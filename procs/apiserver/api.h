@@ -23,10 +23,10 @@
 #include "weft/kube.h"
 #include "weft/proc.h"
 
-#define BODY_MAX (3u << 20)	 /* bytes of a request body */
-#define CHUNK_SIZE (48u << 10)	 /* what a stream makes in one go */
+#define BODY_MAX    (3u << 20)	/* bytes of a request body */
+#define CHUNK_SIZE  (48u << 10) /* what a stream makes in one go */
 #define HEADERS_MAX 12
-#define KEY_MAX 512		 /* bytes of namespace and name of an object */
+#define KEY_MAX	    512 /* bytes of namespace and name of an object */
 
 enum method { METHOD_GET, METHOD_POST, METHOD_PUT, METHOD_PATCH, METHOD_DELETE, METHOD_OTHER };
 enum outcome { ANSWERED, WAITING, STREAMING };
@@ -45,7 +45,7 @@ static inline struct str zone_text(zone *z, struct str s)
 
 /* --- Who asks (auth.c) ------------------------------------------------------------ */
 
-#define GROUPS_MAX 16
+#define GROUPS_MAX   16
 #define KNOWN_TOKENS 256  /* that are remembered */
 #define GRANTS_KNOWN 4096 /* likewise */
 
@@ -93,8 +93,7 @@ struct pki {
 int pki_open(struct pki *pki, const char *dir, const char *hosts, struct err *e);
 /* Writes DIR/kubeconfig (mode 0600) for `server` ("https://127.0.0.1:6443")
  * unless it says the same already. */
-int pki_write_kubeconfig(const struct pki *pki, const char *dir, const char *server,
-			 struct err *e);
+int pki_write_kubeconfig(const struct pki *pki, const char *dir, const char *server, struct err *e);
 void pki_free(struct pki *pki);
 
 /* --- Where it listens (listen.c) ---------------------------------------------------- */
@@ -286,7 +285,7 @@ int negotiate(struct request *q, bool transforms, bool collection);
 
 /* --- The process ---------------------------------------------------------------------------- */
 
-struct feed; /* feed.c */
+struct feed;  /* feed.c */
 struct token; /* token.c */
 struct watch;
 struct sending;
@@ -305,14 +304,14 @@ struct api {
 	gnutls_pubkey_t token_pub;
 	struct token *known_tokens[KNOWN_TOKENS];
 	XXH128_hash_t granted[GRANTS_KNOWN]; /* rbac.c */
-	char address[300]; /* "127.0.0.1:6443" */
-	struct request *free;	 /* requests to use again */
+	char address[300];		     /* "127.0.0.1:6443" */
+	struct request *free;		     /* requests to use again */
 	uint32_t nfree;
-	struct sending *waiting, **waiting_end; /* for room in the ring (store.c) */
+	struct sending *waiting, **waiting_end;	       /* for room in the ring (store.c) */
 	struct turn *turns[TURN_PLACES], *turns_ready; /* turn.c */
-	bool run;	/* connections have something to do */
+	bool run;				       /* connections have something to do */
 	int64_t due_ns; /* and want to be looked at then at the latest; 0: no wish */
-	zone *scratch; /* for one item; reset after it */
+	zone *scratch;	/* for one item; reset after it */
 	struct kube_texts texts;
 	uint64_t requests[METHOD_OTHER + 1][6]; /* answered, by code / 100 */
 	uint64_t watches;

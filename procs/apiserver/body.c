@@ -69,12 +69,12 @@ static bool is_options(const char *kind)
 
 static int answer_unrecognized(struct request *q, const char *kind, struct str why)
 {
-	answer_bad_request(q, is_options(kind)
-				      ? why
-				      : zone_printf(q->z,
-						    "the object provided is unrecognized (must be of "
-						    "type %s): " STR_FMT " (" STR_FMT ")",
-						    kind, STR_ARG(why), STR_ARG(snippet(q))));
+	answer_bad_request(
+		q, is_options(kind) ? why
+				    : zone_printf(q->z,
+						  "the object provided is unrecognized (must be of "
+						  "type %s): " STR_FMT " (" STR_FMT ")",
+						  kind, STR_ARG(why), STR_ARG(snippet(q))));
 	return WEFT_EINVAL;
 }
 
@@ -84,10 +84,10 @@ static int answer_bad_json(struct request *q, const char *kind, const struct err
 
 	if (!why.n)
 		why = str_of(e->msg);
-	return answer_unrecognized(q, kind,
-				   zone_printf(q->z,
-					       "couldn't get version/kind; json parse error: " STR_FMT,
-					       STR_ARG(why)));
+	return answer_unrecognized(
+		q, kind,
+		zone_printf(q->z, "couldn't get version/kind; json parse error: " STR_FMT,
+			    STR_ARG(why)));
 }
 
 /* "yaml: line 3: ..." */
@@ -151,7 +151,8 @@ static int check_head(struct request *q, value *obj, const char *kind)
 	if (!v_is_map(obj))
 		return answer_unrecognized(
 			q, kind,
-			zone_printf(q->z, "couldn't get version/kind; json parse error: json: cannot "
+			zone_printf(q->z,
+				    "couldn't get version/kind; json parse error: json: cannot "
 				    "unmarshal %s into Go value of type struct { APIVersion string "
 				    "\"json:\\\"apiVersion,omitempty\\\"\"; Kind string "
 				    "\"json:\\\"kind,omitempty\\\"\" }",
@@ -161,7 +162,8 @@ static int check_head(struct request *q, value *obj, const char *kind)
 		if (v && !v_is_null(v) && !v_is_str(v))
 			return answer_unrecognized(
 				q, kind,
-				zone_printf(q->z, "couldn't get version/kind; json parse error: json: "
+				zone_printf(q->z,
+					    "couldn't get version/kind; json parse error: json: "
 					    "cannot unmarshal %s into Go struct field .%s of type "
 					    "string",
 					    go_kind(v), words[i]));
@@ -170,11 +172,10 @@ static int check_head(struct request *q, value *obj, const char *kind)
 	for (uint32_t i = 0, slashes = 0; i < api_version.n; i++) {
 		slashes += api_version.p[i] == '/';
 		if (slashes > 1)
-			return answer_unrecognized(q, kind,
-						   zone_printf(q->z,
-							       "unexpected GroupVersion string: "
-							       STR_FMT,
-							       STR_ARG(api_version)));
+			return answer_unrecognized(
+				q, kind,
+				zone_printf(q->z, "unexpected GroupVersion string: " STR_FMT,
+					    STR_ARG(api_version)));
 	}
 	return WEFT_OK;
 }
@@ -221,7 +222,8 @@ static int check_kind(struct request *q, value *obj, const char *api_version, co
 				  STR_ARG(got_kind), STR_ARG(got_version));
 	else if (!registered(group, version, got_kind))
 		why = zone_printf(q->z,
-				  STR_FMT " in version \"" STR_FMT "\" cannot be handled as a %s: no "
+				  STR_FMT
+				  " in version \"" STR_FMT "\" cannot be handled as a %s: no "
 				  "kind \"" STR_FMT "\" is registered for version \"" STR_FMT
 				  "\" in scheme \"pkg/runtime/scheme.go:111\"",
 				  STR_ARG(got_kind), STR_ARG(version), kind, STR_ARG(got_kind),
@@ -229,8 +231,9 @@ static int check_kind(struct request *q, value *obj, const char *api_version, co
 	else
 		why = zone_printf(q->z,
 				  STR_FMT " in version \"" STR_FMT "\" cannot be handled as a %s: "
-				  "converting (" STR_FMT "." STR_FMT ") to (core.%s): unknown "
-				  "conversion",
+					  "converting (" STR_FMT "." STR_FMT
+					  ") to (core.%s): unknown "
+					  "conversion",
 				  STR_ARG(got_kind), STR_ARG(version), kind, STR_ARG(version),
 				  STR_ARG(got_kind), kind);
 	answer_bad_request(q, why);
@@ -253,12 +256,12 @@ static enum validation field_validation(const struct request *q)
 }
 
 /* Each note as a warning, or all in one line. */
-static void add_notes(struct request *q, struct buf *line, const char *what,
-		      const struct str *list, uint32_t n)
+static void add_notes(struct request *q, struct buf *line, const char *what, const struct str *list,
+		      uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++) {
-		struct str text = zone_printf(q->z, "%s field \"" STR_FMT "\"", what,
-					      STR_ARG(list[i]));
+		struct str text =
+			zone_printf(q->z, "%s field \"" STR_FMT "\"", what, STR_ARG(list[i]));
 
 		if (!line) {
 			answer_warn(q, text);
@@ -285,9 +288,8 @@ static void add_all_notes(struct request *q, struct buf *line, const struct kube
 }
 
 /* The object cannot be decoded.  A patch's error shows what the patch made. */
-static void answer_cannot_handle(struct request *q, const struct kube_resource *r,
-				 const char *kind, const char *version, struct str why,
-				 const struct remake *patched)
+static void answer_cannot_handle(struct request *q, const struct kube_resource *r, const char *kind,
+				 const char *version, struct str why, const struct remake *patched)
 {
 	struct kube_resource none = {.group = "", .resource = "", .kind = ""};
 	struct kube_errors errs = {.z = q->z};
@@ -306,8 +308,9 @@ static void answer_cannot_handle(struct request *q, const struct kube_resource *
 	json_encode(&text, &made, NULL);
 	json_quote(&quoted, buf_str(&text));
 	buf_free(&text);
-	kube_error_add(&errs, STR("patch"), "FieldValueInvalid", "Invalid value: " STR_FMT ": " STR_FMT,
-		       (int)quoted.n, quoted.p, STR_ARG(why));
+	kube_error_add(&errs, STR("patch"), "FieldValueInvalid",
+		       "Invalid value: " STR_FMT ": " STR_FMT, (int)quoted.n, quoted.p,
+		       STR_ARG(why));
 	buf_free(&quoted);
 	status = kube_status_invalid(q->z, &none, STR(""), &errs);
 	v_del(v_get(&status, "details"), "kind");

@@ -19,12 +19,12 @@
 #include <unistd.h>
 #include "procs/apiserver/api.h"
 
-#define YEAR_S (365 * 24 * 3600)
-#define CA_YEARS 10
-#define RENEW_S (30 * 24 * 3600) /* a certificate with less left is made anew */
+#define YEAR_S	     (365 * 24 * 3600)
+#define CA_YEARS     10
+#define RENEW_S	     (30 * 24 * 3600) /* a certificate with less left is made anew */
 #define SERIAL_BYTES 16
-#define DIR_LEN 1024
-#define PATH_LEN (DIR_LEN + 64)
+#define DIR_LEN	     1024
+#define PATH_LEN     (DIR_LEN + 64)
 
 /* --- Files ---------------------------------------------------------------------------- */
 
@@ -74,11 +74,11 @@ static int tls_err(struct err *e, int ret, const char *what)
 
 /* What a certificate is for. */
 struct cert_wish {
-	const char *file;      /* "apiserver" */
-	const char *name;      /* common name */
-	const char *org;       /* organisation, or NULL */
-	const char *purpose;   /* key purpose OID; NULL: an authority */
-	const char *hosts;     /* more names and addresses, by commas; NULL: no names */
+	const char *file;    /* "apiserver" */
+	const char *name;    /* common name */
+	const char *org;     /* organisation, or NULL */
+	const char *purpose; /* key purpose OID; NULL: an authority */
+	const char *hosts;   /* more names and addresses, by commas; NULL: no names */
 	struct str *cert, *key;
 };
 
@@ -100,8 +100,14 @@ static void add_host(gnutls_x509_crt_t crt, const char *host)
 static void add_hosts(gnutls_x509_crt_t crt, const char *more)
 {
 	static const char *const always[] = {
-		"localhost", "127.0.0.1", "::1", "10.0.0.1", "kubernetes", "kubernetes.default",
-		"kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
+		"localhost",
+		"127.0.0.1",
+		"::1",
+		"10.0.0.1",
+		"kubernetes",
+		"kubernetes.default",
+		"kubernetes.default.svc",
+		"kubernetes.default.svc.cluster.local",
 	};
 	char host[256];
 	char *copy = strdup(more ? more : ""), *save = NULL;
@@ -110,7 +116,8 @@ static void add_hosts(gnutls_x509_crt_t crt, const char *more)
 		add_host(crt, always[i]);
 	if (!gethostname(host, sizeof(host)))
 		add_host(crt, host);
-	for (char *h = copy ? strtok_r(copy, ", ", &save) : NULL; h; h = strtok_r(NULL, ", ", &save))
+	for (char *h = copy ? strtok_r(copy, ", ", &save) : NULL; h;
+	     h = strtok_r(NULL, ", ", &save))
 		add_host(crt, h);
 	free(copy);
 }
@@ -227,7 +234,8 @@ static int make_cert(const struct pki *pki, const char *dir, const struct cert_w
 			goto out;
 		set_key_id(crt, ca, true);
 	}
-	ret = gnutls_x509_crt_sign2(crt, ca ? ca : crt, ca_key ? ca_key : key, GNUTLS_DIG_SHA256, 0);
+	ret = gnutls_x509_crt_sign2(crt, ca ? ca : crt, ca_key ? ca_key : key, GNUTLS_DIG_SHA256,
+				    0);
 out:
 	ret = ret ? tls_err(e, ret, "make a certificate") : export_pem(crt, key, dir, w, e);
 	if (ca)
@@ -315,8 +323,7 @@ static bool pair_serves(const struct pki *pki, const struct cert_wish *w)
 
 	if (good && w->purpose)
 		good = signed_by(crt, pki->ca_cert) && names_hosts(crt, w->hosts) &&
-		       gnutls_x509_crt_get_expiration_time(crt) >
-			       (time_t)clock_wall_s() + RENEW_S;
+		       gnutls_x509_crt_get_expiration_time(crt) > (time_t)clock_wall_s() + RENEW_S;
 	if (crt)
 		gnutls_x509_crt_deinit(crt);
 	if (key)
@@ -467,9 +474,11 @@ static void kubeconfig_text(const struct pki *pki, const char *server, struct bu
 	buf_puts(b, "apiVersion: v1\nkind: Config\ncurrent-context: weft\n"
 		    "clusters:\n- name: weft\n  cluster:\n    certificate-authority-data: ");
 	add_base64(b, pki->ca_cert);
-	buf_printf(b, "\n    server: %s\n"
-		      "contexts:\n- name: weft\n  context:\n    cluster: weft\n    user: admin\n"
-		      "users:\n- name: admin\n  user:\n    client-certificate-data: ", server);
+	buf_printf(b,
+		   "\n    server: %s\n"
+		   "contexts:\n- name: weft\n  context:\n    cluster: weft\n    user: admin\n"
+		   "users:\n- name: admin\n  user:\n    client-certificate-data: ",
+		   server);
 	add_base64(b, pki->admin_cert);
 	buf_puts(b, "\n    client-key-data: ");
 	add_base64(b, pki->admin_key);

@@ -28,16 +28,16 @@ struct conn {
 	struct conn *older, *newer; /* by when something last came or went */
 	struct conn *again_next;
 	int64_t moved_ns;     /* when that was */
-	int fd;               /* -1: closed, freed at the end of the turn */
+	int fd;		      /* -1: closed, freed at the end of the turn */
 	gnutls_session_t tls; /* NULL: without */
 	struct buf in, out;   /* read and not taken; encrypted and not sent */
 	size_t in_at, out_at;
 	bool handshaking, greeted; /* greeted: bytes have come */
-	bool readable;             /* recv() may have something */
-	bool hup;                  /* the client sends no more, or is gone */
-	bool end;                  /* nothing more comes: all was read */
-	bool broken;               /* nor can anything be sent: `end`, too */
-	bool lingering;            /* answered; what still comes is thrown away */
+	bool readable;		   /* recv() may have something */
+	bool hup;		   /* the client sends no more, or is gone */
+	bool end;		   /* nothing more comes: all was read */
+	bool broken;		   /* nor can anything be sent: `end`, too */
+	bool lingering;		   /* answered; what still comes is thrown away */
 	bool again;
 };
 

@@ -9,15 +9,15 @@
 #include "procs/apiserver/conns.h"
 
 #define CONNS_MAX      16384
-#define EVENTS         256
+#define EVENTS	       256
 #define ACCEPTS_A_TURN 64 /* a handshake costs as much as 30 requests */
 #define SILENCE_NS     (120 * INT64_C(1000000000))
-#define FULL_NS        (100 * INT64_C(1000000)) /* without descriptors: until the next try */
+#define FULL_NS	       (100 * INT64_C(1000000)) /* without descriptors: until the next try */
 /* The fastest cipher that the client has, and the group that clients send a key
  * for without being asked (a second round would double the handshake). */
-#define PRIORITIES                                                                                 \
-	"NORMAL:%SERVER_PRECEDENCE:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-CIPHER-ALL:"               \
-	"+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:-GROUP-ALL:+GROUP-X25519:"                   \
+#define PRIORITIES                                                                   \
+	"NORMAL:%SERVER_PRECEDENCE:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-CIPHER-ALL:" \
+	"+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:-GROUP-ALL:+GROUP-X25519:"     \
 	"+GROUP-SECP256R1:+GROUP-SECP384R1:+GROUP-SECP521R1"
 
 /* --- By age ------------------------------------------------------------------------------- */

@@ -74,8 +74,9 @@ static int read_dry_run(struct request *q, const value *list, struct delete_opti
 			continue;
 		json_encode(&all, list, NULL);
 		answer_bad_option(q, "DeleteOptions", "dryRun", "FieldValueNotSupported",
-				  zone_printf(q->z, "Unsupported value: " STR_FMT
-						    ": supported values: \"All\"",
+				  zone_printf(q->z,
+					      "Unsupported value: " STR_FMT
+					      ": supported values: \"All\"",
 					      STR_ARG(buf_str(&all))));
 		buf_free(&all);
 		return WEFT_EINVAL;
@@ -114,9 +115,8 @@ int delete_options_read(struct request *q, struct delete_options *o)
 
 	*o = (struct delete_options){.grace = -1};
 	if (q->body.n) /* then the query says nothing */
-		return body_typed(q, "v1", "DeleteOptions", &v) || read_body(q, &v, o)
-			       ? WEFT_EINVAL
-			       : WEFT_OK;
+		return body_typed(q, "v1", "DeleteOptions", &v) || read_body(q, &v, o) ? WEFT_EINVAL
+										       : WEFT_OK;
 	if (query_int(q->z, &q->query, "gracePeriodSeconds", o->grace, &grace, &why)) {
 		answer_bad_request(q, why);
 		return WEFT_EINVAL;
@@ -138,9 +138,17 @@ int delete_options_read(struct request *q, struct delete_options *o)
 static bool returns_object(uint16_t type)
 {
 	static const uint16_t types[] = {
-		TYPE_POD, TYPE_SERVICE, TYPE_SERVICEACCOUNT, TYPE_PERSISTENTVOLUME,
-		TYPE_PERSISTENTVOLUMECLAIM, TYPE_PODTEMPLATE, TYPE_RESOURCEQUOTA,
-		TYPE_STORAGECLASS, TYPE_VOLUMEATTACHMENT, TYPE_CSINODE, TYPE_CSIDRIVER,
+		TYPE_POD,
+		TYPE_SERVICE,
+		TYPE_SERVICEACCOUNT,
+		TYPE_PERSISTENTVOLUME,
+		TYPE_PERSISTENTVOLUMECLAIM,
+		TYPE_PODTEMPLATE,
+		TYPE_RESOURCEQUOTA,
+		TYPE_STORAGECLASS,
+		TYPE_VOLUMEATTACHMENT,
+		TYPE_CSINODE,
+		TYPE_CSIDRIVER,
 	};
 
 	for (size_t i = 0; i < countof(types); i++)
@@ -265,22 +273,25 @@ static bool find_target(struct request *q, struct deletion *d)
 static bool preconditions_hold(struct request *q, const struct deletion *d)
 {
 	/* Kubernetes names the kind here, not the resource. */
-	struct kube_resource r = {.group = q->t.r->group, .resource = q->t.r->kind, .kind = q->t.r->kind};
+	struct kube_resource r = {
+		.group = q->t.r->group, .resource = q->t.r->kind, .kind = q->t.r->kind};
 	char uid[37];
 	struct str why;
 
 	uid_format(d->uid, uid);
 	if (d->o.has_uid && memcmp(d->o.uid, d->uid, sizeof(d->uid)))
-		why = zone_printf(q->z,
-				  "the UID in the precondition (" STR_FMT ") does not match the UID in "
-				  "record (%s). The object might have been deleted and then recreated",
-				  STR_ARG(d->o.uid_text), uid);
+		why = zone_printf(
+			q->z,
+			"the UID in the precondition (" STR_FMT ") does not match the UID in "
+			"record (%s). The object might have been deleted and then recreated",
+			STR_ARG(d->o.uid_text), uid);
 	else if (d->o.rv && d->o.rv != d->rv)
-		why = zone_printf(q->z,
-				  "the ResourceVersion in the precondition (%llu) does not match the "
-				  "ResourceVersion in record (%llu). The object might have been "
-				  "modified",
-				  (unsigned long long)d->o.rv, (unsigned long long)d->rv);
+		why = zone_printf(
+			q->z,
+			"the ResourceVersion in the precondition (%llu) does not match the "
+			"ResourceVersion in record (%llu). The object might have been "
+			"modified",
+			(unsigned long long)d->o.rv, (unsigned long long)d->rv);
 	else
 		return true;
 	answer_status(q, kube_status_conflict(q->z, &r, q->t.name, why));
@@ -423,8 +434,8 @@ enum outcome object_delete_collection(struct request *q)
 	struct purge *p = zone_alloc(q->z, sizeof(*p));
 
 	*p = (struct purge){0};
-	if (negotiate(q, false, true) || form_parse(q, &p->form) ||
-	    delete_options_read(q, &p->o) || filter_parse(q, q->z, &p->filter))
+	if (negotiate(q, false, true) || form_parse(q, &p->form) || delete_options_read(q, &p->o) ||
+	    filter_parse(q, q->z, &p->filter))
 		return ANSWERED;
 	purge_collect(q, p);
 	return purge_next(q, p);

@@ -10,11 +10,26 @@
 /* Order in which groups are offered to people who name a resource without its
  * group; those not named follow by name. */
 static const char *const group_order[] = {
-	"apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling",
-	"batch", "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io",
-	"storage.k8s.io", "admissionregistration.k8s.io", "apiextensions.k8s.io",
-	"scheduling.k8s.io", "coordination.k8s.io", "node.k8s.io", "discovery.k8s.io",
-	"flowcontrol.apiserver.k8s.io", "storagemigration.k8s.io",
+	"apiregistration.k8s.io",
+	"apps",
+	"events.k8s.io",
+	"authentication.k8s.io",
+	"authorization.k8s.io",
+	"autoscaling",
+	"batch",
+	"certificates.k8s.io",
+	"networking.k8s.io",
+	"policy",
+	"rbac.authorization.k8s.io",
+	"storage.k8s.io",
+	"admissionregistration.k8s.io",
+	"apiextensions.k8s.io",
+	"scheduling.k8s.io",
+	"coordination.k8s.io",
+	"node.k8s.io",
+	"discovery.k8s.io",
+	"flowcontrol.apiserver.k8s.io",
+	"storagemigration.k8s.io",
 };
 
 static size_t group_rank(const char *group)
@@ -25,7 +40,7 @@ static size_t group_rank(const char *group)
 	return countof(group_order);
 }
 
-#define GROUPS_LIMIT 64
+#define GROUPS_LIMIT   64
 #define VERSIONS_LIMIT 8
 
 struct group {
@@ -90,9 +105,13 @@ static value verbs_of(zone *z, uint32_t mask)
 		uint32_t verb;
 		const char *name;
 	} names[] = {
-		{VERB_CREATE, "create"}, {VERB_DELETE, "delete"},
-		{VERB_DELETECOLLECTION, "deletecollection"}, {VERB_GET, "get"},
-		{VERB_LIST, "list"}, {VERB_PATCH, "patch"}, {VERB_UPDATE, "update"},
+		{VERB_CREATE, "create"},
+		{VERB_DELETE, "delete"},
+		{VERB_DELETECOLLECTION, "deletecollection"},
+		{VERB_GET, "get"},
+		{VERB_LIST, "list"},
+		{VERB_PATCH, "patch"},
+		{VERB_UPDATE, "update"},
 		{VERB_WATCH, "watch"},
 	};
 	value out = v_array();
@@ -359,9 +378,10 @@ static enum outcome aggregated(struct request *q, const char *version)
 	v_set(z, &v, "metadata", v_map());
 	v_set(z, &v, "items", items);
 	answer_value(q, 200, &v);
-	q->content_type = strcmp(version, "v2")
-		? "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
-		: "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+	q->content_type =
+		strcmp(version, "v2")
+			? "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
+			: "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 	answer_header(q, "Vary", STR("Accept"));
 	return ANSWERED;
 }

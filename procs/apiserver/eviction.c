@@ -81,9 +81,8 @@ static int make_disruption(struct request *q, void *arg, value *old, value *obj)
 	int64_t allowed = v_get_int(status, "disruptionsAllowed", 0);
 	char now[21];
 
-	if (allowed <= 0 ||
-	    v_get_int(status, "observedGeneration", 0) <
-		    v_as_int(v_path(old, "metadata.generation"), 0)) {
+	if (allowed <= 0 || v_get_int(status, "observedGeneration", 0) <
+				    v_as_int(v_path(old, "metadata.generation"), 0)) {
 		answer_too_many(q, ev->ch.name, old);
 		return WEFT_EINVAL;
 	}
@@ -142,16 +141,18 @@ enum outcome eviction_create(struct request *q)
 	    read_options(q, &body, ev))
 		return ANSWERED;
 	if (!str_eq(v_as_str(v_path(&body, "metadata.name")), q->t.name))
-		return answer_bad_request(q, STR("name in URL does not match name in Eviction object"));
+		return answer_bad_request(
+			q, STR("name in URL does not match name in Eviction object"));
 	if (!item_read(q, 0, 0, &pod))
 		return answer_status(q, kube_status_not_found(q->z, q->t.r, q->t.name));
 	if (runs(&pod))
 		budgets = find_budgets(q, v_path(&pod, "metadata.labels"), &budget);
 	if (budgets > 1)
 		return answer_status(
-			q, kube_status(q->z, 500, "",
-				       STR("This pod has more than one PodDisruptionBudget, which the "
-					   "eviction subresource does not support.")));
+			q,
+			kube_status(q->z, 500, "",
+				    STR("This pod has more than one PodDisruptionBudget, which the "
+					"eviction subresource does not support.")));
 	if (!budgets)
 		return delete_object(q, &ev->o);
 	q->next_step = &ev->o;

@@ -19,13 +19,13 @@
 #include "procs/apiserver/token.h"
 #include "weft/fault.h"
 
-#define BODY_DRAINED_MAX (64u << 20)    /* bytes of a body too big that are still read */
-#define REQUESTS_KEPT    256            /* free ones, with their zone */
-#define DRAIN_LEAST_NS   (30 * 1000000) /* for those whose request is on its way */
-#define DRAIN_MOST_NS    (1000 * 1000000)
-#define BUFFER_KEPT      (256u << 10) /* larger buffers are not kept */
-#define RUN_MAX          16           /* requests or chunks of one connection in a row */
-#define RECORD           16384        /* head and body go as one up to this */
+#define BODY_DRAINED_MAX (64u << 20)	/* bytes of a body too big that are still read */
+#define REQUESTS_KEPT	 256		/* free ones, with their zone */
+#define DRAIN_LEAST_NS	 (30 * 1000000) /* for those whose request is on its way */
+#define DRAIN_MOST_NS	 (1000 * 1000000)
+#define BUFFER_KEPT	 (256u << 10) /* larger buffers are not kept */
+#define RUN_MAX		 16	      /* requests or chunks of one connection in a row */
+#define RECORD		 16384	      /* head and body go as one up to this */
 
 enum phase {
 	PHASE_HEAD,
@@ -41,8 +41,8 @@ struct http {
 	struct peer peer;
 	enum phase phase;
 	struct request *q; /* from BODY on */
-	size_t seen;       /* HEAD: how far its end was looked for */
-	uint64_t left;     /* BODY: bytes that are still to come */
+	size_t seen;	   /* HEAD: how far its end was looked for */
+	uint64_t left;	   /* BODY: bytes that are still to come */
 	struct chunks chunks;
 	uint64_t got; /* BODY: bytes that came */
 	bool last;    /* no request after this one */
@@ -144,8 +144,8 @@ gnutls_session_t request_tls(const struct request *q)
 static enum method method_of(struct str name)
 {
 	static const char *const names[] = {
-	    [METHOD_GET] = "GET",     [METHOD_POST] = "POST",     [METHOD_PUT] = "PUT",
-	    [METHOD_PATCH] = "PATCH", [METHOD_DELETE] = "DELETE",
+		[METHOD_GET] = "GET",	  [METHOD_POST] = "POST",     [METHOD_PUT] = "PUT",
+		[METHOD_PATCH] = "PATCH", [METHOD_DELETE] = "DELETE",
 	};
 
 	for (size_t i = 0; i < countof(names); i++)
@@ -162,29 +162,29 @@ static const char *reason_of(int code)
 		int code;
 		const char *reason;
 	} reasons[] = {
-	    {200, "OK"},
-	    {201, "Created"},
-	    {202, "Accepted"},
-	    {304, "Not Modified"},
-	    {400, "Bad Request"},
-	    {401, "Unauthorized"},
-	    {403, "Forbidden"},
-	    {404, "Not Found"},
-	    {405, "Method Not Allowed"},
-	    {406, "Not Acceptable"},
-	    {409, "Conflict"},
-	    {410, "Gone"},
-	    {413, "Request Entity Too Large"},
-	    {415, "Unsupported Media Type"},
-	    {417, "Expectation Failed"},
-	    {422, "Unprocessable Entity"},
-	    {429, "Too Many Requests"},
-	    {431, "Request Header Fields Too Large"},
-	    {500, "Internal Server Error"},
-	    {501, "Not Implemented"},
-	    {503, "Service Unavailable"},
-	    {504, "Gateway Timeout"},
-	    {505, "HTTP Version Not Supported"},
+		{200, "OK"},
+		{201, "Created"},
+		{202, "Accepted"},
+		{304, "Not Modified"},
+		{400, "Bad Request"},
+		{401, "Unauthorized"},
+		{403, "Forbidden"},
+		{404, "Not Found"},
+		{405, "Method Not Allowed"},
+		{406, "Not Acceptable"},
+		{409, "Conflict"},
+		{410, "Gone"},
+		{413, "Request Entity Too Large"},
+		{415, "Unsupported Media Type"},
+		{417, "Expectation Failed"},
+		{422, "Unprocessable Entity"},
+		{429, "Too Many Requests"},
+		{431, "Request Header Fields Too Large"},
+		{500, "Internal Server Error"},
+		{501, "Not Implemented"},
+		{503, "Service Unavailable"},
+		{504, "Gateway Timeout"},
+		{505, "HTTP Version Not Supported"},
 	};
 
 	for (size_t i = 0; i < countof(reasons); i++)
@@ -351,7 +351,7 @@ static bool request_done(struct http *h)
 static bool refuse(struct http *h, int code, const char *reason)
 {
 	static const char lines[] =
-	    "Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n";
+		"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n";
 	struct buf *out = &((struct api *)conns_arg(h->c.all))->piece;
 	char status[128];
 
@@ -596,8 +596,8 @@ static bool step_stream(struct http *h)
 }
 
 static bool (*const steps[])(struct http *h) = {
-    [PHASE_HEAD] = step_head,    [PHASE_BODY] = step_body,    [PHASE_HANDLING] = step_wait,
-    [PHASE_WAITING] = step_wait, [PHASE_SENDING] = step_send, [PHASE_STREAMING] = step_stream,
+	[PHASE_HEAD] = step_head,    [PHASE_BODY] = step_body,	  [PHASE_HANDLING] = step_wait,
+	[PHASE_WAITING] = step_wait, [PHASE_SENDING] = step_send, [PHASE_STREAMING] = step_stream,
 };
 
 static void proceed(struct conn *c)
@@ -651,14 +651,14 @@ static void on_opened(struct conn *c, bool plain)
 {
 	/* Without TLS, on loopback: whoever can open it may do everything. */
 	static const struct user local = {
-	    .name = STR("system:local"),
-	    .groups = {STR("system:masters"), STR("system:authenticated")},
-	    .ngroups = 2,
-	    .masters = true};
+		.name = STR("system:local"),
+		.groups = {STR("system:masters"), STR("system:authenticated")},
+		.ngroups = 2,
+		.masters = true};
 
 	if (plain)
 		((struct http *)c)->peer =
-		    (struct peer){.checked = true, .valid = true, .user = local};
+			(struct peer){.checked = true, .valid = true, .user = local};
 }
 
 static void on_closed(struct conn *c)

@@ -25,19 +25,23 @@ static bool may(struct request *q, const char *group, const char *resource, stru
 		struct str name)
 {
 	struct kube_resource r = {.group = group, .resource = resource};
-	struct access a = {.verb = STR("impersonate"), .group = str_of(group),
-			   .resource = str_of(resource), .ns = ns, .name = name};
+	struct access a = {.verb = STR("impersonate"),
+			   .group = str_of(group),
+			   .resource = str_of(resource),
+			   .ns = ns,
+			   .name = name};
 
 	if (q->user->masters || rbac_allows(q->api, q->z, q->user, &a))
 		return true;
-	answer_status(q, kube_status_forbidden(
-				 q->z, &r, name,
-				 zone_printf(q->z,
-					     "User \"" STR_FMT "\" cannot impersonate resource \"%s\" "
-					     "in API group \"%s\" %s" STR_FMT "%s",
-					     STR_ARG(q->user->name), resource, group,
-					     ns.n ? "in the namespace \"" : "at the cluster scope",
-					     STR_ARG(ns), ns.n ? "\"" : "")));
+	answer_status(q,
+		      kube_status_forbidden(
+			      q->z, &r, name,
+			      zone_printf(q->z,
+					  "User \"" STR_FMT "\" cannot impersonate resource \"%s\" "
+					  "in API group \"%s\" %s" STR_FMT "%s",
+					  STR_ARG(q->user->name), resource, group,
+					  ns.n ? "in the namespace \"" : "at the cluster scope",
+					  STR_ARG(ns), ns.n ? "\"" : "")));
 	return false;
 }
 
@@ -82,8 +86,8 @@ static void add_usual_groups(struct request *q, struct user *u)
 			zone_printf(q->z, "system:serviceaccounts:" STR_FMT, STR_ARG(ns));
 	}
 	if (u->ngroups < GROUPS_MAX)
-		u->groups[u->ngroups++] = u->anonymous ? STR("system:unauthenticated")
-						       : STR("system:authenticated");
+		u->groups[u->ngroups++] =
+			u->anonymous ? STR("system:unauthenticated") : STR("system:authenticated");
 	u->masters = user_in_group(u, "system:masters");
 }
 

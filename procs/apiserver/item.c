@@ -78,11 +78,13 @@ int form_parse(struct request *q, struct form *f)
 		f->include = INCLUDE_OBJECT;
 	} else {
 		answer_bad_request(
-			q, zone_printf(q->z,
-				       "Unable to convert to Table as requested: includeObject: Invalid "
-				       "value: \"" STR_FMT "\": must be 'Metadata', 'Object', 'None', "
-				       "or empty",
-				       STR_ARG(include)));
+			q,
+			zone_printf(
+				q->z,
+				"Unable to convert to Table as requested: includeObject: Invalid "
+				"value: \"" STR_FMT "\": must be 'Metadata', 'Object', 'None', "
+				"or empty",
+				STR_ARG(include)));
 		return WEFT_EINVAL;
 	}
 	return WEFT_OK;
@@ -182,8 +184,8 @@ void item_add_value(struct buf *out, struct api *api, const struct form *f, valu
 	zone_reset(api->scratch);
 }
 
-void item_add_whole(struct buf *out, struct api *api, const struct form *f,
-		    const struct entry *e, const struct version *v, bool columns)
+void item_add_whole(struct buf *out, struct api *api, const struct form *f, const struct entry *e,
+		    const struct version *v, bool columns)
 {
 	struct cache *c = api_cache(api);
 	zone *z;

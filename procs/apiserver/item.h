@@ -14,8 +14,8 @@ struct filter {
 	uint16_t type;
 	bool one_ns;
 	struct str ns;
-	struct str name; /* .n > 0: only the object of this name */
-	struct kube_selector *labels;	   /* NULL: all */
+	struct str name;		    /* .n > 0: only the object of this name */
+	struct kube_selector *labels;	    /* NULL: all */
 	struct kube_field_selector *fields; /* NULL: all */
 };
 
@@ -45,8 +45,8 @@ void item_add(struct buf *out, struct api *api, const struct form *f, const stru
 	      const struct version *v);
 /* One object by itself: the object, a table of one row, or partial metadata.
  * `columns`: print the definitions of a table's columns. */
-void item_add_whole(struct buf *out, struct api *api, const struct form *f,
-		    const struct entry *e, const struct version *v, bool columns);
+void item_add_whole(struct buf *out, struct api *api, const struct form *f, const struct entry *e,
+		    const struct version *v, bool columns);
 /* This as a watch event: {"type":...,"object":...} and a newline. */
 void item_add_event(struct buf *out, struct api *api, const struct form *f, const char *type,
 		    const struct entry *e, const struct version *v, bool columns);

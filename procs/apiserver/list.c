@@ -10,7 +10,7 @@
 #include "procs/apiserver/options.h"
 #include "procs/apiserver/verbs.h"
 
-#define WHOLE_MAX (256u << 10)	/* answers up to this are sent in one piece */
+#define WHOLE_MAX  (256u << 10) /* answers up to this are sent in one piece */
 #define VISITS_MAX 4096		/* objects looked at in one read section */
 
 /* An object's key, kept between read sections. */
@@ -23,12 +23,12 @@ struct place {
 struct list {
 	struct form form;
 	struct filter filter;
-	uint64_t rv;		 /* S */
-	struct place at;	 /* the last object that was visited */
-	int64_t left;		 /* objects still to be printed; -1: all */
+	uint64_t rv;	 /* S */
+	struct place at; /* the last object that was visited */
+	int64_t left;	 /* objects still to be printed; -1: all */
 	bool begun, first_done;
-	struct str token;	 /* continue */
-	int64_t remaining;	 /* remainingItemCount, 0: not said */
+	struct str token;  /* continue */
+	int64_t remaining; /* remainingItemCount, 0: not said */
 };
 
 static void place_set(struct place *p, struct str ns, struct str name)
@@ -233,7 +233,8 @@ static enum outcome answer_page_expired(struct request *q, const struct list_opt
 	value status;
 
 	if (!o->continues)
-		return answer_expired(q, STR("The resourceVersion for the provided list is too old."));
+		return answer_expired(q,
+				      STR("The resourceVersion for the provided list is too old."));
 	status = kube_status_expired(
 		q->z, STR("The provided continue parameter is too old to display a consistent list "
 			  "result. You can start a new list without the continue parameter, or use "
@@ -255,7 +256,8 @@ static enum outcome list_answer(struct request *q, struct list *l)
 	while (state == STREAM_MORE && (q->out.n < WHOLE_MAX || q->media == MEDIA_YAML))
 		state = list_fill(q, l, &q->out);
 	if (state == STREAM_BROKEN)
-		return answer_expired(q, STR("The resourceVersion for the provided list is too old."));
+		return answer_expired(q,
+				      STR("The resourceVersion for the provided list is too old."));
 	if (state == STREAM_END)
 		return answer_json(q, 200);
 	return answer_stream(q, 200, &list_stream, l);
@@ -268,16 +270,17 @@ enum outcome object_list(struct request *q)
 	struct list_options o;
 
 	*l = (struct list){.left = -1};
-	if (negotiate(q, true, true) || form_parse(q, &l->form) || filter_parse(q, q->z, &l->filter) ||
-	    options_parse(q, false, &o))
+	if (negotiate(q, true, true) || form_parse(q, &l->form) ||
+	    filter_parse(q, q->z, &l->filter) || options_parse(q, false, &o))
 		return ANSWERED;
 	l->rv = cache_rv(c);
 	if (o.match == MATCH_EXACT || (o.continues && o.from.rv))
 		l->rv = o.continues ? o.from.rv : o.version;
 	if (l->rv > cache_rv(c))
-		return options_version(q, true, &o.version) ? ANSWERED
-						      : answer_bad_request(q, STR("continue token "
-										  "from the future"));
+		return options_version(q, true, &o.version)
+			       ? ANSWERED
+			       : answer_bad_request(q, STR("continue token "
+							   "from the future"));
 	if (!still_there(l, c))
 		return answer_page_expired(q, &o);
 	if (o.continues)

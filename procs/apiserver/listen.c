@@ -156,8 +156,8 @@ static int bind_as_one_of(const struct addrinfo *ai, const struct listener *list
 	return bind_to(ai, *port, true, fd, e);
 }
 
-static int resolve(const char *addr, char *host, size_t host_size, int *port,
-		   struct addrinfo **ai, struct err *e)
+static int resolve(const char *addr, char *host, size_t host_size, int *port, struct addrinfo **ai,
+		   struct err *e)
 {
 	const struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV,
 				       .ai_socktype = SOCK_STREAM};
@@ -205,8 +205,10 @@ int listen_open(const char *dir, const char *addr, int *port, struct err *e)
 	if (ret)
 		ret = bind_as_one_of(ai, list, n, port, &fd, e);
 	if (ret == WEFT_EBUSY)
-		err_set(e, ret, "%s is in use by another program: stop it, or choose another "
-			"address with --listen", addr);
+		err_set(e, ret,
+			"%s is in use by another program: stop it, or choose another "
+			"address with --listen",
+			addr);
 	else if (ret)
 		err_wrap(e, "listen on %s", addr);
 	if (ret)

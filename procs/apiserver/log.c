@@ -7,12 +7,13 @@
 enum outcome streaming_refused(struct request *q)
 {
 	return answer_status(
-		q, kube_status(q->z, 501, "NotImplemented",
-			       zone_printf(q->z,
-					   "%s \"" STR_FMT "\" is simulated: there is no process that " STR_FMT
-					   " could reach",
-					   q->t.r->singular, STR_ARG(q->t.name),
-					   STR_ARG(q->t.sub))));
+		q,
+		kube_status(q->z, 501, "NotImplemented",
+			    zone_printf(q->z,
+					"%s \"" STR_FMT
+					"\" is simulated: there is no process that " STR_FMT
+					" could reach",
+					q->t.r->singular, STR_ARG(q->t.name), STR_ARG(q->t.sub))));
 }
 
 /* --- Which container -------------------------------------------------------------------------- */
@@ -69,17 +70,18 @@ static const value *choose_container(struct request *q, const value *pod)
 	if (!name.n && v_len(all) == 1)
 		return v_at(all, 0);
 	if (!name.n) {
-		answer_bad_request(q, zone_printf(q->z,
-						  "a container name must be specified for pod " STR_FMT
-						  ", choose one of: [" STR_FMT "]",
-						  STR_ARG(q->t.name), STR_ARG(names_of(q->z, all))));
+		answer_bad_request(q,
+				   zone_printf(q->z,
+					       "a container name must be specified for pod " STR_FMT
+					       ", choose one of: [" STR_FMT "]",
+					       STR_ARG(q->t.name), STR_ARG(names_of(q->z, all))));
 		return NULL;
 	}
 	found = find_container(pod, name);
 	if (!found)
-		answer_bad_request(q, zone_printf(q->z,
-						  "container " STR_FMT " is not valid for pod " STR_FMT,
-						  STR_ARG(name), STR_ARG(q->t.name)));
+		answer_bad_request(
+			q, zone_printf(q->z, "container " STR_FMT " is not valid for pod " STR_FMT,
+				       STR_ARG(name), STR_ARG(q->t.name)));
 	return found;
 }
 
@@ -116,7 +118,8 @@ struct line {
 	struct str text;
 };
 
-static void add_line(struct request *q, struct line *lines, int *n, struct str when, struct str text)
+static void add_line(struct request *q, struct line *lines, int *n, struct str when,
+		     struct str text)
 {
 	int64_t ns = 0;
 
@@ -133,8 +136,9 @@ static int make_lines(struct request *q, const value *pod, const value *c, const
 	int n = 0;
 
 	add_line(q, lines, &n, began,
-		 zone_printf(q->z, "simulated container " STR_FMT " of image " STR_FMT
-				   " started in pod " STR_FMT "/" STR_FMT " on node " STR_FMT,
+		 zone_printf(q->z,
+			     "simulated container " STR_FMT " of image " STR_FMT
+			     " started in pod " STR_FMT "/" STR_FMT " on node " STR_FMT,
 			     STR_ARG(v_get_str(c, "name")), STR_ARG(v_get_str(c, "image")),
 			     STR_ARG(q->t.ns), STR_ARG(q->t.name),
 			     STR_ARG(v_as_str(v_path(pod, "spec.nodeName")))));
@@ -180,7 +184,6 @@ struct follow {
 
 static struct follow *follows; /* of this process */
 static int64_t look_ns;
-
 
 /* The container's last words, once it has ended or its pod is gone. */
 static bool follow_look(struct follow *f)
@@ -284,11 +287,11 @@ enum outcome log_get(struct request *q)
 	status = find_status(&pod, v_get_str(c, "name"));
 	state = v_get(status, o.previous ? "lastState" : "state");
 	if (o.previous && !v_get(state, "terminated"))
-		return answer_bad_request(
-			q, zone_printf(q->z,
-				       "previous terminated container \"" STR_FMT
-				       "\" in pod \"" STR_FMT "\" not found",
-				       STR_ARG(v_get_str(c, "name")), STR_ARG(q->t.name)));
+		return answer_bad_request(q, zone_printf(q->z,
+							 "previous terminated container \"" STR_FMT
+							 "\" in pod \"" STR_FMT "\" not found",
+							 STR_ARG(v_get_str(c, "name")),
+							 STR_ARG(q->t.name)));
 	if (!v_get(state, "running") && !v_get(state, "terminated"))
 		return answer_waiting(q, c, state);
 	n = make_lines(q, &pod, c, state, lines);

@@ -129,8 +129,9 @@ static bool word(struct text *t, const char *wanted)
 {
 	for (const char *w = wanted; *w; w++, t->at++)
 		if (!is(t, *w))
-			return complain(t, zone_printf(t->z, "in literal %s (expecting '%c')",
-						       wanted, *w).p);
+			return complain(
+				t,
+				zone_printf(t->z, "in literal %s (expecting '%c')", wanted, *w).p);
 	return true;
 }
 

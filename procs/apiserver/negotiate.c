@@ -61,8 +61,10 @@ static bool media_of(struct str type, enum media *media)
 		struct str type;
 		enum media media;
 	} known[] = {
-		{STR("application/json"), MEDIA_JSON}, {STR("*/*"), MEDIA_JSON},
-		{STR("application/*"), MEDIA_JSON},    {STR("application/yaml"), MEDIA_YAML},
+		{STR("application/json"), MEDIA_JSON},
+		{STR("*/*"), MEDIA_JSON},
+		{STR("application/*"), MEDIA_JSON},
+		{STR("application/yaml"), MEDIA_YAML},
 	};
 
 	for (size_t i = 0; i < countof(known); i++) {
@@ -145,7 +147,8 @@ static const char *shape_error(struct request *q, bool collection)
 	if (!q->t.r)
 		return collection ? "a list" : "not a list";
 	return zone_printf(q->z, collection ? "a list (*core.%sList)" : "not a list (*core.%s)",
-			   q->t.r->kind).p;
+			   q->t.r->kind)
+		.p;
 }
 
 int negotiate(struct request *q, bool transforms, bool collection)
@@ -154,24 +157,26 @@ int negotiate(struct request *q, bool transforms, bool collection)
 
 	q->pretty = wants_pretty(q);
 	if (!accept_each(request_header(q, "Accept"), choose, &c)) {
-		not_acceptable(q, zone_printf(q->z, "%s" MEDIA_TYPES "%s",
-					      c.known_media ? "only the following media types are "
-							      "accepted: "
-							    : "406: Not Acceptable\n\nAvailable "
-							      "representations: ",
-					      c.known_media || !collection
-						      ? ""
-						      : ", application/json;stream=watch, "
-							"application/vnd.kubernetes.protobuf;"
-							"stream=watch"),
+		not_acceptable(q,
+			       zone_printf(q->z, "%s" MEDIA_TYPES "%s",
+					   c.known_media ? "only the following media types are "
+							   "accepted: "
+							 : "406: Not Acceptable\n\nAvailable "
+							   "representations: ",
+					   c.known_media || !collection
+						   ? ""
+						   : ", application/json;stream=watch, "
+						     "application/vnd.kubernetes.protobuf;"
+						     "stream=watch"),
 			       !c.known_media);
 		return WEFT_EINVAL;
 	}
 	if (c.wrong_shape) {
-		not_acceptable(q, zone_printf(q->z,
-					      "you requested " STR_FMT
-					      ", but the requested object is %s",
-					      STR_ARG(c.wrong_as), shape_error(q, collection)),
+		not_acceptable(q,
+			       zone_printf(q->z,
+					   "you requested " STR_FMT
+					   ", but the requested object is %s",
+					   STR_ARG(c.wrong_as), shape_error(q, collection)),
 			       false);
 		return WEFT_EINVAL;
 	}

@@ -21,23 +21,29 @@ static const struct special {
 	const char *name, *type, *format;
 	const char *one_of[2]; /* version 3: instead of `type` */
 } specials[] = {
-	[SCHEMA_QUANTITY] = {"io.k8s.apimachinery.pkg.api.resource.Quantity", "string", NULL,
+	[SCHEMA_QUANTITY] = {"io.k8s.apimachinery.pkg.api.resource.Quantity",
+			     "string",
+			     NULL,
 			     {"string", "number"}},
 	[SCHEMA_TIME] = {"io.k8s.apimachinery.pkg.apis.meta.v1.Time", "string", "date-time", {0}},
-	[SCHEMA_MICROTIME] = {"io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime", "string",
-			      "date-time", {0}},
-	[SCHEMA_INT_OR_STRING] = {"io.k8s.apimachinery.pkg.util.intstr.IntOrString", "string",
-				  "int-or-string", {"integer", "string"}},
+	[SCHEMA_MICROTIME] = {"io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime",
+			      "string",
+			      "date-time",
+			      {0}},
+	[SCHEMA_INT_OR_STRING] = {"io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+				  "string",
+				  "int-or-string",
+				  {"integer", "string"}},
 };
 
 static const struct {
 	const char *type, *format;
 } plain_types[] = {
-	[SCHEMA_OBJECT] = {"object", NULL},   [SCHEMA_STRING] = {"string", NULL},
-	[SCHEMA_RAW] = {"object", NULL},
-	[SCHEMA_BYTES] = {"string", "byte"},  [SCHEMA_BOOL] = {"boolean", NULL},
-	[SCHEMA_INT32] = {"integer", "int32"}, [SCHEMA_INT64] = {"integer", "int64"},
-	[SCHEMA_DOUBLE] = {"number", "double"}, [SCHEMA_ANY] = {NULL, NULL},
+	[SCHEMA_OBJECT] = {"object", NULL},    [SCHEMA_STRING] = {"string", NULL},
+	[SCHEMA_RAW] = {"object", NULL},       [SCHEMA_BYTES] = {"string", "byte"},
+	[SCHEMA_BOOL] = {"boolean", NULL},     [SCHEMA_INT32] = {"integer", "int32"},
+	[SCHEMA_INT64] = {"integer", "int64"}, [SCHEMA_DOUBLE] = {"number", "double"},
+	[SCHEMA_ANY] = {NULL, NULL},
 };
 
 static const struct special *special_of(uint8_t kind)
@@ -122,7 +128,9 @@ static void add_patch_rules(zone *z, value *v, const struct kube_field *f)
 		uint8_t bit;
 		const char *name;
 	} names[] = {
-		{PATCH_MERGE, "merge"}, {PATCH_RETAIN_KEYS, "retainKeys"}, {PATCH_REPLACE, "replace"},
+		{PATCH_MERGE, "merge"},
+		{PATCH_RETAIN_KEYS, "retainKeys"},
+		{PATCH_REPLACE, "replace"},
 	};
 	struct str text = STR("");
 
@@ -241,19 +249,31 @@ struct parameter {
 	const char *name, *type;
 };
 
-static const struct parameter write_parameters[] = {
-	{"dryRun", "string"}, {"fieldManager", "string"}, {"fieldValidation", "string"}, {NULL, NULL}};
-static const struct parameter patch_parameters[] = {
-	{"dryRun", "string"}, {"fieldManager", "string"}, {"fieldValidation", "string"},
-	{"force", "boolean"}, {NULL, NULL}};
-static const struct parameter delete_parameters[] = {
-	{"dryRun", "string"}, {"gracePeriodSeconds", "integer"}, {"orphanDependents", "boolean"},
-	{"propagationPolicy", "string"}, {NULL, NULL}};
-static const struct parameter list_parameters[] = {
-	{"allowWatchBookmarks", "boolean"}, {"continue", "string"}, {"fieldSelector", "string"},
-	{"labelSelector", "string"}, {"limit", "integer"}, {"resourceVersion", "string"},
-	{"resourceVersionMatch", "string"}, {"sendInitialEvents", "boolean"},
-	{"timeoutSeconds", "integer"}, {"watch", "boolean"}, {NULL, NULL}};
+static const struct parameter write_parameters[] = {{"dryRun", "string"},
+						    {"fieldManager", "string"},
+						    {"fieldValidation", "string"},
+						    {NULL, NULL}};
+static const struct parameter patch_parameters[] = {{"dryRun", "string"},
+						    {"fieldManager", "string"},
+						    {"fieldValidation", "string"},
+						    {"force", "boolean"},
+						    {NULL, NULL}};
+static const struct parameter delete_parameters[] = {{"dryRun", "string"},
+						     {"gracePeriodSeconds", "integer"},
+						     {"orphanDependents", "boolean"},
+						     {"propagationPolicy", "string"},
+						     {NULL, NULL}};
+static const struct parameter list_parameters[] = {{"allowWatchBookmarks", "boolean"},
+						   {"continue", "string"},
+						   {"fieldSelector", "string"},
+						   {"labelSelector", "string"},
+						   {"limit", "integer"},
+						   {"resourceVersion", "string"},
+						   {"resourceVersionMatch", "string"},
+						   {"sendInitialEvents", "boolean"},
+						   {"timeoutSeconds", "integer"},
+						   {"watch", "boolean"},
+						   {NULL, NULL}};
 static const struct parameter no_parameters[] = {{NULL, NULL}};
 
 /* What a verb looks like in a description. */
@@ -333,8 +353,8 @@ static value operation_value(struct doc *d, const struct operation *op, const st
 	const struct kube_schema *list = NULL;
 
 	if (op->verb == VERB_LIST)
-		list = kube_schema_named(zone_printf(d->z, "%sList", sub->schema && sub->schema->name
-								      ? sub->schema->name : ""));
+		list = kube_schema_named(zone_printf(
+			d->z, "%sList", sub->schema && sub->schema->name ? sub->schema->name : ""));
 	v_set(d->z, &v, "operationId",
 	      v_str(zone_printf(d->z, "%s%s%s%s%s", op->id, sub->group, sub->version,
 				sub->r->namespaced ? "Namespaced" : "", sub->kind)));
@@ -344,8 +364,9 @@ static value operation_value(struct doc *d, const struct operation *op, const st
 		v_append(d->z, &params, body_parameter(d, sub->schema));
 	if (op->takes_body && sub->schema && d->version == OPENAPI_V3) {
 		content = v_map_at(d->z, v_map_at(d->z, &v, "requestBody"), "content");
-		v_set(d->z, v_map_at(d->z, content, op->verb == VERB_PATCH
-					     ? "application/merge-patch+json" : "*/*"),
+		v_set(d->z,
+		      v_map_at(d->z, content,
+			       op->verb == VERB_PATCH ? "application/merge-patch+json" : "*/*"),
 		      "schema", type_use(d, sub->schema));
 	}
 	if (v_len(&params))
@@ -403,8 +424,8 @@ static void add_resource(struct doc *d, const struct kube_resource *r, value *pa
 	struct str own = zone_printf(d->z, STR_FMT "%s/%s", STR_ARG(base), in_ns, r->resource);
 
 	add_path(d, paths, own, &sub, r->verbs, true, false);
-	add_path(d, paths, zone_printf(d->z, STR_FMT "/{name}", STR_ARG(own)), &sub, r->verbs, false,
-		 true);
+	add_path(d, paths, zone_printf(d->z, STR_FMT "/{name}", STR_ARG(own)), &sub, r->verbs,
+		 false, true);
 	if (r->namespaced)
 		add_path(d, paths, zone_printf(d->z, STR_FMT "/%s", STR_ARG(base), r->resource),
 			 &sub, r->verbs & VERB_LIST, true, false);

@@ -13,7 +13,7 @@ enum openapi { OPENAPI_V2, OPENAPI_V3 };
 struct doc {
 	zone *z;
 	enum openapi version;
-	bool *wanted; /* by index into kube_schemas(): referred to so far */
+	bool *wanted;	  /* by index into kube_schemas(): referred to so far */
 	bool special[16]; /* by enum schema_kind: Quantity, Time ... */
 };
 

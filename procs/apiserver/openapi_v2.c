@@ -275,9 +275,10 @@ enum outcome openapi_v2_get(struct request *q)
 	struct buf *kept;
 
 	if (!accept_each(request_header(q, "Accept"), take_proto, &proto))
-		return answer_status(q, kube_status(q->z, 406, "NotAcceptable",
-						    STR("only application/json and the protobuf form "
-							"of OpenAPI are served")));
+		return answer_status(q,
+				     kube_status(q->z, 406, "NotAcceptable",
+						 STR("only application/json and the protobuf form "
+						     "of OpenAPI are served")));
 	kept = proto ? &kept_proto : &kept_json;
 	if (!kept->n) {
 		zone *z = zone_new();

@@ -69,8 +69,9 @@ int continue_decode(zone *z, struct str token, struct continue_at *at, struct st
 	if (json_decode(z, json, &v, NULL, NULL))
 		return WEFT_EINVAL;
 	if (!str_eq(v_get_str(&v, "v"), STR("meta.k8s.io/v1"))) {
-		*message = zone_printf(z, "invalid continue token: continue key is not valid: server "
-					  "does not recognize this encoded version " STR_FMT,
+		*message = zone_printf(z,
+				       "invalid continue token: continue key is not valid: server "
+				       "does not recognize this encoded version " STR_FMT,
 				       STR_ARG(v_get_str(&v, "v")));
 		return WEFT_EINVAL;
 	}
@@ -137,8 +138,8 @@ static int parse_version(struct request *q, bool is_list, uint64_t *rv)
 			  "\": strconv.ParseUint: parsing \"" STR_FMT "\": invalid syntax",
 			  STR_ARG(text), STR_ARG(text));
 	if (is_list)
-		answer_bad_request(q, zone_printf(q->z, "invalid resource version: " STR_FMT,
-						  STR_ARG(why)));
+		answer_bad_request(
+			q, zone_printf(q->z, "invalid resource version: " STR_FMT, STR_ARG(why)));
 	else
 		answer_plain_error(q, why);
 	return WEFT_EINVAL;
@@ -186,7 +187,8 @@ static const char match_field[] = "resourceVersionMatch", initial_field[] = "sen
 static const char *unsupported_match(struct request *q, struct str match, const char *known)
 {
 	return zone_printf(q->z, "Unsupported value: \"" STR_FMT "\": supported values: %s",
-			   STR_ARG(match), known).p;
+			   STR_ARG(match), known)
+		.p;
 }
 
 static int check_watch(struct request *q, const struct list_options *o, struct str match)
@@ -270,8 +272,7 @@ int options_parse(struct request *q, bool is_watch, struct list_options *o)
 	}
 	o->bookmarks = query_bool(&q->query, "allowWatchBookmarks");
 	o->has_version = query_get(&q->query, "resourceVersion").n > 0;
-	if (is_watch ? options_version(q, false, &o->version)
-		     : parse_version(q, true, &o->version))
+	if (is_watch ? options_version(q, false, &o->version) : parse_version(q, true, &o->version))
 		return WEFT_EINVAL;
 	if (parse_match(q, o) || (!is_watch && parse_continue(q, o)))
 		return WEFT_EINVAL;

@@ -9,8 +9,8 @@
 /* Where a paged list goes on.  rv 0: at whatever is newest then. */
 struct continue_at {
 	uint64_t rv;
-	struct str ns, name;	/* the last object that was listed */
-	int64_t left;		/* objects after it; -1: not counted */
+	struct str ns, name; /* the last object that was listed */
+	int64_t left;	     /* objects after it; -1: not counted */
 };
 
 /* The token's text, in the zone. */

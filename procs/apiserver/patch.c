@@ -28,9 +28,10 @@ static bool is_apply(struct str type)
 
 static enum outcome answer_unsupported(struct request *q, struct str type)
 {
-	struct str why = is_apply(type) ? STR("415: Unsupported Media Type: weft has no server-side "
-					      "apply; use a merge or a strategic merge patch")
-					: STR("415: Unsupported Media Type");
+	struct str why = is_apply(type)
+				 ? STR("415: Unsupported Media Type: weft has no server-side "
+				       "apply; use a merge or a strategic merge patch")
+				 : STR("415: Unsupported Media Type");
 	value status = kube_status(q->z, 415, "UnsupportedMediaType", why);
 
 	v_map_at(q->z, &status, "details");
@@ -56,8 +57,7 @@ int patch_read(struct request *q, struct patch *p)
 	if (semi)
 		type.n = (uint32_t)(semi - type.p);
 	for (size_t i = 0; i < countof(forms); i++)
-		if (type.n == strlen(forms[i].type) &&
-		    !strncasecmp(type.p, forms[i].type, type.n))
+		if (type.n == strlen(forms[i].type) && !strncasecmp(type.p, forms[i].type, type.n))
 			p->form = forms[i].form;
 	if (p->form == PATCH_NO_FORM) {
 		answer_unsupported(q, type);
@@ -72,13 +72,15 @@ int patch_read(struct request *q, struct patch *p)
 		return WEFT_EINVAL;
 	}
 	if (p->form == PATCH_JSON_MERGE && v_is_array(&p->body)) {
-		answer_bad_request(q, STR("error decoding patch: json: cannot unmarshal array into Go "
-					  "value of type map[string]interface {}"));
+		answer_bad_request(q,
+				   STR("error decoding patch: json: cannot unmarshal array into Go "
+				       "value of type map[string]interface {}"));
 		return WEFT_EINVAL;
 	}
 	if (p->form == PATCH_JSON && !v_is_array(&p->body)) {
-		answer_bad_request(q, STR("error decoding patch: json: cannot unmarshal object into Go "
-					  "value of type []handlers.jsonPatchOp"));
+		answer_bad_request(
+			q, STR("error decoding patch: json: cannot unmarshal object into Go "
+			       "value of type []handlers.jsonPatchOp"));
 		return WEFT_EINVAL;
 	}
 	return WEFT_OK;
@@ -144,11 +146,11 @@ static int check_nature(struct request *q, const struct kube_resource *r, const 
 	struct kube_errors errs = {.z = q->z};
 
 	if (!str_eq(kind, str_of(r->kind)) || !str_eq(version, str_of(r->api_version))) {
-		answer_bad_request(q, zone_printf(q->z,
-						  "a patch cannot change kind and apiVersion (%s in "
-						  "%s) to " STR_FMT " in " STR_FMT,
-						  r->kind, r->api_version, STR_ARG(kind),
-						  STR_ARG(version)));
+		answer_bad_request(
+			q, zone_printf(q->z,
+				       "a patch cannot change kind and apiVersion (%s in "
+				       "%s) to " STR_FMT " in " STR_FMT,
+				       r->kind, r->api_version, STR_ARG(kind), STR_ARG(version)));
 		return WEFT_EINVAL;
 	}
 	if (!got.n || str_eq(got, uid))

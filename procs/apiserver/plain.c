@@ -17,12 +17,17 @@
 static enum outcome version_get(struct request *q)
 {
 	static const char *const fields[][2] = {
-		{"major", KUBE_MAJOR}, {"minor", KUBE_MINOR},
-		{"emulationMajor", KUBE_MAJOR}, {"emulationMinor", KUBE_MINOR},
-		{"minCompatibilityMajor", KUBE_MAJOR}, {"minCompatibilityMinor", "36"},
+		{"major", KUBE_MAJOR},
+		{"minor", KUBE_MINOR},
+		{"emulationMajor", KUBE_MAJOR},
+		{"emulationMinor", KUBE_MINOR},
+		{"minCompatibilityMajor", KUBE_MAJOR},
+		{"minCompatibilityMinor", "36"},
 		{"gitVersion", "v" KUBE_MAJOR "." KUBE_MINOR ".0+weft"},
-		{"gitCommit", ""}, {"gitTreeState", ""},
-		{"buildDate", "1970-01-01T00:00:00Z"}, {"goVersion", ""},
+		{"gitCommit", ""},
+		{"gitTreeState", ""},
+		{"buildDate", "1970-01-01T00:00:00Z"},
+		{"goVersion", ""},
 		{"compiler", "cc " __VERSION__},
 	};
 	struct utsname u;
@@ -152,10 +157,11 @@ static enum outcome metrics_get(struct request *q)
 					   "apiserver_request_total{verb=\"%s\",code=\"%zuxx\"} "
 					   "%llu\n",
 					   methods[m], k, (unsigned long long)api->requests[m][k]);
-#define X(name, text)                                                                   \
-	buf_printf(&q->out, "# HELP weft_" #name " %s\n# TYPE weft_" #name " untyped\n"   \
-			    "weft_" #name "{process=\"apiserver\",shard=\"%u\"} %llu\n",      \
-		   text, proc_shard(api->p),                                            \
+#define X(name, text)                                                           \
+	buf_printf(&q->out,                                                     \
+		   "# HELP weft_" #name " %s\n# TYPE weft_" #name " untyped\n"  \
+		   "weft_" #name "{process=\"apiserver\",shard=\"%u\"} %llu\n", \
+		   text, proc_shard(api->p),                                    \
 		   (unsigned long long)atomic_load_explicit(&n->name, memory_order_relaxed));
 	PROC_COUNTERS(X)
 #undef X
@@ -166,12 +172,12 @@ static enum outcome metrics_get(struct request *q)
 	const struct kube_resource *r = kube_resources(&nres);
 	for (uint32_t i = 0; i < nres; i++)
 		if (r[i].type && r[i].stored_version)
-			buf_printf(&q->out,
-				   "apiserver_storage_objects{resource=\"%s%s%s\"} %llu\n",
+			buf_printf(&q->out, "apiserver_storage_objects{resource=\"%s%s%s\"} %llu\n",
 				   r[i].resource, r[i].group[0] ? "." : "", r[i].group,
 				   (unsigned long long)cache_type_count(c, r[i].type));
-	buf_printf(&q->out, "# HELP weft_resource_version Newest resourceVersion.\n"
-			    "# TYPE weft_resource_version counter\nweft_resource_version %llu\n",
+	buf_printf(&q->out,
+		   "# HELP weft_resource_version Newest resourceVersion.\n"
+		   "# TYPE weft_resource_version counter\nweft_resource_version %llu\n",
 		   (unsigned long long)cache_rv(c));
 	cache_unlock(c);
 	q->code = 200;
@@ -185,8 +191,8 @@ static enum outcome index_get(struct request *q);
 
 static const struct {
 	const char *path;
-	bool below;  /* paths below it too */
-	bool open;   /* to anybody */
+	bool below; /* paths below it too */
+	bool open;  /* to anybody */
 	enum outcome (*get)(struct request *q);
 } paths[] = {
 	{"/", false, false, index_get},

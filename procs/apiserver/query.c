@@ -88,8 +88,8 @@ int query_int(zone *z, const struct query *q, const char *key, int64_t absent, i
 	errno = 0;
 	*out = strtoll(v.p, &end, 10);
 	if (*end || end == v.p || v.p[0] == ' ') {
-		*message = zone_printf(z, "strconv.ParseInt: parsing \"" STR_FMT "\": invalid syntax",
-				       STR_ARG(v));
+		*message = zone_printf(
+			z, "strconv.ParseInt: parsing \"" STR_FMT "\": invalid syntax", STR_ARG(v));
 		return WEFT_EINVAL;
 	}
 	if (errno == ERANGE) {

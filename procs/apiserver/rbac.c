@@ -8,8 +8,19 @@
 
 /* Paths that every authenticated user may read (system:discovery). */
 static const char *const discovery_paths[] = {
-	"/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*",
-	"/readyz", "/version", "/version/", "/.well-known/openid-configuration", "/openid/v1/jwks",
+	"/api",
+	"/api/*",
+	"/apis",
+	"/apis/*",
+	"/healthz",
+	"/livez",
+	"/openapi",
+	"/openapi/*",
+	"/readyz",
+	"/version",
+	"/version/",
+	"/.well-known/openid-configuration",
+	"/openid/v1/jwks",
 };
 
 static bool path_matches(struct str pattern, struct str path)
@@ -110,8 +121,7 @@ static const value *role_rules(struct api *api, zone *z, const value *binding, s
 	const value *ref = v_get(binding, "roleRef");
 	bool cluster = str_eq(v_get_str(ref, "kind"), STR("ClusterRole"));
 	uint16_t type = cluster ? TYPE_CLUSTERROLE : TYPE_ROLE;
-	const struct entry *e =
-		cache_find(c, type, cluster ? STR("") : ns, v_get_str(ref, "name"));
+	const struct entry *e = cache_find(c, type, cluster ? STR("") : ns, v_get_str(ref, "name"));
 	const struct version *v = e ? cache_live(c, e) : NULL;
 	value rest;
 
@@ -183,7 +193,8 @@ static bool rules_allow(struct api *api, zone *z, const struct user *u, const st
  * digest, until a role or a binding changes.  Only what holds for every name. */
 static XXH128_hash_t digest_of(const struct user *u, const struct access *a)
 {
-	const struct str texts[] = {u->name, a->verb, a->group, a->resource, a->sub, a->ns, a->path};
+	const struct str texts[] = {u->name, a->verb, a->group, a->resource,
+				    a->sub,  a->ns,   a->path};
 	struct buf b = {0};
 	XXH128_hash_t h;
 

@@ -70,7 +70,8 @@ enum outcome review_token(struct request *q)
 	} else {
 		v_set(q->z, &status, "user", v_map());
 		v_set(q->z, &status, "error",
-		      v_str(zone_printf(q->z, "[invalid bearer token, " STR_FMT "]", STR_ARG(why))));
+		      v_str(zone_printf(q->z, "[invalid bearer token, " STR_FMT "]",
+					STR_ARG(why))));
 	}
 	token_drop(t);
 	v_set(q->z, &v, "status", status);
@@ -81,7 +82,8 @@ enum outcome review_token(struct request *q)
 
 static void read_access(const value *spec, struct access *a)
 {
-	const value *r = v_get(spec, "resourceAttributes"), *n = v_get(spec, "nonResourceAttributes");
+	const value *r = v_get(spec, "resourceAttributes"),
+		    *n = v_get(spec, "nonResourceAttributes");
 
 	*a = (struct access){
 		.verb = v_get_str(r ? r : n, "verb"),

@@ -124,8 +124,11 @@ void route_parse(struct str path, struct target *t)
 {
 	struct str rest = path, first = segment(&rest);
 
-	*t = (struct target){.group = STR(""), .version = STR(""), .ns = STR(""),
-			     .name = STR(""), .sub = STR("")};
+	*t = (struct target){.group = STR(""),
+			     .version = STR(""),
+			     .ns = STR(""),
+			     .name = STR(""),
+			     .sub = STR("")};
 	t->legacy = is(first, "api");
 	if (t->legacy || is(first, "apis"))
 		parse_api(rest, t);
@@ -145,18 +148,20 @@ static bool wants_watch(const struct request *q)
 static uint32_t verb_of(const struct request *q)
 {
 	static const uint32_t on_collection[] = {
-		[METHOD_GET] = VERB_LIST, [METHOD_POST] = VERB_CREATE,
-		[METHOD_DELETE] = VERB_DELETECOLLECTION, [METHOD_OTHER] = 0,
+		[METHOD_GET] = VERB_LIST,
+		[METHOD_POST] = VERB_CREATE,
+		[METHOD_DELETE] = VERB_DELETECOLLECTION,
+		[METHOD_OTHER] = 0,
 	};
 	static const uint32_t on_object[] = {
-		[METHOD_GET] = VERB_GET,       [METHOD_PUT] = VERB_UPDATE,
-		[METHOD_PATCH] = VERB_PATCH,   [METHOD_DELETE] = VERB_DELETE,
+		[METHOD_GET] = VERB_GET,     [METHOD_PUT] = VERB_UPDATE,
+		[METHOD_PATCH] = VERB_PATCH, [METHOD_DELETE] = VERB_DELETE,
 		[METHOD_OTHER] = 0,
 	};
 	static const uint32_t on_sub[] = {
-		[METHOD_GET] = VERB_GET,       [METHOD_PUT] = VERB_UPDATE,
-		[METHOD_PATCH] = VERB_PATCH,   [METHOD_DELETE] = VERB_DELETE,
-		[METHOD_POST] = VERB_CREATE,   [METHOD_OTHER] = 0,
+		[METHOD_GET] = VERB_GET,     [METHOD_PUT] = VERB_UPDATE,
+		[METHOD_PATCH] = VERB_PATCH, [METHOD_DELETE] = VERB_DELETE,
+		[METHOD_POST] = VERB_CREATE, [METHOD_OTHER] = 0,
 	};
 
 	if (q->t.kind == TARGET_COLLECTION && q->method == METHOD_GET && wants_watch(q))
@@ -174,8 +179,9 @@ const char *request_verb(const struct request *q)
 		uint32_t verb;
 		const char *name;
 	} names[] = {
-		{VERB_CREATE, "create"}, {VERB_DELETE, "delete"}, {VERB_GET, "get"},
-		{VERB_LIST, "list"},	 {VERB_PATCH, "patch"},	  {VERB_UPDATE, "update"},
+		{VERB_CREATE, "create"}, {VERB_DELETE, "delete"},
+		{VERB_GET, "get"},	 {VERB_LIST, "list"},
+		{VERB_PATCH, "patch"},	 {VERB_UPDATE, "update"},
 		{VERB_WATCH, "watch"},	 {VERB_DELETECOLLECTION, "deletecollection"},
 	};
 	static const char *const plain[] = {
@@ -313,7 +319,8 @@ enum outcome route_handle(struct request *q)
 		return answer_no_page(q);
 	route_parse(q->path, &q->t);
 	if (!auth_identify(q))
-		return answer_status(q, kube_status(q->z, 401, "Unauthorized", STR("Unauthorized")));
+		return answer_status(q,
+				     kube_status(q->z, 401, "Unauthorized", STR("Unauthorized")));
 	if (!auth_impersonate(q))
 		return ANSWERED;
 	if (!auth_allowed(q, &why))

@@ -84,8 +84,8 @@ static enum outcome answer_scale(struct request *q, uint32_t entry, uint64_t rv,
 
 static int refuse_negative(struct request *q, int64_t replicas)
 {
-	static const struct kube_resource scale = {.group = "autoscaling", .version = "v1",
-						   .resource = "scales", .kind = "Scale"};
+	static const struct kube_resource scale = {
+		.group = "autoscaling", .version = "v1", .resource = "scales", .kind = "Scale"};
 	struct kube_errors errs = {.z = q->z};
 
 	if (replicas >= 0)
@@ -100,7 +100,8 @@ static int refuse_negative(struct request *q, int64_t replicas)
 static int make_scaled(struct request *q, void *arg, value *old, value *obj)
 {
 	struct scaling *s = arg;
-	value was = scale_of(q->z, s->ch.r, old), scale = v_copy(q->z, s->is_patch ? &was : &s->body);
+	value was = scale_of(q->z, s->ch.r, old),
+	      scale = v_copy(q->z, s->is_patch ? &was : &s->body);
 	int64_t replicas;
 
 	if (s->is_patch) {

@@ -10,10 +10,10 @@
 #include <sys/random.h>
 #include "procs/apiserver/write.h"
 
-#define DEFAULT_CIDR "10.96.0.0/12"
+#define DEFAULT_CIDR	"10.96.0.0/12"
 #define NODE_PORT_FIRST 30000
 #define NODE_PORT_COUNT 2768
-#define TRIES 4096
+#define TRIES		4096
 
 struct range {
 	uint32_t base, size;
@@ -29,8 +29,7 @@ static struct range service_range(struct request *q)
 	sscanf(zone_text(q->z, cidr).p, "%u.%u.%u.%u/%u", &a, &b, &c, &d, &bits);
 	if (bits < 8 || bits > 30)
 		bits = 24;
-	return (struct range){.base = a << 24 | b << 16 | c << 8 | d,
-			      .size = 1u << (32 - bits)};
+	return (struct range){.base = a << 24 | b << 16 | c << 8 | d, .size = 1u << (32 - bits)};
 }
 
 /* --- What is taken ------------------------------------------------------------------------- */
@@ -128,8 +127,8 @@ static int answer_invalid(struct request *q, const struct kube_resource *r, cons
 	struct kube_errors errs = {.z = q->z};
 
 	kube_error_add(&errs, str_of(field), "FieldValueInvalid", STR_FMT, STR_ARG(why));
-	answer_status(q, kube_status_invalid(q->z, r, v_as_str(v_path(obj, "metadata.name")),
-					     &errs));
+	answer_status(q,
+		      kube_status_invalid(q->z, r, v_as_str(v_path(obj, "metadata.name")), &errs));
 	return WEFT_EINVAL;
 }
 
@@ -220,11 +219,12 @@ static int give_node_ports(struct request *q, const struct kube_resource *r, val
 		if (at < 0 || at >= NODE_PORT_COUNT || t->ports[at])
 			return answer_invalid(
 				q, r, obj, zone_printf(q->z, "spec.ports[%u].nodePort", i).p,
-				zone_printf(q->z, "Invalid value: %lld: %s", (long long)want,
-					    at < 0 || at >= NODE_PORT_COUNT
-						    ? "provided port is not in the valid range. The "
-						      "range of valid ports is 30000-32767"
-						    : "provided port is already allocated"));
+				zone_printf(
+					q->z, "Invalid value: %lld: %s", (long long)want,
+					at < 0 || at >= NODE_PORT_COUNT
+						? "provided port is not in the valid range. The "
+						  "range of valid ports is 30000-32767"
+						: "provided port is already allocated"));
 		t->ports[at] = 1;
 		v_set(q->z, port, "nodePort", v_int(want));
 		i++;
@@ -241,8 +241,7 @@ static void keep_ip(zone *z, value *spec, const value *old)
 		v_set(z, spec, "clusterIP", v_str(had));
 }
 
-int service_allocate(struct request *q, const struct kube_resource *r, value *obj,
-		     const value *old)
+int service_allocate(struct request *q, const struct kube_resource *r, value *obj, const value *old)
 {
 	value *spec = v_map_at(q->z, obj, "spec");
 	struct taken *t;

@@ -95,8 +95,9 @@ static bool manager_too_long(struct request *q)
 {
 	if (query_get(&q->query, "fieldManager").n <= MANAGER_MAX)
 		return false;
-	answer_bad_option(q, options_kind(q), "fieldManager", "FieldValueTooLong",
-			  zone_printf(q->z, "Too long: may not be more than %u bytes", MANAGER_MAX));
+	answer_bad_option(
+		q, options_kind(q), "fieldManager", "FieldValueTooLong",
+		zone_printf(q->z, "Too long: may not be more than %u bytes", MANAGER_MAX));
 	return true;
 }
 
@@ -109,11 +110,10 @@ int dry_run_parse(struct request *q, bool *dry_run)
 		return WEFT_EINVAL;
 	if (!text.n || *dry_run)
 		return WEFT_OK;
-	answer_bad_option(q, options_kind(q), "dryRun", "FieldValueNotSupported",
-			  zone_printf(q->z,
-				      "Unsupported value: [\"" STR_FMT
-				      "\"]: supported values: \"All\"",
-				      STR_ARG(text)));
+	answer_bad_option(
+		q, options_kind(q), "dryRun", "FieldValueNotSupported",
+		zone_printf(q->z, "Unsupported value: [\"" STR_FMT "\"]: supported values: \"All\"",
+			    STR_ARG(text)));
 	return WEFT_EINVAL;
 }
 
@@ -131,8 +131,10 @@ static const struct {
 	{WEFT_EFORBIDDEN, 403, "Forbidden", NULL, 0},
 	{WEFT_EAGAIN, 503, "ServiceUnavailable", "the store is being restarted; try again", 1},
 	{WEFT_EFENCED, 503, "ServiceUnavailable", "the store is being restarted; try again", 1},
-	{WEFT_ELOST, 504, "Timeout", "the store ended before it answered: the request may or may "
-				     "not have been carried out", 1},
+	{WEFT_ELOST, 504, "Timeout",
+	 "the store ended before it answered: the request may or may "
+	 "not have been carried out",
+	 1},
 	{WEFT_ETOOBIG, 413, "RequestEntityTooLarge", "the object is too large to be stored", 0},
 	{WEFT_EFULL, 500, "InternalError", "Internal error occurred: the cache is full", 0},
 	{WEFT_ENOMEM, 500, "InternalError", "Internal error occurred: the cache is full", 0},
@@ -157,10 +159,11 @@ static enum outcome answer_refusal(struct request *q, int code, struct str messa
 			      v_int(refusals[i].retry_s));
 		return answer_status(q, status);
 	}
-	return answer_status(q, kube_status(q->z, 500, "InternalError",
-					    zone_printf(q->z, "Internal error occurred: " STR_FMT "%s%s",
-							STR_ARG(message), message.n ? ": " : "",
-							weft_strerror(code))));
+	return answer_status(
+		q, kube_status(q->z, 500, "InternalError",
+			       zone_printf(q->z, "Internal error occurred: " STR_FMT "%s%s",
+					   STR_ARG(message), message.n ? ": " : "",
+					   weft_strerror(code))));
 }
 
 enum outcome answer_store_error(struct request *q, int code, struct str name, struct str message)
@@ -175,9 +178,10 @@ enum outcome answer_store_error(struct request *q, int code, struct str name, st
 		return answer_status(q, kube_status_not_found(q->z, r, name));
 	case WEFT_ECONFLICT:
 		return answer_status(
-			q, kube_status_conflict(q->z, r, name,
-						STR("the object has been modified; please apply your "
-						    "changes to the latest version and try again")));
+			q,
+			kube_status_conflict(q->z, r, name,
+					     STR("the object has been modified; please apply your "
+						 "changes to the latest version and try again")));
 	case WEFT_EUID:
 		return answer_status(q, kube_status_conflict(q->z, r, name,
 							     message.n ? message

@@ -11,10 +11,10 @@
 #include "procs/apiserver/token.h"
 #include "procs/apiserver/verbs.h"
 
-#define ISSUER "https://kubernetes.default.svc"
+#define ISSUER		   "https://kubernetes.default.svc"
 #define LIFETIME_DEFAULT_S 3600
-#define LIFETIME_MIN_S 600
-#define RS_BYTES 32 /* of each half of an ES256 signature */
+#define LIFETIME_MIN_S	   600
+#define RS_BYTES	   32 /* of each half of an ES256 signature */
 
 /* --- Base64 for URLs ---------------------------------------------------------------------- */
 
@@ -24,7 +24,9 @@ static void add_b64url(struct buf *out, const void *p, size_t n)
 
 	weft_assert(!gnutls_base64_encode2(&in, &b64));
 	for (unsigned i = 0; i < b64.size && b64.data[i] != '='; i++)
-		buf_putc(out, b64.data[i] == '+' ? '-' : b64.data[i] == '/' ? '_' : (char)b64.data[i]);
+		buf_putc(out, b64.data[i] == '+'   ? '-'
+			      : b64.data[i] == '/' ? '_'
+						   : (char)b64.data[i]);
 	gnutls_free(b64.data);
 }
 
@@ -180,7 +182,8 @@ static bool decode(struct api *api, struct token *t, struct str *why)
 
 	*why = STR("token is malformed");
 	if (!dot || first == dot ||
-	    !from_b64url(t->z, (struct str){dot + 1, text.n - (uint32_t)(dot + 1 - text.p)}, &raw) ||
+	    !from_b64url(t->z, (struct str){dot + 1, text.n - (uint32_t)(dot + 1 - text.p)},
+			 &raw) ||
 	    !from_b64url(t->z, (struct str){first + 1, (uint32_t)(dot - first - 1)}, &json))
 		return false;
 	*why = STR("signature is not valid");
@@ -266,8 +269,8 @@ static bool holds_now(struct api *api, const struct token *t, struct str *why)
  * last say is kept.  Whether it still holds is looked at each time. */
 struct token *token_check(struct api *api, struct str text, struct str *why)
 {
-	struct token **slot =
-		&api->known_tokens[XXH3_64bits(text.p, text.n) % KNOWN_TOKENS], *t = *slot;
+	struct token **slot = &api->known_tokens[XXH3_64bits(text.p, text.n) % KNOWN_TOKENS],
+		     *t = *slot;
 
 	if (!t || !str_eq(t->text, text)) {
 		t = token_read(api, text, why);
@@ -353,9 +356,10 @@ enum outcome token_create(struct request *q)
 	spec = v_map_at(q->z, &v, "spec");
 	lifetime = v_get_int(spec, "expirationSeconds", LIFETIME_DEFAULT_S);
 	if (lifetime < LIFETIME_MIN_S)
-		kube_error_add(&errs, STR("spec.expirationSeconds"), "FieldValueInvalid",
-			       "Invalid value: %lld: may not specify a duration less than 10 minutes",
-			       (long long)lifetime);
+		kube_error_add(
+			&errs, STR("spec.expirationSeconds"), "FieldValueInvalid",
+			"Invalid value: %lld: may not specify a duration less than 10 minutes",
+			(long long)lifetime);
 	if (errs.n)
 		return answer_status(q, kube_status_invalid(q->z, &request, STR(""), &errs));
 	claims = make_claims(q, spec, uid, now, lifetime);
@@ -378,7 +382,8 @@ enum outcome openid_configuration(struct request *q)
 	value v = v_map();
 
 	v_set(z, &v, "issuer", v_cstr(ISSUER));
-	v_set(z, &v, "jwks_uri", v_str(zone_printf(z, "https://%s/openid/v1/jwks", q->api->address)));
+	v_set(z, &v, "jwks_uri",
+	      v_str(zone_printf(z, "https://%s/openid/v1/jwks", q->api->address)));
 	v_append(z, v_array_at(z, &v, "response_types_supported"), v_cstr("id_token"));
 	v_append(z, v_array_at(z, &v, "subject_types_supported"), v_cstr("public"));
 	v_append(z, v_array_at(z, &v, "id_token_signing_alg_values_supported"), v_cstr("ES256"));

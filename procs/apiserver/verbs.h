@@ -18,14 +18,14 @@ enum outcome object_delete_collection(struct request *q); /* delete.c */
 enum outcome scale_get(struct request *q);		  /* scale.c */
 enum outcome scale_update(struct request *q);
 enum outcome scale_patch(struct request *q);
-enum outcome binding_create(struct request *q);	  /* binding.c */
-enum outcome eviction_create(struct request *q);  /* eviction.c */
-enum outcome log_get(struct request *q);	  /* log.c */
+enum outcome binding_create(struct request *q);	 /* binding.c */
+enum outcome eviction_create(struct request *q); /* eviction.c */
+enum outcome log_get(struct request *q);	 /* log.c */
 /* Look after logs that are followed; when to be called again (monotonic ns; 0: none is). */
 int64_t log_turn(struct api *api, int64_t now_ns);
 enum outcome streaming_refused(struct request *q); /* log.c: exec, attach, proxy ... */
-enum outcome token_create(struct request *q);	  /* token.c */
-enum outcome review_access(struct request *q);	  /* review.c */
+enum outcome token_create(struct request *q);	   /* token.c */
+enum outcome review_access(struct request *q);	   /* review.c */
 enum outcome review_rules(struct request *q);
 enum outcome review_self(struct request *q);
 enum outcome review_token(struct request *q);

@@ -11,22 +11,22 @@
 #include "procs/apiserver/verbs.h"
 #include "procs/apiserver/watch.h"
 
-#define BATCH 256		       /* journal records read at once */
-#define VISITS_MAX 4096		       /* objects looked at in one read section */
-#define LOOK_NS (100 * INT64_C(1000000)) /* how often ends and bookmarks are looked for */
-#define BOOKMARK_NS INT64_C(60000000000)
-#define TIMEOUT_MIN_S 1800	       /* of watches that set none */
+#define BATCH	      256		       /* journal records read at once */
+#define VISITS_MAX    4096		       /* objects looked at in one read section */
+#define LOOK_NS	      (100 * INT64_C(1000000)) /* how often ends and bookmarks are looked for */
+#define BOOKMARK_NS   INT64_C(60000000000)
+#define TIMEOUT_MIN_S 1800 /* of watches that set none */
 
 struct watch {
-	struct watch *next, **link;	      /* of its feed's idle ones */
-	struct watch *all_next, **all_link;   /* all open watches */
+	struct watch *next, **link;	    /* of its feed's idle ones */
+	struct watch *all_next, **all_link; /* all open watches */
 	struct request *q;
 	struct feed *feed;
-	uint64_t rv;	     /* everything up to here has been sent; idle: to api->followed */
-	bool initial;	     /* the present state is being sent first */
-	bool end_mark;	     /* a bookmark says when that is done */
+	uint64_t rv;   /* everything up to here has been sent; idle: to api->followed */
+	bool initial;  /* the present state is being sent first */
+	bool end_mark; /* a bookmark says when that is done */
 	bool columns_done;
-	bool expired;	     /* an ERROR was sent */
+	bool expired; /* an ERROR was sent */
 	bool idle;
 	int64_t ends_ns;     /* monotonic */
 	int64_t bookmark_ns; /* the next one; 0: none */
@@ -110,8 +110,8 @@ static void add_bookmark_row(struct watch *w, struct buf *out, const char *note)
 static void add_bookmark(struct watch *w, struct buf *out, bool initial_end)
 {
 	const struct kube_resource *r = w->feed->form.r;
-	const char *note = initial_end
-		? ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" : "";
+	const char *note =
+		initial_end ? ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" : "";
 
 	buf_puts(out, "{\"type\":\"BOOKMARK\",\"object\":{");
 	switch (w->feed->form.shape) {
@@ -178,7 +178,8 @@ static bool add_initial(struct watch *w, struct cache *c, struct buf *out)
 		memcpy(w->at + ens.n, name.p, name.n);
 		w->at_ns = ens.n;
 		w->at_name = name.n;
-		if (v && filter_covers(&w->feed->filter, c, e) && filter_matches(&w->feed->filter, c, e, v))
+		if (v && filter_covers(&w->feed->filter, c, e) &&
+		    filter_matches(&w->feed->filter, c, e, v))
 			add_object(w, out, e, v);
 	}
 	return !e;

@@ -163,8 +163,9 @@ static enum outcome create_attempt(struct request *q, struct create *cr)
 	if (make_storable(q, q->t.r, &cr->obj, NULL, STR(""), &bump))
 		return ANSWERED;
 	if (rv.n && q->method == METHOD_POST && !cr->dry_run)
-		return answer_plain_error(q, STR("resourceVersion should not be set on objects to be "
-						 "created"));
+		return answer_plain_error(q,
+					  STR("resourceVersion should not be set on objects to be "
+					      "created"));
 	kube_split(q->z, &cr->obj, &parts);
 	cr->m.kind = MSG_create;
 	cr->m.create = (struct msg_create){
@@ -198,8 +199,7 @@ enum outcome object_create(struct request *q)
 	value obj;
 	bool dry_run;
 
-	if (negotiate(q, true, false) || dry_run_parse(q, &dry_run) ||
-	    body_object(q, q->t.r, &obj))
+	if (negotiate(q, true, false) || dry_run_parse(q, &dry_run) || body_object(q, q->t.r, &obj))
 		return ANSWERED;
 	return write_create(q, &obj, dry_run);
 }
@@ -284,8 +284,7 @@ static void on_changed(struct request *q, void *arg, const struct msg_reply *rep
 	struct changing *cg = arg;
 	enum outcome how;
 
-	if (reply->status == WEFT_ECONFLICT && !cg->ch->once &&
-	    cg->ch->attempts < ATTEMPTS_MAX) {
+	if (reply->status == WEFT_ECONFLICT && !cg->ch->once && cg->ch->attempts < ATTEMPTS_MAX) {
 		if (change_go(q, cg->ch) != WAITING)
 			request_answer(q);
 		return;
@@ -436,15 +435,16 @@ int check_identity(struct request *q, const struct change *ch, const value *obj,
 
 	if (!str_eq(name, ch->name)) {
 		answer_bad_request(
-			q, name.n ? zone_printf(q->z,
-						"the name of the object (" STR_FMT
-						") does not match the name on the URL (" STR_FMT ")",
-						STR_ARG(name), STR_ARG(ch->name))
-				  : zone_printf(q->z,
-						"the name of the object (" STR_FMT
-						" based on URL) was undeterminable: name must be "
-						"provided",
-						STR_ARG(ch->name)));
+			q,
+			name.n ? zone_printf(q->z,
+					     "the name of the object (" STR_FMT
+					     ") does not match the name on the URL (" STR_FMT ")",
+					     STR_ARG(name), STR_ARG(ch->name))
+			       : zone_printf(q->z,
+					     "the name of the object (" STR_FMT
+					     " based on URL) was undeterminable: name must be "
+					     "provided",
+					     STR_ARG(ch->name)));
 		return WEFT_EINVAL;
 	}
 	if (ns.n && !str_eq(ns, ch->ns)) {
@@ -460,15 +460,16 @@ int check_identity(struct request *q, const struct change *ch, const value *obj,
 					       ", ResourceVersion: 0, AdditionalErrorMsg: "
 					       "Precondition failed: UID in precondition: " STR_FMT
 					       ", UID in object meta: " STR_FMT,
-					       ch->r->resource, STR_ARG(ch->ns), ch->ns.n ? "/" : "",
-					       STR_ARG(ch->name), STR_ARG(uid),
+					       ch->r->resource, STR_ARG(ch->ns),
+					       ch->ns.n ? "/" : "", STR_ARG(ch->name), STR_ARG(uid),
 					       STR_ARG(v_get_str(was, "uid"))));
 		return WEFT_EINVAL;
 	}
 	if (!was)
 		return WEFT_OK;
 	if (!is_number(rv)) {
-		answer_plain_error(q, zone_printf(q->z, "strconv.ParseUint: parsing \"" STR_FMT
+		answer_plain_error(q, zone_printf(q->z,
+						  "strconv.ParseUint: parsing \"" STR_FMT
 						  "\": invalid syntax",
 						  STR_ARG(rv)));
 		return WEFT_EINVAL;

@@ -47,8 +47,7 @@ enum outcome write_create(struct request *q, value *obj, bool dry_run);
 
 /* Body and path name one object, and `obj` was made from `old` (or does not say):
  * WEFT_EINVAL: answered. */
-int check_identity(struct request *q, const struct change *ch, const value *obj,
-		   const value *old);
+int check_identity(struct request *q, const struct change *ch, const value *obj, const value *old);
 
 /* --- Admission (admit.c) ------------------------------------------------------------------ */
 

@@ -31,8 +31,7 @@ struct follower {
 	struct buf keys;
 };
 
-int follow_open(struct follower **out, const char *dir, const uint8_t cluster_id[16],
-		struct err *e)
+int follow_open(struct follower **out, const char *dir, const uint8_t cluster_id[16], struct err *e)
 {
 	struct follower *f = calloc(1, sizeof(*f));
 	int rc;
@@ -254,8 +253,7 @@ static int scan_section(struct follower *f, struct cache *c, uint16_t type, uint
 }
 
 /* All objects of a type as they were at `rv`. */
-static int scan_type(struct follower *f, struct cache *c, uint16_t type, uint64_t rv,
-		     struct err *e)
+static int scan_type(struct follower *f, struct cache *c, uint16_t type, uint64_t rv, struct err *e)
 {
 	struct place p = {0};
 	bool more = true;

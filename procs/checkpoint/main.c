@@ -24,12 +24,12 @@
 #include "weft/proc.h"
 #include "weft/value.h"
 
-#define ROUND_MS     1000  /* between rounds, when little changes */
-#define RETRY_MS     5000  /* after an error */
-#define BUSY_MS	     100   /* between looks at a burst */
-#define BUSY_RATE    20000 /* writes a second that make one */
-#define CALM_MS	     400   /* without as many: it is over */
-#define FAR_BEHIND   16384 /* writes: the next round follows at once */
+#define ROUND_MS   1000	 /* between rounds, when little changes */
+#define RETRY_MS   5000	 /* after an error */
+#define BUSY_MS	   100	 /* between looks at a burst */
+#define BUSY_RATE  20000 /* writes a second that make one */
+#define CALM_MS	   400	 /* without as many: it is over */
+#define FAR_BEHIND 16384 /* writes: the next round follows at once */
 /* How long a burst may put a round off, and how many writes, which a start would
  * have to replay. */
 #define WAIT_MS	     5000
@@ -137,8 +137,8 @@ static void on_resync(void *arg)
 int checkpoint_main(void)
 {
 	struct main m = {.p = proc_start(PROC_CHECKPOINT)};
-	struct proc_handlers h = {.on_work = on_work, .on_resync = on_resync, .on_turn = on_turn,
-				  .arg = &m};
+	struct proc_handlers h = {
+		.on_work = on_work, .on_resync = on_resync, .on_turn = on_turn, .arg = &m};
 	struct err e = {0};
 	int status;
 

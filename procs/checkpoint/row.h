@@ -10,8 +10,9 @@
 
 #include "weft/cache.h"
 
-#define ROW_SHARED     0xffffffffu
-#define ROW_INLINE_MAX 65536u /* larger parts that are interned are blobs even if nobody shares them */
+#define ROW_SHARED 0xffffffffu
+#define ROW_INLINE_MAX \
+	65536u /* larger parts that are interned are blobs even if nobody shares them */
 
 /* All but the variable part; `hot.node` is 0, its name follows. */
 struct row {

@@ -165,8 +165,8 @@ static int open_tables(struct table *t, const uint8_t cluster_id[16], struct err
 		return rc;
 	}
 	rc = open_dbs(t, t->txn, MDB_CREATE, e);
-	if (!rc && table_get_meta(t, t->txn, "format", &format, sizeof(format), &missing) ==
-			   WEFT_ENOENT)
+	if (!rc &&
+	    table_get_meta(t, t->txn, "format", &format, sizeof(format), &missing) == WEFT_ENOENT)
 		rc = make_tables(t, cluster_id, e);
 	if (!rc)
 		rc = table_check_meta(t, t->txn, cluster_id, e);
@@ -388,8 +388,7 @@ static struct delta *delta_of(struct table *t, uint64_t id)
 
 /* Write a blob when it is first met in this transaction; its count follows at
  * the end.  *other: another one has this id already. */
-static int blob_meet(struct table *t, struct delta *d, struct str bytes, bool *other,
-		     struct err *e)
+static int blob_meet(struct table *t, struct delta *d, struct str bytes, bool *other, struct err *e)
 {
 	MDB_val key = {sizeof(d->id), &d->id}, v;
 	uint64_t count = 0;
@@ -418,8 +417,8 @@ static int blob_meet(struct table *t, struct delta *d, struct str bytes, bool *o
 }
 
 /* Decide how a part is kept. */
-static int keep_part(struct table *t, const struct blob *b, struct str bytes,
-		     struct row_part *out, struct err *e)
+static int keep_part(struct table *t, const struct blob *b, struct str bytes, struct row_part *out,
+		     struct err *e)
 {
 	struct delta *d;
 	bool other = false;

@@ -37,8 +37,8 @@ int table_load(const char *dir, struct cache_writer *w, const uint8_t cluster_id
 /* Open (first time: make) the tables in `dir`. */
 int table_open(struct table **out, const char *dir, const uint8_t cluster_id[16], struct err *e);
 void table_close(struct table *t);
-uint64_t table_rv(const struct table *t);	/* of the last commit */
-uint64_t table_objects(const struct table *t);	/* rows at the last commit */
+uint64_t table_rv(const struct table *t);      /* of the last commit */
+uint64_t table_objects(const struct table *t); /* rows at the last commit */
 
 void table_set_map(struct table *t, size_t bytes); /* see follow_set_map() */
 

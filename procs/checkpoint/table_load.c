@@ -381,7 +381,7 @@ int table_load(const char *dir, struct cache_writer *w, const uint8_t cluster_id
 	       const uint64_t *memory_types, uint64_t *rv, struct err *e)
 {
 	struct load l = {
-	    .dir = dir, .cluster_id = cluster_id, .w = w, .memory_types = memory_types, .e = e};
+		.dir = dir, .cluster_id = cluster_id, .w = w, .memory_types = memory_types, .e = e};
 	int rc;
 
 	*rv = 0;

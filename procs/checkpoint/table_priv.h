@@ -23,16 +23,16 @@ struct table {
 	MDB_env *env;
 	MDB_dbi objects, blobs, meta;
 	MDB_txn *txn;
-	uint64_t rv, count;  /* at the last commit */
-	uint64_t txn_count;  /* rows, as of this transaction */
-	bool grow;	     /* the map was full */
+	uint64_t rv, count; /* at the last commit */
+	uint64_t txn_count; /* rows, as of this transaction */
+	bool grow;	    /* the map was full */
 	/* Where the last row was written: the next one is near, as they come in
 	 * key order, and LMDB need not search from the root. */
 	MDB_cursor *at;
 	struct buf row;
-	MDB_cursor *scan;	 /* at the first row that the scan has not passed */
-	bool scan_end;		 /* there is none */
-	struct buf stale;	 /* keys to remove: u32 length and bytes, each */
+	MDB_cursor *scan;    /* at the first row that the scan has not passed */
+	bool scan_end;	     /* there is none */
+	struct buf stale;    /* keys to remove: u32 length and bytes, each */
 	struct delta *delta; /* open addressing */
 	uint32_t ndelta, delta_cap;
 };

@@ -18,20 +18,20 @@
 #include "weft/proc.h"
 
 #define ANNOTATION_REVISION "deployment.kubernetes.io/revision"
-#define ANNOTATION_HISTORY "deployment.kubernetes.io/revision-history"
-#define ANNOTATION_DESIRED "deployment.kubernetes.io/desired-replicas"
-#define ANNOTATION_MAX "deployment.kubernetes.io/max-replicas"
+#define ANNOTATION_HISTORY  "deployment.kubernetes.io/revision-history"
+#define ANNOTATION_DESIRED  "deployment.kubernetes.io/desired-replicas"
+#define ANNOTATION_MAX	    "deployment.kubernetes.io/max-replicas"
 #define LABEL_TEMPLATE_HASH "pod-template-hash"
 
 /* A ReplicaSet of the Deployment, as read and as it is to be. */
 struct replicaset {
-	const struct entry *e;	 /* NULL: to be created */
+	const struct entry *e; /* NULL: to be created */
 	const struct version *v;
 	value meta, spec, status, labels;
-	int64_t replicas;	 /* spec.replicas; follows the rules' decisions */
+	int64_t replicas; /* spec.replicas; follows the rules' decisions */
 	int64_t actual, ready, available, terminating; /* status */
-	bool changed;		 /* meta or spec differ from v */
-	bool deleted;		 /* to be deleted */
+	bool changed;				       /* meta or spec differ from v */
+	bool deleted;				       /* to be deleted */
 };
 
 /* Kept for each Deployment between reconciles. */
@@ -64,7 +64,7 @@ struct deployment {
 };
 
 /* Iterates over old ReplicaSets (all but the one of the current template). */
-#define each_old(rs, d)                                                      \
+#define each_old(rs, d)                                                        \
 	for (struct replicaset *rs = (d)->list; rs < (d)->list + (d)->n; rs++) \
 		if (rs != (d)->fresh)
 #define each_rs(rs, d) for (struct replicaset *rs = (d)->list; rs < (d)->list + (d)->n; rs++)

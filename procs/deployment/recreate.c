@@ -14,8 +14,7 @@ static bool scale_down_old(struct deployment *d)
 /* A pod counts until it is gone, or has finished. */
 static bool old_pods_running(struct deployment *d)
 {
-	each_old(rs, d)
-	{
+	each_old(rs, d) {
 		struct counts_copy counts;
 
 		cache_counts(d->c, rs->e, &counts);

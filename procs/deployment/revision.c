@@ -38,8 +38,7 @@ static int64_t max_old_revision(struct deployment *d)
 {
 	int64_t max = 0;
 
-	each_old(rs, d)
-	{
+	each_old(rs, d) {
 		int64_t revision = revision_of(&rs->meta);
 
 		if (revision > max)
@@ -100,7 +99,8 @@ static bool set_revision(struct deployment *d, struct replicaset *rs, int64_t re
 	if (revision_of(&rs->meta) >= revision)
 		return false;
 	if (old.n)
-		set_annotation(d, &rs->meta, STR(ANNOTATION_HISTORY), add_to_history(d, history, old));
+		set_annotation(d, &rs->meta, STR(ANNOTATION_HISTORY),
+			       add_to_history(d, history, old));
 	set_annotation(d, &rs->meta, STR(ANNOTATION_REVISION),
 		       zone_printf(d->z, "%lld", (long long)revision));
 	return true;
@@ -112,8 +112,7 @@ static bool set_annotations(struct deployment *d, struct replicaset *rs, int64_t
 {
 	bool changed = false;
 
-	v_each_kv(kv, annotations_of(&d->meta))
-	{
+	v_each_kv(kv, annotations_of(&d->meta)) {
 		struct str key = v_as_str(&kv->key);
 
 		if (!is_own_annotation(key))

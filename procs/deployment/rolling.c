@@ -37,8 +37,7 @@ static int64_t remove_unhealthy(struct deployment *d, int64_t max)
 {
 	int64_t removed = 0;
 
-	each_old(rs, d)
-	{
+	each_old(rs, d) {
 		int64_t n;
 
 		if (removed >= max)
@@ -62,8 +61,7 @@ static int64_t scale_down_old(struct deployment *d, int64_t min_available)
 	may_go = available - min_available;
 	if (may_go <= 0)
 		return 0;
-	each_old(rs, d)
-	{
+	each_old(rs, d) {
 		int64_t n;
 
 		if (removed >= may_go)

@@ -79,8 +79,7 @@ int64_t scale_fresh_size(struct deployment *d, const struct replicaset *fresh)
 
 bool scale_wanted(struct deployment *d)
 {
-	each_rs(rs, d)
-	{
+	each_rs(rs, d) {
 		int64_t desired = annotated(rs, ANNOTATION_DESIRED);
 
 		if (rs->replicas > 0 && desired >= 0 && desired != d->replicas)

@@ -99,8 +99,7 @@ void status_calculate(struct deployment *d)
 {
 	int64_t total = 0, actual = 0, ready = 0, available = 0, terminating = 0;
 
-	each_rs(rs, d)
-	{
+	each_rs(rs, d) {
 		total += rs->replicas;
 		actual += rs->actual;
 		ready += rs->ready;
@@ -219,8 +218,8 @@ static const value *find_failure(struct deployment *d)
 		failure = kube_condition(v_get(&d->fresh->status, "conditions"), "ReplicaFailure");
 	each_old(rs, d)
 		if (!failure)
-			failure = kube_condition(v_get(&rs->status, "conditions"),
-						 "ReplicaFailure");
+			failure =
+				kube_condition(v_get(&rs->status, "conditions"), "ReplicaFailure");
 	return failure;
 }
 

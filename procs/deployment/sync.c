@@ -192,8 +192,7 @@ static void write_back(struct deployment *d)
 {
 	if (d->fresh == &d->made)
 		create_replicaset(d, d->fresh);
-	each_rs(rs, d)
-	{
+	each_rs(rs, d) {
 		struct parts parts = {.meta = &rs->meta, .spec = &rs->spec, .bump = true};
 
 		if (rs->deleted)
@@ -261,8 +260,9 @@ static void reconcile(struct controller *ctl, const struct entry *e, const struc
 	if (!selector)
 		return;
 	if (kube_selector_empty(selector)) {
-		ctl_event(ctl, e, "Warning", "SelectingAll",
-			  "This deployment is selecting all pods. A non-empty selector is required.");
+		ctl_event(
+			ctl, e, "Warning", "SelectingAll",
+			"This deployment is selecting all pods. A non-empty selector is required.");
 		return;
 	}
 	if (claim_reconcile(ctl, &self->claims, &d.state->claims, TYPE_REPLICASET, e, v, selector))

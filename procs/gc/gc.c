@@ -24,7 +24,7 @@
 #include "weft/kube.h"
 #include "weft/proc.h"
 
-#define BATCH 4096u
+#define BATCH	      4096u
 #define LOOK_AGAIN_MS 1000 /* while a dependent blocks that is not ours to follow */
 
 /* What one reconcile gathers. */
@@ -122,8 +122,7 @@ static struct verdict judge(struct pass *p, const struct entry *e, const struct 
 	if (hash && hash == p->last_meta && e->ns.u == p->last_ns.u)
 		return p->last;
 	meta = kube_part(p->z, p->c, e, v, PART_META);
-	v_each(ref, v_get(&meta, "ownerReferences"))
-	{
+	v_each(ref, v_get(&meta, "ownerReferences")) {
 		switch (owner_state(p, e, ref)) {
 		case OWNER_SOLID:
 			verdict.solid++;
@@ -170,8 +169,8 @@ static void flush(struct pass *p)
 		p->full = true;
 }
 
-static void delete(struct pass *p, const struct entry *e, const struct version *v,
-		   uint8_t propagation)
+static void delete (struct pass *p, const struct entry *e, const struct version *v,
+		    uint8_t propagation)
 {
 	if (p->n == BATCH || (p->n && (p->type != e->type || p->propagation != propagation)))
 		flush(p);
@@ -295,8 +294,7 @@ static bool unblock(struct pass *p, const struct entry *e, const struct version 
 	value meta = kube_part(p->z, p->c, e, v, PART_META);
 	bool changed = false;
 
-	v_each(ref, v_get(&meta, "ownerReferences"))
-	{
+	v_each(ref, v_get(&meta, "ownerReferences")) {
 		if (!v_get_bool(ref, "blockOwnerDeletion", false))
 			continue;
 		v_set(p->z, ref, "blockOwnerDeletion", v_bool(false));
@@ -469,8 +467,10 @@ static void expire(struct pass *p, const struct entry *e, const struct version *
 	uint32_t written = 0;
 	int64_t left_ms;
 	struct msg m = {.kind = MSG_remove,
-			.remove = {.type = TYPE_EVENT, .ns = cache_ns(p->c, e),
-				   .name = entry_name(e), .uid = {(const char *)e->uid, 16},
+			.remove = {.type = TYPE_EVENT,
+				   .ns = cache_ns(p->c, e),
+				   .name = entry_name(e),
+				   .uid = {(const char *)e->uid, 16},
 				   .rv = v->rv}};
 
 	for (size_t i = 0; i < countof(times); i++)

@@ -13,7 +13,7 @@
 /* Where the walk is: a chain of frames on the C stack, innermost first. */
 struct at {
 	const struct at *up;
-	struct str key;		   /* of a field or map; p == NULL: `index` counts */
+	struct str key; /* of a field or map; p == NULL: `index` counts */
 	uint32_t index;
 	const struct kube_field *field; /* NULL for list elements and map values */
 	const struct kube_schema *in;	/* the object type that has the field */
@@ -72,7 +72,7 @@ static struct str take_text(struct check *c, struct buf *b)
 static void note_unknown(struct check *c, const struct at *at)
 {
 	struct kube_notes *n = c->notes;
-	struct buf path = { 0 };
+	struct buf path = {0};
 
 	if (!n)
 		return;
@@ -96,8 +96,10 @@ static void note_unknown(struct check *c, const struct at *at)
 static void put_found(struct buf *out, const value *v, bool digits)
 {
 	static const char *const names[] = {
-		[MSGPACK_OBJECT_BOOLEAN] = "bool",   [MSGPACK_OBJECT_STR] = "string",
-		[MSGPACK_OBJECT_ARRAY] = "array",    [MSGPACK_OBJECT_MAP] = "object",
+		[MSGPACK_OBJECT_BOOLEAN] = "bool",
+		[MSGPACK_OBJECT_STR] = "string",
+		[MSGPACK_OBJECT_ARRAY] = "array",
+		[MSGPACK_OBJECT_MAP] = "object",
 	};
 
 	if (v->type < countof(names) && names[v->type]) {
@@ -123,7 +125,7 @@ static void wrong_type(struct check *c, const value *v, const struct at *at, con
 {
 	const struct at *f = at;
 	const char *dot;
-	struct buf b = { 0 };
+	struct buf b = {0};
 
 	if (c->saved.p)
 		return;
@@ -147,9 +149,9 @@ static const char *go_type(const struct kube_schema *s, const struct at *at)
 {
 	while (at && !at->field)
 		at = at->up;
-	return at && at->field->go_type && s->kind <= SCHEMA_DOUBLE && s->kind >= SCHEMA_STRING ?
-		       at->field->go_type :
-		       s->go_name;
+	return at && at->field->go_type && s->kind <= SCHEMA_DOUBLE && s->kind >= SCHEMA_STRING
+		       ? at->field->go_type
+		       : s->go_name;
 }
 
 static bool is_number(const value *v)
@@ -218,8 +220,7 @@ static void canonical(struct check *c, value *v, scalar_fn *fn, bool fatal)
 		c->saved = why;
 }
 
-static void check_bytes(struct check *c, const struct kube_schema *s, value *v,
-			const struct at *at)
+static void check_bytes(struct check *c, const struct kube_schema *s, value *v, const struct at *at)
 {
 	if (v_is_str(v))
 		canonical(c, v, scalar_base64, false);
@@ -297,7 +298,7 @@ static bool is_empty(const value *v)
 static bool check_member(struct check *c, const struct kube_schema *s, msgpack_object_kv *kv,
 			 const struct at *up)
 {
-	struct at at = { .up = up, .key = v_as_str(&kv->key), .in = s };
+	struct at at = {.up = up, .key = v_as_str(&kv->key), .in = s};
 
 	at.field = schema_field(s, at.key);
 	if (!at.field) {
@@ -340,7 +341,7 @@ static void check_map(struct check *c, const struct kube_schema *s, value *v, co
 		return;
 	}
 	v_each_kv(kv, v) {
-		struct at at = { .up = up, .key = v_as_str(&kv->key) };
+		struct at at = {.up = up, .key = v_as_str(&kv->key)};
 
 		if (v_is_null(&kv->val))
 			kv->val = zero_of(s->item);
@@ -353,7 +354,7 @@ static void check_map(struct check *c, const struct kube_schema *s, value *v, co
 
 static void check_list(struct check *c, const struct kube_schema *s, value *v, const struct at *up)
 {
-	struct at at = { .up = up };
+	struct at at = {.up = up};
 
 	if (!v_is_array(v)) {
 		wrong_type(c, v, up, s->go_name, false);
@@ -390,8 +391,7 @@ static check_fn *const checks[] = {
 	[SCHEMA_ANY] = NULL,
 };
 
-static void check_value(struct check *c, const struct kube_schema *s, value *v,
-			const struct at *at)
+static void check_value(struct check *c, const struct kube_schema *s, value *v, const struct at *at)
 {
 	if (checks[s->kind])
 		checks[s->kind](c, s, v, at);
@@ -402,10 +402,10 @@ static void check_value(struct check *c, const struct kube_schema *s, value *v,
 int kube_check_as(zone *z, const struct kube_schema *schema, value *obj, struct kube_notes *notes,
 		  struct str *message)
 {
-	struct check c = { .z = z, .notes = notes };
+	struct check c = {.z = z, .notes = notes};
 
 	if (notes)
-		*notes = (struct kube_notes){ 0 };
+		*notes = (struct kube_notes){0};
 	check_value(&c, schema, obj, NULL);
 	if (!c.fatal.p && !c.saved.p)
 		return WEFT_OK;

@@ -40,13 +40,13 @@ static bool move(zone *z, value *from, const char *key, value *to, const char *n
 
 /* Core's name, the name in events.k8s.io. */
 static const char *const event_names[][2] = {
-	{ "involvedObject", "regarding" },
-	{ "message", "note" },
-	{ "source", "deprecatedSource" },
-	{ "firstTimestamp", "deprecatedFirstTimestamp" },
-	{ "lastTimestamp", "deprecatedLastTimestamp" },
-	{ "count", "deprecatedCount" },
-	{ "reportingComponent", "reportingController" },
+	{"involvedObject", "regarding"},
+	{"message", "note"},
+	{"source", "deprecatedSource"},
+	{"firstTimestamp", "deprecatedFirstTimestamp"},
+	{"lastTimestamp", "deprecatedLastTimestamp"},
+	{"count", "deprecatedCount"},
+	{"reportingComponent", "reportingController"},
 };
 
 static void convert_event(zone *z, const struct kube_resource *to, value *obj)
@@ -59,10 +59,10 @@ static void convert_event(zone *z, const struct kube_resource *to, value *obj)
 
 /* --- Metrics of an autoscaler ----------------------------------------------------------- */
 
-#define METRICS "autoscaling.alpha.kubernetes.io/metrics"
-#define CURRENT "autoscaling.alpha.kubernetes.io/current-metrics"
+#define METRICS	   "autoscaling.alpha.kubernetes.io/metrics"
+#define CURRENT	   "autoscaling.alpha.kubernetes.io/current-metrics"
 #define CONDITIONS "autoscaling.alpha.kubernetes.io/conditions"
-#define BEHAVIOR "autoscaling.alpha.kubernetes.io/behavior"
+#define BEHAVIOR   "autoscaling.alpha.kubernetes.io/behavior"
 
 /* How a source of version 2 is laid out in version 1: "a.b" is a member of a
  * member, and what has no row keeps its name. */
@@ -72,51 +72,51 @@ struct layout {
 };
 
 static const struct layout wanted[] = {
-	{ "resource",
-	  { { "target.averageUtilization", "targetAverageUtilization" },
-	    { "target.averageValue", "targetAverageValue" } } },
-	{ "containerResource",
-	  { { "target.averageUtilization", "targetAverageUtilization" },
-	    { "target.averageValue", "targetAverageValue" } } },
-	{ "pods",
-	  { { "metric.name", "metricName" },
-	    { "metric.selector", "selector" },
-	    { "target.averageValue", "targetAverageValue" } } },
-	{ "object",
-	  { { "metric.name", "metricName" },
-	    { "metric.selector", "selector" },
-	    { "target.value", "targetValue" },
-	    { "target.averageValue", "averageValue" },
-	    { "describedObject", "target" } } },
-	{ "external",
-	  { { "metric.name", "metricName" },
-	    { "metric.selector", "metricSelector" },
-	    { "target.value", "targetValue" },
-	    { "target.averageValue", "targetAverageValue" } } },
+	{"resource",
+	 {{"target.averageUtilization", "targetAverageUtilization"},
+	  {"target.averageValue", "targetAverageValue"}}},
+	{"containerResource",
+	 {{"target.averageUtilization", "targetAverageUtilization"},
+	  {"target.averageValue", "targetAverageValue"}}},
+	{"pods",
+	 {{"metric.name", "metricName"},
+	  {"metric.selector", "selector"},
+	  {"target.averageValue", "targetAverageValue"}}},
+	{"object",
+	 {{"metric.name", "metricName"},
+	  {"metric.selector", "selector"},
+	  {"target.value", "targetValue"},
+	  {"target.averageValue", "averageValue"},
+	  {"describedObject", "target"}}},
+	{"external",
+	 {{"metric.name", "metricName"},
+	  {"metric.selector", "metricSelector"},
+	  {"target.value", "targetValue"},
+	  {"target.averageValue", "targetAverageValue"}}},
 };
 
 static const struct layout measured[] = {
-	{ "resource",
-	  { { "current.averageUtilization", "currentAverageUtilization" },
-	    { "current.averageValue", "currentAverageValue" } } },
-	{ "containerResource",
-	  { { "current.averageUtilization", "currentAverageUtilization" },
-	    { "current.averageValue", "currentAverageValue" } } },
-	{ "pods",
-	  { { "metric.name", "metricName" },
-	    { "metric.selector", "selector" },
-	    { "current.averageValue", "currentAverageValue" } } },
-	{ "object",
-	  { { "metric.name", "metricName" },
-	    { "metric.selector", "selector" },
-	    { "current.value", "currentValue" },
-	    { "current.averageValue", "averageValue" },
-	    { "describedObject", "target" } } },
-	{ "external",
-	  { { "metric.name", "metricName" },
-	    { "metric.selector", "metricSelector" },
-	    { "current.value", "currentValue" },
-	    { "current.averageValue", "currentAverageValue" } } },
+	{"resource",
+	 {{"current.averageUtilization", "currentAverageUtilization"},
+	  {"current.averageValue", "currentAverageValue"}}},
+	{"containerResource",
+	 {{"current.averageUtilization", "currentAverageUtilization"},
+	  {"current.averageValue", "currentAverageValue"}}},
+	{"pods",
+	 {{"metric.name", "metricName"},
+	  {"metric.selector", "selector"},
+	  {"current.averageValue", "currentAverageValue"}}},
+	{"object",
+	 {{"metric.name", "metricName"},
+	  {"metric.selector", "selector"},
+	  {"current.value", "currentValue"},
+	  {"current.averageValue", "averageValue"},
+	  {"describedObject", "target"}}},
+	{"external",
+	 {{"metric.name", "metricName"},
+	  {"metric.selector", "metricSelector"},
+	  {"current.value", "currentValue"},
+	  {"current.averageValue", "currentAverageValue"}}},
 };
 
 /* Split "a.b"; false if there is no dot. */
@@ -195,7 +195,7 @@ static void convert_metric(zone *z, value *metric, const struct layout *layouts,
 static void put_annotation(zone *z, value *obj, const char *name, const value *v)
 {
 	value *annotations = v_map_at(z, v_map_at(z, obj, "metadata"), "annotations");
-	struct buf b = { 0 };
+	struct buf b = {0};
 
 	json_encode(&b, v, NULL);
 	v_set(z, annotations, name, v_str(zone_str(z, buf_str(&b))));

@@ -20,20 +20,20 @@ static bool is_repository(struct str s)
 static struct str without_registry(struct str s)
 {
 	const char *slash = s.n ? memchr(s.p, '/', s.n) : NULL;
-	struct str first = { s.p, slash ? (uint32_t)(slash - s.p) : 0 };
+	struct str first = {s.p, slash ? (uint32_t)(slash - s.p) : 0};
 	bool host = first.n && (memchr(first.p, '.', first.n) || memchr(first.p, ':', first.n) ||
 				str_eq(first, STR("localhost")));
 
 	for (uint32_t i = 0; i < first.n; i++)
 		host |= first.p[i] >= 'A' && first.p[i] <= 'Z';
-	return host ? (struct str){ slash + 1, s.n - first.n - 1 } : s;
+	return host ? (struct str){slash + 1, s.n - first.n - 1} : s;
 }
 
 /* Is it ":latest", in words or by saying no tag and no digest? */
 static bool is_latest(struct str image)
 {
 	const char *at = image.n ? memchr(image.p, '@', image.n) : NULL;
-	struct str name = without_registry(image), tag = { 0 };
+	struct str name = without_registry(image), tag = {0};
 	uint32_t i;
 
 	if (at)
@@ -41,7 +41,7 @@ static bool is_latest(struct str image)
 	for (i = name.n; i > 0 && name.p[i - 1] != '/' && name.p[i - 1] != ':'; i--)
 		;
 	if (i > 0 && name.p[i - 1] == ':') {
-		tag = (struct str){ name.p + i, name.n - i };
+		tag = (struct str){name.p + i, name.n - i};
 		name.n = i - 1;
 	}
 	if (!is_repository(name))
@@ -254,7 +254,7 @@ static struct str base64(zone *z, struct str s)
 		p[n++] = left > 1 ? digits[bits >> 6 & 63] : '=';
 		p[n++] = left > 2 ? digits[bits & 63] : '=';
 	}
-	return (struct str){ p, n };
+	return (struct str){p, n};
 }
 
 /* Text given for people's sake becomes data. */

@@ -169,7 +169,7 @@ static struct str lower(zone *z, struct str s)
 
 	for (uint32_t i = 0; i < s.n; i++)
 		p[i] = (char)tolower((unsigned char)s.p[i]);
-	return (struct str){ p, s.n };
+	return (struct str){p, s.n};
 }
 
 void default_crd(zone *z, value *v)

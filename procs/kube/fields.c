@@ -11,16 +11,17 @@
 /* A field of a query and where it stands in the stored object. */
 struct selectable {
 	const char *label;
-	const char *path;	/* in the stored version; NULL: always empty */
-	const char *absent;	/* its text when it is not there */
-	const char *else_path;	/* looked at when `path` has no text */
+	const char *path;      /* in the stored version; NULL: always empty */
+	const char *absent;    /* its text when it is not there */
+	const char *else_path; /* looked at when `path` has no text */
 };
 
-#define ANY {"metadata.name", "metadata.name", "", NULL}, \
-	    {"metadata.namespace", "metadata.namespace", "", NULL}
-#define NAME_ONLY {"metadata.name", "metadata.name", "", NULL}
+/* clang-format off */
 #define SAME(path) {path, path, "", NULL}
-#define END {NULL, NULL, NULL, NULL}
+#define NAME_ONLY  SAME("metadata.name")
+#define ANY	   SAME("metadata.name"), SAME("metadata.namespace")
+#define END	   {NULL, NULL, NULL, NULL}
+/* clang-format on */
 
 static const struct selectable any_fields[] = {ANY, END};
 static const struct selectable pod_fields[] = {
@@ -55,7 +56,10 @@ static const struct selectable job_fields[] = {
 static const struct selectable namespace_fields[] = {NAME_ONLY, SAME("status.phase"), END};
 static const struct selectable secret_fields[] = {ANY, SAME("type"), END};
 static const struct selectable service_fields[] = {
-	ANY, SAME("spec.clusterIP"), SAME("spec.type"), END,
+	ANY,
+	SAME("spec.clusterIP"),
+	SAME("spec.type"),
+	END,
 };
 static const struct selectable event_fields[] = {
 	ANY,
@@ -114,7 +118,10 @@ static const struct kind_fields {
 	 NULL},
 };
 static const struct kind_fields others = {
-	NULL, NULL, any_fields, "",
+	NULL,
+	NULL,
+	any_fields,
+	"",
 	" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
 };
 
@@ -194,8 +201,8 @@ static int unescape(zone *z, struct str s, struct str *out, struct str *message)
 
 	for (uint32_t i = 0; i < s.n; i++) {
 		if (s.p[i] == ',' || s.p[i] == '=') {
-			*message = zone_printf(z, INVALID "unescaped character in value: %d",
-					       s.p[i]);
+			*message =
+				zone_printf(z, INVALID "unescaped character in value: %d", s.p[i]);
 			return WEFT_EINVAL;
 		}
 		if (s.p[i] == '\\') {
@@ -240,8 +247,9 @@ int kube_fields_parse(zone *z, const struct kube_resource *r, struct str text,
 		uint32_t at, op = find_operator(terms[i], &at);
 
 		if (!op) {
-			*message = zone_printf(z, "invalid selector: '" STR_FMT
-						  "'; can't understand '" STR_FMT "'",
+			*message = zone_printf(z,
+					       "invalid selector: '" STR_FMT
+					       "'; can't understand '" STR_FMT "'",
 					       STR_ARG(text), STR_ARG(terms[i]));
 			return WEFT_EINVAL;
 		}

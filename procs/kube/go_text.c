@@ -7,9 +7,9 @@
 
 struct str go_quote(zone *z, struct str s)
 {
-	static const char escapes[][2] = {{'"', '"'},  {'\\', '\\'}, {'\n', 'n'}, {'\t', 't'},
-					  {'\r', 'r'}, {'\a', 'a'},  {'\b', 'b'}, {'\f', 'f'},
-					  {'\v', 'v'}};
+	static const char escapes[][2] = {{'"', '"'},  {'\\', '\\'}, {'\n', 'n'},
+					  {'\t', 't'}, {'\r', 'r'},  {'\a', 'a'},
+					  {'\b', 'b'}, {'\f', 'f'},  {'\v', 'v'}};
 	struct buf b = {0};
 	struct str out;
 

@@ -3,22 +3,22 @@
  */
 #include "label_syntax.h"
 
-#define NAME_MAX_BYTES 63
+#define NAME_MAX_BYTES	 63
 #define PREFIX_MAX_BYTES 253
 
-#define NAME_RULE                                                                                  \
-	"must consist of alphanumeric characters, '-', '_' or '.', and must start and end with "   \
-	"an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for "     \
+#define NAME_RULE                                                                                 \
+	"must consist of alphanumeric characters, '-', '_' or '.', and must start and end with "  \
+	"an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for " \
 	"validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
-#define VALUE_RULE                                                                                 \
-	"a valid label must be an empty string or consist of alphanumeric characters, '-', '_' "   \
-	"or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or "      \
-	"'my_value',  or '12345', regex used for validation is "                                   \
+#define VALUE_RULE                                                                               \
+	"a valid label must be an empty string or consist of alphanumeric characters, '-', '_' " \
+	"or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or "    \
+	"'my_value',  or '12345', regex used for validation is "                                 \
 	"'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
-#define SUBDOMAIN_RULE                                                                             \
-	"a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' "  \
-	"or '.', and must start and end with an alphanumeric character (e.g. 'example.com', "      \
-	"regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?"                              \
+#define SUBDOMAIN_RULE                                                                            \
+	"a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' " \
+	"or '.', and must start and end with an alphanumeric character (e.g. 'example.com', "     \
+	"regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?"                             \
 	"(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 
 static bool is_lower(char c)

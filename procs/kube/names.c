@@ -5,18 +5,18 @@
 #include "procs/kube/names.h"
 
 #define SUBDOMAIN_MAX 253
-#define LABEL_MAX 63
+#define LABEL_MAX     63
 #define PORT_NAME_MAX 15
-#define CRON_JOB_MAX 52
+#define CRON_JOB_MAX  52
 
 #define SUBDOMAIN_TEXT                                                                        \
 	"a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, " \
 	"'-' or '.', and must start and end with an alphanumeric character (e.g. "            \
 	"'example.com', regex used for validation is "                                        \
 	"'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-#define LABEL_TEXT                                                                            \
-	"a lowercase RFC 1123 label must consist of lower case alphanumeric characters or "   \
-	"'-', and must start and end with an alphanumeric character (e.g. 'my-name',  or "    \
+#define LABEL_TEXT                                                                          \
+	"a lowercase RFC 1123 label must consist of lower case alphanumeric characters or " \
+	"'-', and must start and end with an alphanumeric character (e.g. 'my-name',  or "  \
 	"'123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
 #define QUALIFIED_TEXT                                                                        \
 	"must consist of alphanumeric characters, '-', '_' or '.', and must start and end "   \
@@ -27,20 +27,20 @@
 	"'_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue', " \
 	" or 'my_value',  or '12345', regex used for validation is "                          \
 	"'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
-#define CONFIG_KEY_TEXT                                                                       \
-	"a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. "  \
-	"'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is "           \
+#define CONFIG_KEY_TEXT                                                                      \
+	"a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. " \
+	"'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is "          \
 	"'[-._a-zA-Z0-9]+')"
 #define SEARCH_TEXT                                                                           \
 	"a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, " \
 	"'_', '-' or '.', and must start and end with an alphanumeric character (e.g. "       \
 	"'example.com', regex used for validation is "                                        \
 	"'_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')"
-#define HEADER_TEXT                                                                           \
-	"a valid HTTP header must consist of alphanumeric characters or '-' (e.g. "           \
+#define HEADER_TEXT                                                                 \
+	"a valid HTTP header must consist of alphanumeric characters or '-' (e.g. " \
 	"'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')"
-#define PERCENT_TEXT                                                                          \
-	"a valid percent string must be a numeric string followed by an ending '%' (e.g. "    \
+#define PERCENT_TEXT                                                                       \
+	"a valid percent string must be a numeric string followed by an ending '%' (e.g. " \
 	"'1%',  or '93%', regex used for validation is '[0-9]+%')"
 
 static void say(struct texts *t, const char *text)
@@ -88,7 +88,7 @@ static bool is_dotted(struct str s, bool (*one)(struct str))
 	for (uint32_t start = 0, i = 0; i <= s.n; i++) {
 		if (i < s.n && s.p[i] != '.')
 			continue;
-		if (!one((struct str){ s.p + start, i - start }))
+		if (!one((struct str){s.p + start, i - start}))
 			return false;
 		start = i + 1;
 	}
@@ -127,7 +127,7 @@ void names_label(struct texts *t, struct str s)
 static bool is_search_label(struct str s)
 {
 	if (s.n && s.p[0] == '_')
-		s = (struct str){ s.p + 1, s.n - 1 };
+		s = (struct str){s.p + 1, s.n - 1};
 	return has_form(s, is_lower, "-_");
 }
 
@@ -154,12 +154,13 @@ void names_path_segment(struct texts *t, struct str s)
 void names_qualified(struct texts *t, struct str s)
 {
 	const char *slash = s.n ? memchr(s.p, '/', s.n) : NULL;
-	struct str prefix = { s.p, slash ? (uint32_t)(slash - s.p) : 0 };
-	struct str name = slash ? (struct str){ slash + 1, s.n - prefix.n - 1 } : s;
+	struct str prefix = {s.p, slash ? (uint32_t)(slash - s.p) : 0};
+	struct str name = slash ? (struct str){slash + 1, s.n - prefix.n - 1} : s;
 
 	if (slash && memchr(name.p, '/', name.n)) {
-		say(t, "a valid label key " QUALIFIED_TEXT
-		       " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')");
+		say(t,
+		    "a valid label key " QUALIFIED_TEXT
+		    " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')");
 		return;
 	}
 	if (slash && !prefix.n) {
@@ -283,7 +284,7 @@ void names_cidr(struct texts *t, struct str s)
 	const char *slash = s.n ? memchr(s.p, '/', s.n) : NULL;
 	uint8_t ip[16];
 	int bits = 0, length = 0;
-	bool good = slash && parse_ip((struct str){ s.p, (uint32_t)(slash - s.p) }, ip, &bits);
+	bool good = slash && parse_ip((struct str){s.p, (uint32_t)(slash - s.p)}, ip, &bits);
 	const char *end = s.p + s.n;
 
 	good = good && slash + 1 < end && end - slash <= 4;

@@ -45,9 +45,8 @@ static bool part_json(struct printing *p, enum part part)
 {
 	struct str bytes = cache_part(p->c, p->v, part);
 
-	return bytes.n &&
-	       !json_from_shared(p->texts ? &p->texts->json : NULL, p->out, bytes,
-				 cache_part_hash(p->c, p->v, part), &p->holes);
+	return bytes.n && !json_from_shared(p->texts ? &p->texts->json : NULL, p->out, bytes,
+					    cache_part_hash(p->c, p->v, part), &p->holes);
 }
 
 /* The members of a part that is a map, each led by a comma; nothing for what is no

@@ -151,8 +151,10 @@ static int add_at(struct patching *p, const char *what, struct place at, value v
 	}
 	i = index_in(at.key, v_len(at.in) + 1, &given);
 	if (i == NOT_AN_INDEX)
-		return fail(p, "error in %s: '" STR_FMT "': value was not a proper array index: '"
-			       STR_FMT "': " NO_INDEX(at.key),
+		return fail(p,
+			    "error in %s: '" STR_FMT
+			    "': value was not a proper array index: '" STR_FMT
+			    "': " NO_INDEX(at.key),
 			    what, STR_ARG(p->path), STR_ARG(at.key), STR_ARG(at.key));
 	if (i < 0)
 		return index_error(p, what, p->path, at.key, i, given);
@@ -167,8 +169,9 @@ static int remove_at(struct patching *p, const char *what, struct str path, stru
 	if (v_is_map(at.in)) {
 		if (v_deln(at.in, at.key))
 			return WEFT_OK;
-		return fail(p, "error in %s: '" STR_FMT "': Unable to remove nonexistent key: "
-			       STR_FMT ": missing value",
+		return fail(p,
+			    "error in %s: '" STR_FMT "': Unable to remove nonexistent key: " STR_FMT
+			    ": missing value",
 			    what, STR_ARG(path), STR_ARG(at.key));
 	}
 	i = index_in(at.key, v_len(at.in), &given);
@@ -195,8 +198,10 @@ static int op_add(struct patching *p)
 		return fail(p, "add operation failed to decode path: missing value");
 	at = find(p->z, p->doc, p->path);
 	if (!at.in)
-		return fail(p, "add operation does not apply: doc is missing path: \"" STR_FMT
-			       "\": missing value", STR_ARG(p->path));
+		return fail(p,
+			    "add operation does not apply: doc is missing path: \"" STR_FMT
+			    "\": missing value",
+			    STR_ARG(p->path));
 	return add_at(p, "add for path", at, op_value(p));
 }
 
@@ -208,8 +213,10 @@ static int op_remove(struct patching *p)
 		return fail(p, "remove operation failed to decode path: missing value");
 	at = find(p->z, p->doc, p->path);
 	if (!at.in)
-		return fail(p, "remove operation does not apply: doc is missing path: \"" STR_FMT
-			       "\": missing value", STR_ARG(p->path));
+		return fail(p,
+			    "remove operation does not apply: doc is missing path: \"" STR_FMT
+			    "\": missing value",
+			    STR_ARG(p->path));
 	return remove_at(p, "remove for path", p->path, at);
 }
 
@@ -233,16 +240,20 @@ static int op_replace(struct patching *p)
 	}
 	at = find(p->z, p->doc, p->path);
 	if (!at.in)
-		return fail(p, "replace operation does not apply: doc is missing path: " STR_FMT
-			       ": missing value", STR_ARG(p->path));
+		return fail(p,
+			    "replace operation does not apply: doc is missing path: " STR_FMT
+			    ": missing value",
+			    STR_ARG(p->path));
 	if (v_is_map(at.in)) {
 		v_setn(p->z, at.in, at.key, op_value(p));
 		return WEFT_OK;
 	}
 	i = index_in(at.key, v_len(at.in), &given);
 	if (i < 0)
-		return fail(p, "replace operation does not apply: doc is missing key: " STR_FMT
-			       ": missing value", STR_ARG(p->path));
+		return fail(p,
+			    "replace operation does not apply: doc is missing key: " STR_FMT
+			    ": missing value",
+			    STR_ARG(p->path));
 	at.in->via.array.ptr[i] = op_value(p);
 	return WEFT_OK;
 }
@@ -258,8 +269,10 @@ static int op_move(struct patching *p)
 		return fail(p, "move operation failed to decode from: " NO_FROM);
 	at = find(p->z, p->doc, from);
 	if (!at.in)
-		return fail(p, "move operation does not apply: doc is missing from path: " STR_FMT
-			       ": missing value", STR_ARG(from));
+		return fail(p,
+			    "move operation does not apply: doc is missing from path: " STR_FMT
+			    ": missing value",
+			    STR_ARG(from));
 	moved = child(at.in, at.key);
 	v = moved ? *moved : v_null();
 	err = remove_at(p, "move for path", at.key, at);
@@ -269,8 +282,11 @@ static int op_move(struct patching *p)
 		return fail(p, "move operation failed to decode path: " NO_PATH);
 	at = find(p->z, p->doc, p->path);
 	if (!at.in)
-		return fail(p, "move operation does not apply: doc is missing destination path: "
-			       STR_FMT ": missing value", STR_ARG(p->path));
+		return fail(
+			p,
+			"move operation does not apply: doc is missing destination path: " STR_FMT
+			": missing value",
+			STR_ARG(p->path));
 	return add_at(p, "move for path", at, v);
 }
 
@@ -285,8 +301,10 @@ static int op_copy(struct patching *p)
 		return fail(p, "copy operation failed to decode from: " NO_FROM);
 	at = find(p->z, p->doc, from);
 	if (!at.in)
-		return fail(p, "copy operation does not apply: doc is missing from path: " STR_FMT
-			       ": missing value", STR_ARG(from));
+		return fail(p,
+			    "copy operation does not apply: doc is missing from path: " STR_FMT
+			    ": missing value",
+			    STR_ARG(from));
 	i = v_is_map(at.in) ? 0 : index_in(at.key, v_len(at.in), &given);
 	if (i < 0)
 		return index_error(p, "copy for from", from, at.key, i, given);
@@ -296,8 +314,11 @@ static int op_copy(struct patching *p)
 		return fail(p, "copy operation failed to decode path: missing value");
 	at = find(p->z, p->doc, p->path);
 	if (!at.in)
-		return fail(p, "copy operation does not apply: doc is missing destination path: "
-			       STR_FMT ": missing value", STR_ARG(p->path));
+		return fail(
+			p,
+			"copy operation does not apply: doc is missing destination path: " STR_FMT
+			": missing value",
+			STR_ARG(p->path));
 	return add_at(p, "copy for path", at, v);
 }
 
@@ -312,8 +333,10 @@ static int op_test(struct patching *p)
 	if (p->path.n) {
 		at = find(p->z, p->doc, p->path);
 		if (!at.in)
-			return fail(p, "test operation does not apply: is missing path: " STR_FMT
-				       ": missing value", STR_ARG(p->path));
+			return fail(p,
+				    "test operation does not apply: is missing path: " STR_FMT
+				    ": missing value",
+				    STR_ARG(p->path));
 		i = v_is_map(at.in) ? 0 : index_in(at.key, v_len(at.in), &given);
 		if (i < 0)
 			return index_error(p, "test for path", p->path, at.key, i, given);
@@ -348,10 +371,11 @@ static int run(struct patching *p)
 
 static int malformed(zone *z, const value *v, const char *wanted, struct str *message)
 {
-	const char *is = v_is_map(v)	 ? "object"
-			 : v_is_array(v) ? "array"
-			 : v_is_str(v)	 ? "string"
-			 : v->type == MSGPACK_OBJECT_BOOLEAN ? "bool" : "number";
+	const char *is = v_is_map(v)			     ? "object"
+			 : v_is_array(v)		     ? "array"
+			 : v_is_str(v)			     ? "string"
+			 : v->type == MSGPACK_OBJECT_BOOLEAN ? "bool"
+							     : "number";
 
 	*message = zone_printf(z, "json: cannot unmarshal %s into Go value of type jsonpatch.%s",
 			       is, wanted);

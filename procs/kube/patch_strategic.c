@@ -53,13 +53,13 @@ static int bad_directive(struct merging *m, const value *directive, const value 
 
 static const char *go_type(const value *v)
 {
-	return v_is_map(v)				 ? "map[string]interface {}"
-	       : v_is_array(v)				 ? "[]interface {}"
-	       : v_is_str(v)				 ? "string"
-	       : v_is_null(v)				 ? "<nil>"
-	       : v->type == MSGPACK_OBJECT_BOOLEAN	 ? "bool"
-	       : v_is_int(v)				 ? "int64"
-							 : "float64";
+	return v_is_map(v)			   ? "map[string]interface {}"
+	       : v_is_array(v)			   ? "[]interface {}"
+	       : v_is_str(v)			   ? "string"
+	       : v_is_null(v)			   ? "<nil>"
+	       : v->type == MSGPACK_OBJECT_BOOLEAN ? "bool"
+	       : v_is_int(v)			   ? "int64"
+						   : "float64";
 }
 
 static int bad_type(struct merging *m, const char *expected, const value *v)

@@ -5,7 +5,7 @@
 
 static uint64_t below(const struct mp_item *it)
 {
-	return it->type == MSGPACK_OBJECT_MAP	? 2ull * it->n
+	return it->type == MSGPACK_OBJECT_MAP	  ? 2ull * it->n
 	       : it->type == MSGPACK_OBJECT_ARRAY ? it->n
 						  : 0;
 }
@@ -99,8 +99,7 @@ struct str peek_str(struct peek *k)
 {
 	struct mp_item it;
 
-	return typed(k, MSGPACK_OBJECT_STR, &it) ? (struct str){it.p, it.n}
-						 : (struct str){NULL, 0};
+	return typed(k, MSGPACK_OBJECT_STR, &it) ? (struct str){it.p, it.n} : (struct str){NULL, 0};
 }
 
 int64_t peek_int(struct peek *k, int64_t absent)

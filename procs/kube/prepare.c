@@ -21,72 +21,83 @@ struct strategy {
 	void (*status)(zone *z, value *obj, const value *old);
 };
 
-#define PATHS(...) (const char *const[]){ __VA_ARGS__, NULL }
+/* clang-format off */
+#define PATHS(...) (const char *const[]){__VA_ARGS__, NULL}
+/* clang-format on */
 
 static const struct strategy strategies[TYPE_MAX] = {
-	[TYPE_POD] = { .flags = GENERATION,
-		       .create = prepare_pod_create,
-		       .status = prepare_pod_status },
-	[TYPE_PODTEMPLATE] = { .flags = GENERATION, .counted = PATHS("template") },
-	[TYPE_REPLICATIONCONTROLLER] = { .flags = GENERATION },
-	[TYPE_NAMESPACE] = { .create = prepare_namespace_create,
-			     .update = prepare_namespace_update },
-	[TYPE_NODE] = { .flags = KEEP_STATUS },
-	[TYPE_SECRET] = { .update = prepare_secret_update },
-	[TYPE_SERVICE] = { .update = prepare_service_update },
-	[TYPE_PERSISTENTVOLUME] = { .create = prepare_volume_create,
-				    .status = prepare_volume_status },
-	[TYPE_DEPLOYMENT] = { .flags = GENERATION,
-			      .counted = PATHS("spec", "metadata.annotations"),
-			      .status = prepare_deployment_status },
-	[TYPE_REPLICASET] = { .flags = GENERATION },
-	[TYPE_STATEFULSET] = { .flags = GENERATION },
-	[TYPE_DAEMONSET] = { .flags = GENERATION,
-			     .create = prepare_daemonset_create,
-			     .update = prepare_daemonset_update,
-			     .status = prepare_daemonset_status },
-	[TYPE_JOB] = { .flags = GENERATION, .create = prepare_job_create },
-	[TYPE_CRONJOB] = { .flags = GENERATION },
-	[TYPE_HORIZONTALPODAUTOSCALER] = { .flags = GENERATION },
-	[TYPE_PODDISRUPTIONBUDGET] = { .flags = GENERATION },
-	[TYPE_INGRESS] = { .flags = GENERATION },
-	[TYPE_INGRESSCLASS] = { .flags = GENERATION },
-	[TYPE_NETWORKPOLICY] = { .flags = GENERATION },
-	[TYPE_ENDPOINTSLICE] = { .flags = GENERATION,
-				 .counted = PATHS("addressType", "endpoints", "ports",
-						  "metadata.labels") },
-	[TYPE_PRIORITYCLASS] = { .flags = GENERATION, .counted = PATHS("-") },
-	[TYPE_FLOWSCHEMA] = { .flags = GENERATION | OWN_META },
-	[TYPE_PRIORITYLEVELCONFIGURATION] = { .flags = GENERATION | OWN_META },
-	[TYPE_MUTATINGADMISSIONPOLICY] = { .flags = GENERATION },
-	[TYPE_MUTATINGADMISSIONPOLICYBINDING] = { .flags = GENERATION },
-	[TYPE_VALIDATINGADMISSIONPOLICY] = { .flags = GENERATION | OWN_META },
-	[TYPE_VALIDATINGADMISSIONPOLICYBINDING] = { .flags = GENERATION },
-	[TYPE_MUTATINGWEBHOOKCONFIGURATION] = { .flags = GENERATION,
-			.counted = PATHS("webhooks") },
-	[TYPE_VALIDATINGWEBHOOKCONFIGURATION] = { .flags = GENERATION,
-			.counted = PATHS("webhooks") },
-	[TYPE_CUSTOMRESOURCEDEFINITION] = { .flags = GENERATION },
-	[TYPE_CERTIFICATESIGNINGREQUEST] = { .update = prepare_csr_update },
-	[TYPE_PODCERTIFICATEREQUEST] = { .flags = OWN_META },
-	[TYPE_SERVICECIDR] = { .flags = OWN_META },
-	[TYPE_CSINODE] = { .flags = OWN_META },
-	[TYPE_VOLUMEATTACHMENT] = { .flags = OWN_META },
-	[TYPE_STORAGEVERSIONMIGRATION] = { .flags = OWN_META },
+	[TYPE_POD] = {.flags = GENERATION,
+		      .create = prepare_pod_create,
+		      .status = prepare_pod_status},
+	[TYPE_PODTEMPLATE] = {.flags = GENERATION, .counted = PATHS("template")},
+	[TYPE_REPLICATIONCONTROLLER] = {.flags = GENERATION},
+	[TYPE_NAMESPACE] = {.create = prepare_namespace_create, .update = prepare_namespace_update},
+	[TYPE_NODE] = {.flags = KEEP_STATUS},
+	[TYPE_SECRET] = {.update = prepare_secret_update},
+	[TYPE_SERVICE] = {.update = prepare_service_update},
+	[TYPE_PERSISTENTVOLUME] = {.create = prepare_volume_create,
+				   .status = prepare_volume_status},
+	[TYPE_DEPLOYMENT] = {.flags = GENERATION,
+			     .counted = PATHS("spec", "metadata.annotations"),
+			     .status = prepare_deployment_status},
+	[TYPE_REPLICASET] = {.flags = GENERATION},
+	[TYPE_STATEFULSET] = {.flags = GENERATION},
+	[TYPE_DAEMONSET] = {.flags = GENERATION,
+			    .create = prepare_daemonset_create,
+			    .update = prepare_daemonset_update,
+			    .status = prepare_daemonset_status},
+	[TYPE_JOB] = {.flags = GENERATION, .create = prepare_job_create},
+	[TYPE_CRONJOB] = {.flags = GENERATION},
+	[TYPE_HORIZONTALPODAUTOSCALER] = {.flags = GENERATION},
+	[TYPE_PODDISRUPTIONBUDGET] = {.flags = GENERATION},
+	[TYPE_INGRESS] = {.flags = GENERATION},
+	[TYPE_INGRESSCLASS] = {.flags = GENERATION},
+	[TYPE_NETWORKPOLICY] = {.flags = GENERATION},
+	[TYPE_ENDPOINTSLICE] = {.flags = GENERATION,
+				.counted = PATHS("addressType", "endpoints", "ports",
+						 "metadata.labels")},
+	[TYPE_PRIORITYCLASS] = {.flags = GENERATION, .counted = PATHS("-")},
+	[TYPE_FLOWSCHEMA] = {.flags = GENERATION | OWN_META},
+	[TYPE_PRIORITYLEVELCONFIGURATION] = {.flags = GENERATION | OWN_META},
+	[TYPE_MUTATINGADMISSIONPOLICY] = {.flags = GENERATION},
+	[TYPE_MUTATINGADMISSIONPOLICYBINDING] = {.flags = GENERATION},
+	[TYPE_VALIDATINGADMISSIONPOLICY] = {.flags = GENERATION | OWN_META},
+	[TYPE_VALIDATINGADMISSIONPOLICYBINDING] = {.flags = GENERATION},
+	[TYPE_MUTATINGWEBHOOKCONFIGURATION] = {.flags = GENERATION, .counted = PATHS("webhooks")},
+	[TYPE_VALIDATINGWEBHOOKCONFIGURATION] = {.flags = GENERATION, .counted = PATHS("webhooks")},
+	[TYPE_CUSTOMRESOURCEDEFINITION] = {.flags = GENERATION},
+	[TYPE_CERTIFICATESIGNINGREQUEST] = {.update = prepare_csr_update},
+	[TYPE_PODCERTIFICATEREQUEST] = {.flags = OWN_META},
+	[TYPE_SERVICECIDR] = {.flags = OWN_META},
+	[TYPE_CSINODE] = {.flags = OWN_META},
+	[TYPE_VOLUMEATTACHMENT] = {.flags = OWN_META},
+	[TYPE_STORAGEVERSIONMIGRATION] = {.flags = OWN_META},
 };
 
 /* Kinds that a PUT may create, and kinds whose PUT must name a resourceVersion. */
 static const uint16_t creates_on_update[] = {
-	TYPE_LEASE, TYPE_ENDPOINTS, TYPE_EVENT, TYPE_LIMITRANGE, TYPE_SERVICE, TYPE_RUNTIMECLASS,
-	TYPE_ROLE, TYPE_ROLEBINDING, TYPE_CLUSTERROLE, TYPE_CLUSTERROLEBINDING,
+	TYPE_LEASE,	  TYPE_ENDPOINTS,	   TYPE_EVENT, TYPE_LIMITRANGE,
+	TYPE_SERVICE,	  TYPE_RUNTIMECLASS,	   TYPE_ROLE,  TYPE_ROLEBINDING,
+	TYPE_CLUSTERROLE, TYPE_CLUSTERROLEBINDING,
 };
 static const uint16_t needs_version[] = {
-	TYPE_MUTATINGADMISSIONPOLICY, TYPE_MUTATINGADMISSIONPOLICYBINDING,
-	TYPE_VALIDATINGADMISSIONPOLICY, TYPE_VALIDATINGADMISSIONPOLICYBINDING,
-	TYPE_MUTATINGWEBHOOKCONFIGURATION, TYPE_VALIDATINGWEBHOOKCONFIGURATION,
-	TYPE_CLUSTERTRUSTBUNDLE, TYPE_PODCERTIFICATEREQUEST, TYPE_LEASE, TYPE_RUNTIMECLASS,
-	TYPE_PODDISRUPTIONBUDGET, TYPE_CSIDRIVER, TYPE_CSINODE, TYPE_CSISTORAGECAPACITY,
-	TYPE_VOLUMEATTACHMENT, TYPE_STORAGEVERSIONMIGRATION, TYPE_CUSTOMRESOURCEDEFINITION,
+	TYPE_MUTATINGADMISSIONPOLICY,
+	TYPE_MUTATINGADMISSIONPOLICYBINDING,
+	TYPE_VALIDATINGADMISSIONPOLICY,
+	TYPE_VALIDATINGADMISSIONPOLICYBINDING,
+	TYPE_MUTATINGWEBHOOKCONFIGURATION,
+	TYPE_VALIDATINGWEBHOOKCONFIGURATION,
+	TYPE_CLUSTERTRUSTBUNDLE,
+	TYPE_PODCERTIFICATEREQUEST,
+	TYPE_LEASE,
+	TYPE_RUNTIMECLASS,
+	TYPE_PODDISRUPTIONBUDGET,
+	TYPE_CSIDRIVER,
+	TYPE_CSINODE,
+	TYPE_CSISTORAGECAPACITY,
+	TYPE_VOLUMEATTACHMENT,
+	TYPE_STORAGEVERSIONMIGRATION,
+	TYPE_CUSTOMRESOURCEDEFINITION,
 	TYPE_APISERVICE,
 };
 
@@ -140,7 +151,7 @@ static bool differ(const value *a, const value *b)
 /* Did anything change that metadata.generation counts? */
 static bool is_counted(const struct strategy *s, const value *obj, const value *old)
 {
-	static const char *const spec[] = { "spec", NULL };
+	static const char *const spec[] = {"spec", NULL};
 
 	for (const char *const *p = s->counted ? s->counted : spec; *p; p++)
 		if (differ(v_path(obj, *p), v_path(old, *p)))
@@ -213,8 +224,8 @@ static void update_main(zone *z, const struct kube_resource *r, const struct str
 static void update_status(zone *z, const struct kube_resource *r, const struct strategy *s,
 			  value *obj, const value *old)
 {
-	static const char *const metadata[] = { "deletionTimestamp", "labels",	  "annotations",
-						"finalizers",	     "ownerReferences" };
+	static const char *const metadata[] = {"deletionTimestamp", "labels", "annotations",
+					       "finalizers", "ownerReferences"};
 
 	prepare_take(z, obj, old, "spec");
 	if (s->flags & OWN_META)
@@ -272,12 +283,12 @@ static const struct {
 	void (*update)(zone *z, const struct kube_resource *r, const struct strategy *s, value *obj,
 		       const value *old);
 } updates[] = {
-	{ "", update_main },
-	{ "status", update_status },
-	{ "ephemeralcontainers", update_ephemeral },
-	{ "resize", update_resize },
-	{ "finalize", update_finalize },
-	{ "approval", update_approval },
+	{"", update_main},
+	{"status", update_status},
+	{"ephemeralcontainers", update_ephemeral},
+	{"resize", update_resize},
+	{"finalize", update_finalize},
+	{"approval", update_approval},
 };
 
 /* --- Entry point -------------------------------------------------------------------------- */

@@ -28,7 +28,7 @@ static void add_demand(struct demand *d, const value *list)
 /* Add one container; false if it does not limit both. */
 static bool add_resources(struct demand *requests, struct demand *limits, const value *resources)
 {
-	struct demand own = { 0 };
+	struct demand own = {0};
 
 	add_demand(requests, v_get(resources, "requests"));
 	add_demand(limits, v_get(resources, "limits"));
@@ -38,8 +38,8 @@ static bool add_resources(struct demand *requests, struct demand *limits, const 
 
 static const char *qos_class(const value *spec)
 {
-	static const char *const lists[] = { "containers", "initContainers" };
-	struct demand requests = { 0 }, limits = { 0 };
+	static const char *const lists[] = {"containers", "initContainers"};
+	struct demand requests = {0}, limits = {0};
 	const value *whole = v_get(spec, "resources");
 	bool guaranteed = true;
 
@@ -48,8 +48,8 @@ static const char *qos_class(const value *spec)
 	else
 		for (size_t i = 0; i < countof(lists); i++)
 			v_each(c, v_get(spec, lists[i]))
-				guaranteed &= add_resources(&requests, &limits,
-							    v_get(c, "resources"));
+				guaranteed &=
+					add_resources(&requests, &limits, v_get(c, "resources"));
 	if (!requests.has_cpu && !requests.has_memory && !limits.has_cpu && !limits.has_memory)
 		return "BestEffort";
 	if (guaranteed && requests.has_cpu && requests.has_memory && requests.cpu == limits.cpu &&
@@ -72,14 +72,13 @@ static void gated_condition(zone *z, value *obj)
 	v_set(z, &c, "lastProbeTime", v_null());
 	v_set(z, &c, "lastTransitionTime", v_str(zone_str(z, str_of(now))));
 	v_set(z, &c, "reason", v_cstr("SchedulingGated"));
-	v_set(z, &c, "message",
-	      v_cstr("Scheduling is blocked due to non-empty scheduling gates"));
+	v_set(z, &c, "message", v_cstr("Scheduling is blocked due to non-empty scheduling gates"));
 	v_append(z, v_array_at(z, v_get(obj, "status"), "conditions"), c);
 }
 
 /* Keys whose value the pod itself has join the selector. */
 static void merge_label_keys(zone *z, value *term, const char *keys, const char *operator,
-			     const value *labels)
+			     const value * labels)
 {
 	v_each(key, v_get(term, keys)) {
 		const value *mine = v_getn(labels, v_as_str(key));
@@ -103,7 +102,7 @@ static void merge_term(zone *z, value *term, const value *labels)
 
 static void merge_selectors(zone *z, value *obj)
 {
-	static const char *const kinds[] = { "podAffinity", "podAntiAffinity" };
+	static const char *const kinds[] = {"podAffinity", "podAntiAffinity"};
 	const value *labels = v_path(obj, "metadata.labels"), *spec = v_get(obj, "spec");
 
 	v_each(c, v_get(spec, "topologySpreadConstraints"))
@@ -282,8 +281,7 @@ static void set_template_generation(zone *z, value *obj, int64_t n)
 {
 	value *annotations = v_map_at(z, v_map_at(z, obj, "metadata"), "annotations");
 
-	v_set(z, annotations, TEMPLATE_GENERATION,
-	      v_str(zone_printf(z, "%lld", (long long)n)));
+	v_set(z, annotations, TEMPLATE_GENERATION, v_str(zone_printf(z, "%lld", (long long)n)));
 }
 
 void prepare_daemonset_create(zone *z, value *obj)

@@ -104,8 +104,8 @@ static void project_container(struct peek *k, const struct holes *h, struct hot 
 static uint8_t phase_of(struct str text)
 {
 	static const char *const phases[] = {
-		[POD_PENDING] = "Pending", [POD_RUNNING] = "Running",
-		[POD_SUCCEEDED] = "Succeeded", [POD_FAILED] = "Failed", [POD_UNKNOWN] = "Unknown",
+		[POD_PENDING] = "Pending", [POD_RUNNING] = "Running", [POD_SUCCEEDED] = "Succeeded",
+		[POD_FAILED] = "Failed",   [POD_UNKNOWN] = "Unknown",
 	};
 
 	for (size_t i = 0; i < countof(phases); i++)
@@ -291,7 +291,7 @@ int kube_project(zone *z, uint16_t type, const struct str part[PART_COUNT],
 
 	if (!kube_parts_valid(part, in->mask ? in->mask : UINT32_MAX))
 		return WEFT_EINVAL;
-	in->flags &= (uint8_t)~(VERSION_FINALIZERS | VERSION_OWNED);
+	in->flags &= (uint8_t) ~(VERSION_FINALIZERS | VERSION_OWNED);
 	in->hot = (struct hot){.replicas = 1};
 	in->owner_uids = NULL;
 	in->nowners = 0;

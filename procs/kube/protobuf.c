@@ -178,8 +178,8 @@ static const struct proto_type *find_type(const char *name)
 	return bsearch(name, proto_types, proto_type_count, sizeof(*proto_types), compare_type);
 }
 
-static bool message(zone *z, const struct kube_schema *s, const struct proto_type *t,
-		    struct str in, value *out, int depth);
+static bool message(zone *z, const struct kube_schema *s, const struct proto_type *t, struct str in,
+		    value *out, int depth);
 
 static bool single(zone *z, const struct kube_schema *s, const struct wire_field *f, value *out,
 		   int depth);
@@ -200,8 +200,8 @@ static bool wrapped_list(zone *z, struct str in, value *out)
 }
 
 /* {key = 1, value = 2}: one member of a map. */
-static bool map_entry(zone *z, const struct kube_schema *s, struct str in, bool wrapped,
-		      value *map, int depth)
+static bool map_entry(zone *z, const struct kube_schema *s, struct str in, bool wrapped, value *map,
+		      int depth)
 {
 	struct wire_field key, val;
 	value v;
@@ -293,8 +293,8 @@ static bool add_field(zone *z, const struct kube_schema *s, const struct proto_f
 	return true;
 }
 
-static bool message(zone *z, const struct kube_schema *s, const struct proto_type *t,
-		    struct str in, value *out, int depth)
+static bool message(zone *z, const struct kube_schema *s, const struct proto_type *t, struct str in,
+		    value *out, int depth)
 {
 	struct wire_field f;
 
@@ -339,9 +339,10 @@ int kube_protobuf_decode(zone *z, struct str bytes, value *out, struct str *why)
 		return refuse(why, STR("the protobuf message is malformed"));
 	s = kube_schema_of(api_version.bytes, kind.bytes);
 	if (!s)
-		return refuse(why, zone_printf(z, "no kind \"" STR_FMT
-						  "\" is registered for version \"" STR_FMT
-						  "\" in scheme \"pkg/runtime/scheme.go:111\"",
+		return refuse(why, zone_printf(z,
+					       "no kind \"" STR_FMT
+					       "\" is registered for version \"" STR_FMT
+					       "\" in scheme \"pkg/runtime/scheme.go:111\"",
 					       STR_ARG(kind.bytes), STR_ARG(api_version.bytes)));
 	*out = v_map();
 	v_set(z, out, "kind", v_str(zone_str(z, kind.bytes)));

@@ -13,7 +13,7 @@
 typedef __int128 wide;
 
 #define DIGITS_MAX 30
-#define MILLI (-3)
+#define MILLI	   (-3)
 
 enum family { DECIMAL_SI, BINARY_SI, EXPONENT };
 

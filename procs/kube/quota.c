@@ -71,7 +71,9 @@ static struct kube_uses read_uses(zone *z, const value *map)
 	struct kube_uses l = {0};
 	struct kube_amount a;
 
-	v_each_kv(kv, map) if (kube_amount(&kv->val, &a)) add_use(z, &l, v_as_str(&kv->key), a);
+	v_each_kv(kv, map)
+		if (kube_amount(&kv->val, &a))
+			add_use(z, &l, v_as_str(&kv->key), a);
 	return l;
 }
 
@@ -127,9 +129,9 @@ static uint16_t counted_type(struct str name)
 			continue;
 		rest = (struct str){rest.p + len, rest.n - len};
 		if (!r[i].group[0]
-			? !rest.n
-			: begins(rest, ".") &&
-			      str_eq((struct str){rest.p + 1, rest.n - 1}, str_of(r[i].group)))
+			    ? !rest.n
+			    : begins(rest, ".") && str_eq((struct str){rest.p + 1, rest.n - 1},
+							  str_of(r[i].group)))
 			return r[i].type;
 	}
 	return 0;
@@ -141,25 +143,25 @@ uint16_t kube_quota_type(struct str name)
 		const char *name;
 		uint16_t type;
 	} known[] = {
-	    {"pods", TYPE_POD},
-	    {"cpu", TYPE_POD},
-	    {"memory", TYPE_POD},
-	    {"ephemeral-storage", TYPE_POD},
-	    {"requests.cpu", TYPE_POD},
-	    {"requests.memory", TYPE_POD},
-	    {"requests.ephemeral-storage", TYPE_POD},
-	    {"limits.cpu", TYPE_POD},
-	    {"limits.memory", TYPE_POD},
-	    {"limits.ephemeral-storage", TYPE_POD},
-	    {"services", TYPE_SERVICE},
-	    {"services.nodeports", TYPE_SERVICE},
-	    {"services.loadbalancers", TYPE_SERVICE},
-	    {"persistentvolumeclaims", TYPE_PERSISTENTVOLUMECLAIM},
-	    {"requests.storage", TYPE_PERSISTENTVOLUMECLAIM},
-	    {"configmaps", TYPE_CONFIGMAP},
-	    {"secrets", TYPE_SECRET},
-	    {"replicationcontrollers", TYPE_REPLICATIONCONTROLLER},
-	    {"resourcequotas", TYPE_RESOURCEQUOTA},
+		{"pods", TYPE_POD},
+		{"cpu", TYPE_POD},
+		{"memory", TYPE_POD},
+		{"ephemeral-storage", TYPE_POD},
+		{"requests.cpu", TYPE_POD},
+		{"requests.memory", TYPE_POD},
+		{"requests.ephemeral-storage", TYPE_POD},
+		{"limits.cpu", TYPE_POD},
+		{"limits.memory", TYPE_POD},
+		{"limits.ephemeral-storage", TYPE_POD},
+		{"services", TYPE_SERVICE},
+		{"services.nodeports", TYPE_SERVICE},
+		{"services.loadbalancers", TYPE_SERVICE},
+		{"persistentvolumeclaims", TYPE_PERSISTENTVOLUMECLAIM},
+		{"requests.storage", TYPE_PERSISTENTVOLUMECLAIM},
+		{"configmaps", TYPE_CONFIGMAP},
+		{"secrets", TYPE_SECRET},
+		{"replicationcontrollers", TYPE_REPLICATIONCONTROLLER},
+		{"resourcequotas", TYPE_RESOURCEQUOTA},
 	};
 
 	for (size_t i = 0; i < countof(known); i++)
@@ -198,8 +200,9 @@ static const value *container_status(const struct pod *p, struct str name)
 	static const char *const lists[] = {"containerStatuses", "initContainerStatuses"};
 
 	for (size_t i = 0; i < countof(lists); i++)
-		v_each(c, v_get(&p->status, lists[i])) if (str_eq(v_get_str(c, "name"),
-								  name)) return c;
+		v_each(c, v_get(&p->status, lists[i]))
+			if (str_eq(v_get_str(c, "name"), name))
+				return c;
 	return NULL;
 }
 
@@ -243,14 +246,12 @@ static struct kube_uses sum_containers(const struct pod *p, amounts_fn amounts)
 {
 	struct kube_uses sum = {0}, sidecars = {0}, most = {0};
 
-	v_each(c, v_get(&p->spec, "containers"))
-	{
+	v_each(c, v_get(&p->spec, "containers")) {
 		struct kube_uses own = read_uses(p->z, amounts(p, c));
 
 		add_uses(p->z, &sum, &own);
 	}
-	v_each(c, v_get(&p->spec, "initContainers"))
-	{
+	v_each(c, v_get(&p->spec, "initContainers")) {
 		struct kube_uses own = read_uses(p->z, amounts(p, c));
 
 		if (str_eq(v_get_str(c, "restartPolicy"), STR("Always"))) {
@@ -273,7 +274,9 @@ static bool for_whole_pods(struct str name)
 
 static bool states_whole(const value *list)
 {
-	v_each_kv(kv, list) if (for_whole_pods(v_as_str(&kv->key))) return true;
+	v_each_kv(kv, list)
+		if (for_whole_pods(v_as_str(&kv->key)))
+			return true;
 	return false;
 }
 
@@ -396,7 +399,8 @@ static void use_service(zone *z, const struct kube_charged *o, struct kube_uses 
 	type = v_get_str(&spec, "type");
 	balanced = str_eq(type, STR("LoadBalancer"));
 	all = !balanced || v_get_bool(&spec, "allocateLoadBalancerNodePorts", true);
-	v_each(p, v_get(&spec, "ports")) ports += all || v_get_int(p, "nodePort", 0);
+	v_each(p, v_get(&spec, "ports"))
+		ports += all || v_get_int(p, "nodePort", 0);
 	add_count(z, out, STR("services"), 1);
 	add_count(z, out, STR("services.loadbalancers"), balanced);
 	add_count(z, out, STR("services.nodeports"),
@@ -406,7 +410,7 @@ static void use_service(zone *z, const struct kube_charged *o, struct kube_uses 
 static struct str storage_class(const value *meta, const value *spec)
 {
 	const value *old =
-	    v_get(v_get(meta, "annotations"), "volume.beta.kubernetes.io/storage-class");
+		v_get(v_get(meta, "annotations"), "volume.beta.kubernetes.io/storage-class");
 
 	return old ? v_as_str(old) : v_get_str(spec, "storageClassName");
 }
@@ -448,13 +452,13 @@ void kube_quota_uses(zone *z, const struct kube_charged *o, struct kube_uses *ou
 {
 	static void (*const evaluators[TYPE_MAX])(zone *, const struct kube_charged *,
 						  struct kube_uses *) = {
-	    [TYPE_POD] = use_pod,
-	    [TYPE_SERVICE] = use_service,
-	    [TYPE_PERSISTENTVOLUMECLAIM] = use_claim,
-	    [TYPE_CONFIGMAP] = use_named,
-	    [TYPE_SECRET] = use_named,
-	    [TYPE_REPLICATIONCONTROLLER] = use_named,
-	    [TYPE_RESOURCEQUOTA] = use_named,
+		[TYPE_POD] = use_pod,
+		[TYPE_SERVICE] = use_service,
+		[TYPE_PERSISTENTVOLUMECLAIM] = use_claim,
+		[TYPE_CONFIGMAP] = use_named,
+		[TYPE_SECRET] = use_named,
+		[TYPE_REPLICATIONCONTROLLER] = use_named,
+		[TYPE_RESOURCEQUOTA] = use_named,
 	};
 
 	*out = (struct kube_uses){0};
@@ -481,7 +485,9 @@ static void add_name(struct names *l, struct str name)
 
 static bool has_value(const value *values, struct str name)
 {
-	v_each(v, values) if (str_eq(v_as_str(v), name)) return true;
+	v_each(v, values)
+		if (str_eq(v_as_str(v), name))
+			return true;
 	return false;
 }
 
@@ -525,8 +531,9 @@ static bool is_best_effort(const struct pod *p)
 	if (v_get(&p->spec, "resources"))
 		return !states_any(v_get(&p->spec, "resources"));
 	for (size_t i = 0; i < countof(lists); i++)
-		v_each(c, v_get(&p->spec,
-				lists[i])) if (states_any(v_get(c, "resources"))) return false;
+		v_each(c, v_get(&p->spec, lists[i]))
+			if (states_any(v_get(c, "resources")))
+				return false;
 	return true;
 }
 
@@ -542,10 +549,12 @@ static bool crosses_namespaces(const struct pod *p)
 	for (size_t i = 0; i < countof(kinds); i++) {
 		const value *a = v_get(v_get(&p->spec, "affinity"), kinds[i]);
 
-		v_each(t, v_get(a, "requiredDuringSchedulingIgnoredDuringExecution")) if (
-		    term_crosses(t)) return true;
-		v_each(t, v_get(a, "preferredDuringSchedulingIgnoredDuringExecution")) if (
-		    term_crosses(v_get(t, "podAffinityTerm"))) return true;
+		v_each(t, v_get(a, "requiredDuringSchedulingIgnoredDuringExecution"))
+			if (term_crosses(t))
+				return true;
+		v_each(t, v_get(a, "preferredDuringSchedulingIgnoredDuringExecution"))
+			if (term_crosses(v_get(t, "podAffinityTerm")))
+				return true;
 	}
 	return false;
 }
@@ -601,8 +610,7 @@ static bool in_scope(zone *z, const struct kube_charged *o, const value *require
 
 bool kube_quota_in_scope(zone *z, const value *spec, const struct kube_charged *o)
 {
-	v_each(scope, v_get(spec, "scopes"))
-	{
+	v_each(scope, v_get(spec, "scopes")) {
 		value exists = v_map();
 
 		v_set(z, &exists, "scopeName", *scope);
@@ -610,10 +618,9 @@ bool kube_quota_in_scope(zone *z, const value *spec, const struct kube_charged *
 		if (!in_scope(z, o, &exists))
 			return false;
 	}
-	v_each(requirement,
-	       v_path(spec,
-		      "scopeSelector.matchExpressions")) if (!in_scope(z, o,
-								       requirement)) return false;
+	v_each(requirement, v_path(spec, "scopeSelector.matchExpressions"))
+		if (!in_scope(z, o, requirement))
+			return false;
 	return true;
 }
 
@@ -623,12 +630,12 @@ bool kube_quota_in_scope(zone *z, const value *spec, const struct kube_charged *
 static const struct stated {
 	const char *resource, *list, *name;
 } stated[] = {
-    {"cpu", "requests", "cpu"},
-    {"limits.cpu", "limits", "cpu"},
-    {"limits.memory", "limits", "memory"},
-    {"memory", "requests", "memory"},
-    {"requests.cpu", "requests", "cpu"},
-    {"requests.memory", "requests", "memory"},
+	{"cpu", "requests", "cpu"},
+	{"limits.cpu", "limits", "cpu"},
+	{"limits.memory", "limits", "memory"},
+	{"memory", "requests", "memory"},
+	{"requests.cpu", "requests", "cpu"},
+	{"requests.memory", "requests", "memory"},
 };
 
 static int compare_names(const void *a, const void *b)
@@ -643,13 +650,12 @@ static struct str missing_in(zone *z, const struct pod *p, const struct stated *
 	struct str *names, text = {0};
 	uint32_t n = 0;
 
-	names = zone_alloc(
-	    z, (v_len(v_get(&p->spec, lists[0])) + v_len(v_get(&p->spec, lists[1])) + 1) *
-		   sizeof(*names));
+	names = zone_alloc(z, (v_len(v_get(&p->spec, lists[0])) + v_len(v_get(&p->spec, lists[1])) +
+			       1) * sizeof(*names));
 	for (size_t i = 0; i < countof(lists); i++)
-		v_each(c, v_get(&p->spec,
-				lists[i])) if (!v_get(v_get(v_get(c, "resources"), s->list),
-						      s->name)) names[n++] = v_get_str(c, "name");
+		v_each(c, v_get(&p->spec, lists[i]))
+			if (!v_get(v_get(v_get(c, "resources"), s->list), s->name))
+				names[n++] = v_get_str(c, "name");
 	qsort(names, n, sizeof(*names), compare_names);
 	for (uint32_t i = 0; i < n; i++)
 		if (!i || !str_eq(names[i], names[i - 1]))

@@ -112,16 +112,16 @@ static bool take_zone(struct clock_text *t)
 	int sign, hours, minutes;
 
 	if (s.n && s.p[0] == 'Z') {
-		t->rest = (struct str){ s.p + 1, s.n - 1 };
+		t->rest = (struct str){s.p + 1, s.n - 1};
 		return true;
 	}
 	if (s.n < 6 || (s.p[0] != '+' && s.p[0] != '-') || s.p[3] != ':')
 		return false;
 	sign = s.p[0] == '-' ? -1 : 1;
-	s = (struct str){ s.p + 1, s.n - 1 };
+	s = (struct str){s.p + 1, s.n - 1};
 	if (!take_digits(&s, 2, 2, &hours))
 		return false;
-	s = (struct str){ s.p + 1, s.n - 1 };
+	s = (struct str){s.p + 1, s.n - 1};
 	if (!take_digits(&s, 2, 2, &minutes))
 		return false;
 	if (hours > 24)
@@ -139,17 +139,24 @@ struct element {
 	bool (*take)(struct clock_text *t); /* NULL: the layout's own text */
 };
 static const struct element time_form[] = {
-	{ "2006", take_year }, { "-", NULL },	       { "01", take_month },
-	{ "-", NULL },	       { "02", take_day },     { "T", NULL },
-	{ "15", take_hour },   { ":", NULL },	       { "04", take_minute },
-	{ ":", NULL },	       { "05", take_second_and_rest }, { "Z07:00", take_zone },
+	{"2006", take_year},
+	{"-", NULL},
+	{"01", take_month},
+	{"-", NULL},
+	{"02", take_day},
+	{"T", NULL},
+	{"15", take_hour},
+	{":", NULL},
+	{"04", take_minute},
+	{":", NULL},
+	{"05", take_second_and_rest},
+	{"Z07:00", take_zone},
 };
 static const struct element microtime_form[] = {
-	{ "2006", take_year }, { "-", NULL },	      { "01", take_month },
-	{ "-", NULL },	       { "02", take_day },    { "T", NULL },
-	{ "15", take_hour },   { ":", NULL },	      { "04", take_minute },
-	{ ":", NULL },	       { "05", take_second }, { ".000000", take_micro },
-	{ "Z07:00", take_zone },
+	{"2006", take_year},   {"-", NULL}, {"01", take_month},	 {"-", NULL},
+	{"02", take_day},      {"T", NULL}, {"15", take_hour},	 {":", NULL},
+	{"04", take_minute},   {":", NULL}, {"05", take_second}, {".000000", take_micro},
+	{"Z07:00", take_zone},
 };
 
 static bool take_literal(struct clock_text *t, const char *text)
@@ -163,7 +170,7 @@ static bool take_literal(struct clock_text *t, const char *text)
 
 static int days_in(int year, int month)
 {
-	static const int days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
+	static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
 	bool leap = (year % 4 == 0 && year % 100) || year % 400 == 0;
 
 	return days[month - 1] + (month == 2 && leap);
@@ -172,7 +179,7 @@ static int days_in(int year, int month)
 static bool parse_clock(zone *z, struct str text, const char *layout, const struct element *form,
 			size_t n, struct clock_text *t, struct str *why)
 {
-	*t = (struct clock_text){ .rest = text };
+	*t = (struct clock_text){.rest = text};
 	for (size_t i = 0; i < n; i++) {
 		struct str before = t->rest;
 
@@ -318,7 +325,7 @@ bool scalar_base64(zone *z, struct str s, struct str *out, struct str *why)
 		*why = zone_printf(z, "illegal base64 data at input byte %lld", (long long)wrong);
 		return false;
 	}
-	*out = (struct str){ p, n };
+	*out = (struct str){p, n};
 	return true;
 }
 
@@ -339,7 +346,7 @@ struct str scalar_base64_bytes(zone *z, struct str text)
 			p[n++] = (char)(bits >> have);
 		}
 	}
-	return (struct str){ p, n };
+	return (struct str){p, n};
 }
 
 /* --- Quantities -------------------------------------------------------------------------- */

@@ -69,9 +69,10 @@ static void check_value(struct problems *p, const struct requirement *r, uint32_
 				       ": for 'Gt', 'Lt' operators, the value must be an integer",
 				       i, STR_ARG(quoted)));
 	if (why.n)
-		problem(p, zone_printf(p->z, "values[%u][" STR_FMT "]: Invalid value: " STR_FMT
-					     ": " STR_FMT,
-				       i, STR_ARG(r->key), STR_ARG(quoted), STR_ARG(why)));
+		problem(p,
+			zone_printf(p->z,
+				    "values[%u][" STR_FMT "]: Invalid value: " STR_FMT ": " STR_FMT,
+				    i, STR_ARG(r->key), STR_ARG(quoted), STR_ARG(why)));
 }
 
 static void check(struct problems *p, const struct requirement *r)
@@ -91,8 +92,7 @@ static void check(struct problems *p, const struct requirement *r)
 		check_value(p, r, i);
 }
 
-int selector_add(zone *z, struct kube_selector *s, const struct requirement *r,
-		 struct str *message)
+int selector_add(zone *z, struct kube_selector *s, const struct requirement *r, struct str *message)
 {
 	struct problems p = {.z = z};
 	struct requirement *grown;
@@ -149,8 +149,7 @@ static void add_equals(zone *z, struct kube_selector *s, struct str key, struct 
 		s->nothing = true; /* no object can carry such a label */
 }
 
-static int add_expression(zone *z, struct kube_selector *s, const value *expr,
-			  struct str *message)
+static int add_expression(zone *z, struct kube_selector *s, const value *expr, struct str *message)
 {
 	static const struct {
 		const char *name;
@@ -284,9 +283,9 @@ static void print_values(struct buf *b, const struct requirement *r)
 static void print_requirement(struct buf *b, const struct requirement *r)
 {
 	static const char *const between[] = {
-		[OP_IN] = " in (",	 [OP_NOT_IN] = " notin (", [OP_EQUALS] = "=",
-		[OP_DOUBLE_EQUALS] = "==", [OP_NOT_EQUALS] = "!=", [OP_EXISTS] = "",
-		[OP_NOT_EXISTS] = "",	 [OP_GREATER] = ">",	   [OP_LESS] = "<",
+		[OP_IN] = " in (",	   [OP_NOT_IN] = " notin (", [OP_EQUALS] = "=",
+		[OP_DOUBLE_EQUALS] = "==", [OP_NOT_EQUALS] = "!=",   [OP_EXISTS] = "",
+		[OP_NOT_EXISTS] = "",	   [OP_GREATER] = ">",	     [OP_LESS] = "<",
 	};
 
 	if (r->op == OP_NOT_EXISTS)

@@ -31,9 +31,9 @@ static const struct {
 	const char *text;
 	enum token token;
 } fixed[] = {
-	{"==", T_DOUBLE_EQUALS}, {"!=", T_NOT_EQUALS}, {"(", T_OPEN}, {")", T_CLOSE},
-	{",", T_COMMA},		 {"!", T_NOT},	       {"=", T_EQUALS}, {">", T_GREATER},
-	{"<", T_LESS},
+	{"==", T_DOUBLE_EQUALS}, {"!=", T_NOT_EQUALS}, {"(", T_OPEN},
+	{")", T_CLOSE},		 {",", T_COMMA},       {"!", T_NOT},
+	{"=", T_EQUALS},	 {">", T_GREATER},     {"<", T_LESS},
 };
 
 struct parser {
@@ -107,8 +107,8 @@ static bool at_word(const struct parser *p)
 
 static int fail(struct parser *p, const char *lead, const char *expected)
 {
-	*p->message = zone_printf(p->z, "%sfound '" STR_FMT "'%s", lead, STR_ARG(p->literal),
-				  expected);
+	*p->message =
+		zone_printf(p->z, "%sfound '" STR_FMT "'%s", lead, STR_ARG(p->literal), expected);
 	return WEFT_EINVAL;
 }
 
@@ -129,9 +129,9 @@ static int parse_key(struct parser *p, struct requirement *r)
 	why = label_key_problem(p->z, r->key);
 	if (why.n) {
 		quoted = go_quote(p->z, r->key);
-		*p->message = zone_printf(p->z, IN_REQUIREMENT "<nil>: Invalid value: " STR_FMT
-							       ": " STR_FMT,
-					  STR_ARG(quoted), STR_ARG(why));
+		*p->message = zone_printf(
+			p->z, IN_REQUIREMENT "<nil>: Invalid value: " STR_FMT ": " STR_FMT,
+			STR_ARG(quoted), STR_ARG(why));
 		return WEFT_EINVAL;
 	}
 	advance(p);
@@ -141,9 +141,12 @@ static int parse_key(struct parser *p, struct requirement *r)
 static int parse_operator(struct parser *p, struct requirement *r)
 {
 	static const enum selector_op ops[] = {
-		[T_IN] = OP_IN,		    [T_NOT_IN] = OP_NOT_IN,
-		[T_EQUALS] = OP_EQUALS,	    [T_DOUBLE_EQUALS] = OP_DOUBLE_EQUALS,
-		[T_NOT_EQUALS] = OP_NOT_EQUALS, [T_GREATER] = OP_GREATER,
+		[T_IN] = OP_IN,
+		[T_NOT_IN] = OP_NOT_IN,
+		[T_EQUALS] = OP_EQUALS,
+		[T_DOUBLE_EQUALS] = OP_DOUBLE_EQUALS,
+		[T_NOT_EQUALS] = OP_NOT_EQUALS,
+		[T_GREATER] = OP_GREATER,
 		[T_LESS] = OP_LESS,
 	};
 

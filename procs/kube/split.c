@@ -8,9 +8,15 @@
 bool object_meta_elsewhere(struct str key)
 {
 	static const char *const elsewhere[] = {
-		"name",		     "namespace",	  "uid",
-		"resourceVersion",   "generation",	  "creationTimestamp",
-		"deletionTimestamp", "deletionGracePeriodSeconds", "labels",
+		"name",
+		"namespace",
+		"uid",
+		"resourceVersion",
+		"generation",
+		"creationTimestamp",
+		"deletionTimestamp",
+		"deletionGracePeriodSeconds",
+		"labels",
 	};
 
 	for (size_t i = 0; i < countof(elsewhere); i++)

@@ -6,8 +6,8 @@
 
 /* --- Causes ---------------------------------------------------------------------- */
 
-__attribute__((format(printf, 2, 0), nonnull(2))) static struct str
-vprint(zone *z, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0), nonnull(2))) static struct str vprint(zone *z, const char *fmt,
+									   va_list ap)
 {
 	va_list again;
 	char *p;
@@ -18,10 +18,11 @@ vprint(zone *z, const char *fmt, va_list ap)
 	va_end(again);
 	p = zone_alloc(z, (size_t)n + 1);
 	vsnprintf(p, (size_t)n + 1, fmt, ap);
-	return (struct str){ p, (uint32_t)n };
+	return (struct str){p, (uint32_t)n};
 }
 
-void kube_error_add(struct kube_errors *e, struct str field, const char *reason, const char *fmt, ...)
+void kube_error_add(struct kube_errors *e, struct str field, const char *reason, const char *fmt,
+		    ...)
 {
 	va_list ap;
 
@@ -117,12 +118,11 @@ value kube_status_already_exists(zone *z, const struct kube_resource *r, struct 
 
 value kube_status_conflict(zone *z, const struct kube_resource *r, struct str name, struct str why)
 {
-	return about(z, r, name, 409, "Conflict",
-		     zone_printf(z,
-				 "Operation cannot be fulfilled on " STR_FMT " \"" STR_FMT
-				 "\": " STR_FMT,
-				 STR_ARG(qualified(z, r->resource, r)), STR_ARG(name),
-				 STR_ARG(why)));
+	return about(
+		z, r, name, 409, "Conflict",
+		zone_printf(
+			z, "Operation cannot be fulfilled on " STR_FMT " \"" STR_FMT "\": " STR_FMT,
+			STR_ARG(qualified(z, r->resource, r)), STR_ARG(name), STR_ARG(why)));
 }
 
 value kube_status_forbidden(zone *z, const struct kube_resource *r, struct str name, struct str why)
@@ -130,14 +130,14 @@ value kube_status_forbidden(zone *z, const struct kube_resource *r, struct str n
 	struct str what;
 
 	if (!r)
-		return failure(z, 403, "Forbidden", zone_printf(z, "forbidden: " STR_FMT,
-								STR_ARG(why)), NULL);
+		return failure(z, 403, "Forbidden",
+			       zone_printf(z, "forbidden: " STR_FMT, STR_ARG(why)), NULL);
 	what = qualified(z, r->resource, r);
 	if (name.n)
 		what = zone_printf(z, STR_FMT " \"" STR_FMT "\"", STR_ARG(what), STR_ARG(name));
-	return about(z, r, name, 403, "Forbidden",
-		     zone_printf(z, STR_FMT " is forbidden: " STR_FMT, STR_ARG(what),
-				 STR_ARG(why)));
+	return about(
+		z, r, name, 403, "Forbidden",
+		zone_printf(z, STR_FMT " is forbidden: " STR_FMT, STR_ARG(what), STR_ARG(why)));
 }
 
 value kube_status_bad_request(zone *z, struct str message)
@@ -155,12 +155,14 @@ value kube_status_method_not_allowed(zone *z, const struct kube_resource *r, str
 	value none = v_map(), d;
 
 	if (!r)
-		return failure(z, 405, "MethodNotAllowed",
-			       STR("the server does not allow this method on the requested resource"),
-			       &none);
-	d = details_of(z, (struct str){ 0 }, r->group, r->resource);
+		return failure(
+			z, 405, "MethodNotAllowed",
+			STR("the server does not allow this method on the requested resource"),
+			&none);
+	d = details_of(z, (struct str){0}, r->group, r->resource);
 	return failure(z, 405, "MethodNotAllowed",
-		       zone_printf(z, STR_FMT " is not supported on resources of kind \"" STR_FMT "\"",
+		       zone_printf(z,
+				   STR_FMT " is not supported on resources of kind \"" STR_FMT "\"",
 				   STR_ARG(verb), STR_ARG(qualified(z, r->resource, r))),
 		       &d);
 }
@@ -179,7 +181,7 @@ static bool said_before(const struct kube_errors *e, uint32_t i)
 /* "field: message", or all of them in brackets, each once. */
 static struct str sum_up(zone *z, const struct kube_errors *e)
 {
-	struct buf b = { 0 };
+	struct buf b = {0};
 	uint32_t said = 0;
 	struct str out;
 
@@ -189,8 +191,8 @@ static struct str sum_up(zone *z, const struct kube_errors *e)
 		buf_printf(&b, "%s" STR_FMT ": " STR_FMT, said++ ? ", " : "",
 			   STR_ARG(e->list[i].field), STR_ARG(e->list[i].message));
 	}
-	out = said > 1 ? zone_printf(z, "[" STR_FMT "]", STR_ARG(buf_str(&b))) :
-			 zone_str(z, buf_str(&b));
+	out = said > 1 ? zone_printf(z, "[" STR_FMT "]", STR_ARG(buf_str(&b)))
+		       : zone_str(z, buf_str(&b));
 	buf_free(&b);
 	return out;
 }

@@ -30,9 +30,9 @@ static const struct {
 	int64_t rest;
 	char unit_sign, rest_sign;
 } durations[] = {
-	{2 * MINUTE, 1, 0, 's', 0},	    {10 * MINUTE, MINUTE, 1, 'm', 's'},
-	{3 * HOUR, MINUTE, 0, 'm', 0},	    {8 * HOUR, HOUR, MINUTE, 'h', 'm'},
-	{48 * HOUR, HOUR, 0, 'h', 0},	    {8 * DAY, DAY, HOUR, 'd', 'h'},
+	{2 * MINUTE, 1, 0, 's', 0},	     {10 * MINUTE, MINUTE, 1, 'm', 's'},
+	{3 * HOUR, MINUTE, 0, 'm', 0},	     {8 * HOUR, HOUR, MINUTE, 'h', 'm'},
+	{48 * HOUR, HOUR, 0, 'h', 0},	     {8 * DAY, DAY, HOUR, 'd', 'h'},
 	{2 * (int64_t)YEAR, DAY, 0, 'd', 0}, {8 * (int64_t)YEAR, YEAR, DAY, 'y', 'd'},
 	{INT64_MAX, YEAR, 0, 'y', 0},
 };
@@ -233,9 +233,9 @@ value cell_labels(const struct row *row, const struct column *c)
 		order[n++] = kv;
 	qsort(order, n, sizeof *order, by_key);
 	for (uint32_t i = 0; i < n; i++)
-		join_add(&j, zone_printf(row->z, STR_FMT "=" STR_FMT,
-					 STR_ARG(v_as_str(&order[i]->key)),
-					 STR_ARG(v_as_str(&order[i]->val))));
+		join_add(&j,
+			 zone_printf(row->z, STR_FMT "=" STR_FMT, STR_ARG(v_as_str(&order[i]->key)),
+				     STR_ARG(v_as_str(&order[i]->val))));
 	return cell_of(join_done(row->z, &j));
 }
 

@@ -65,8 +65,8 @@ static value node_kernel(const struct row *row, const struct column *c)
 		kernel = STR("<unknown>");
 	if (!arch.n)
 		return cell_of(kernel);
-	return cell_of(zone_printf(row->z, STR_FMT " (" STR_FMT ")", STR_ARG(kernel),
-				   STR_ARG(arch)));
+	return cell_of(
+		zone_printf(row->z, STR_FMT " (" STR_FMT ")", STR_ARG(kernel), STR_ARG(arch)));
 }
 
 static const struct column node_columns[] = {
@@ -125,10 +125,10 @@ static value service_ports(const struct row *row, const struct column *c)
 		long long port = v_get_int(p, "port", 0), node = v_get_int(p, "nodePort", 0);
 		struct str protocol = v_get_str(p, "protocol");
 
-		join_add(&j, node > 0 ? zone_printf(row->z, "%lld:%lld/" STR_FMT, port, node,
-						    STR_ARG(protocol))
-				      : zone_printf(row->z, "%lld/" STR_FMT, port,
-						    STR_ARG(protocol)));
+		join_add(&j,
+			 node > 0 ? zone_printf(row->z, "%lld:%lld/" STR_FMT, port, node,
+						STR_ARG(protocol))
+				  : zone_printf(row->z, "%lld/" STR_FMT, port, STR_ARG(protocol)));
 	}
 	return j.n ? cell_of(join_done(row->z, &j)) : cell_cstr("<none>");
 }
@@ -255,8 +255,8 @@ static value event_source(const struct row *row, const struct column *c)
 		host = v_get_str(row->obj, "reportingInstance");
 	if (!host.n)
 		return cell_of(component);
-	return cell_of(zone_printf(row->z, STR_FMT ", " STR_FMT, STR_ARG(component),
-				   STR_ARG(host)));
+	return cell_of(
+		zone_printf(row->z, STR_FMT ", " STR_FMT, STR_ARG(component), STR_ARG(host)));
 }
 
 static value event_message(const struct row *row, const struct column *c)
@@ -401,9 +401,9 @@ static value quota(const struct row *row, const struct column *c)
 
 		if (!used.n)
 			used = STR("0");
-		join_add(&j, zone_printf(row->z, STR_FMT ": " STR_FMT "/" STR_FMT,
-					 STR_ARG(names[i]), STR_ARG(used),
-					 STR_ARG(v_as_str(v_getn(hard, names[i])))));
+		join_add(&j,
+			 zone_printf(row->z, STR_FMT ": " STR_FMT "/" STR_FMT, STR_ARG(names[i]),
+				     STR_ARG(used), STR_ARG(v_as_str(v_getn(hard, names[i])))));
 	}
 	return cell_of(join_done(row->z, &j));
 }
@@ -426,10 +426,16 @@ static value configmap_data(const struct row *row, const struct column *c)
 }
 
 static const struct column configmap_columns[] = {
-	COLUMN_NAME, COLUMN("Data", configmap_data, NULL, NULL), COLUMN_AGE, COLUMN_END,
+	COLUMN_NAME,
+	COLUMN("Data", configmap_data, NULL, NULL),
+	COLUMN_AGE,
+	COLUMN_END,
 };
 static const struct column namespace_columns[] = {
-	COLUMN_NAME, COLUMN("Status", cell_text, "status.phase", ""), COLUMN_AGE, COLUMN_END,
+	COLUMN_NAME,
+	COLUMN("Status", cell_text, "status.phase", ""),
+	COLUMN_AGE,
+	COLUMN_END,
 };
 static const struct column secret_columns[] = {
 	COLUMN_NAME,

@@ -98,8 +98,8 @@ static value slice_ports(const struct row *row, const struct column *c)
 		if (j.n == SHOWN)
 			break;
 		if (v_is_int(v_get(p, "port")))
-			join_add(&j, zone_printf(row->z, "%lld",
-						 (long long)v_get_int(p, "port", 0)));
+			join_add(&j,
+				 zone_printf(row->z, "%lld", (long long)v_get_int(p, "port", 0)));
 		else
 			join_add(&j, v_get(p, "name") ? v_get_str(p, "name") : STR("*"));
 	}
@@ -137,7 +137,10 @@ static const struct column network_policy_columns[] = {
 	COLUMN_END,
 };
 static const struct column service_cidr_columns[] = {
-	COLUMN_NAME, COLUMN("CIDRs", cell_join, "spec.cidrs", ""), COLUMN_AGE, COLUMN_END,
+	COLUMN_NAME,
+	COLUMN("CIDRs", cell_join, "spec.cidrs", ""),
+	COLUMN_AGE,
+	COLUMN_END,
 };
 
 /* "services/default/kubernetes": what the address belongs to. */
@@ -175,7 +178,10 @@ static const struct column storage_class_columns[] = {
 	COLUMN_END,
 };
 static const struct column attributes_class_columns[] = {
-	COLUMN_NAME, COLUMN("DriverName", cell_text, "driverName", ""), COLUMN_AGE, COLUMN_END,
+	COLUMN_NAME,
+	COLUMN("DriverName", cell_text, "driverName", ""),
+	COLUMN_AGE,
+	COLUMN_END,
 };
 static const struct column attachment_columns[] = {
 	COLUMN_NAME,
@@ -238,10 +244,10 @@ static value subjects(const struct row *row, const struct column *c)
 
 		if (!str_eq(v_get_str(s, "kind"), str_of(c->path)))
 			continue;
-		join_add(&j, accounts ? zone_printf(row->z, STR_FMT "/" STR_FMT,
-						    STR_ARG(v_get_str(s, "namespace")),
-						    STR_ARG(name))
-				      : name);
+		join_add(&j,
+			 accounts ? zone_printf(row->z, STR_FMT "/" STR_FMT,
+						STR_ARG(v_get_str(s, "namespace")), STR_ARG(name))
+				  : name);
 	}
 	return cell_of(join_done(row->z, &j));
 }
@@ -274,10 +280,10 @@ static value csr_condition(const struct row *row, const struct column *c)
 		state = "Denied";
 	else if (v_is_array(list) && kube_condition(list, "Approved"))
 		state = "Approved";
-	return cell_of(zone_printf(
-		row->z, "%s%s%s", state,
-		v_is_array(list) && kube_condition(list, "Failed") ? ",Failed" : "",
-		v_as_str(v_path(row->obj, "status.certificate")).n ? ",Issued" : ""));
+	return cell_of(
+		zone_printf(row->z, "%s%s%s", state,
+			    v_is_array(list) && kube_condition(list, "Failed") ? ",Failed" : "",
+			    v_as_str(v_path(row->obj, "status.certificate")).n ? ",Issued" : ""));
 }
 
 static const struct column csr_columns[] = {
@@ -290,7 +296,9 @@ static const struct column csr_columns[] = {
 	COLUMN_END,
 };
 static const struct column trust_bundle_columns[] = {
-	COLUMN_NAME, COLUMN("SignerName", cell_text, "spec.signerName", "<none>"), COLUMN_END,
+	COLUMN_NAME,
+	COLUMN("SignerName", cell_text, "spec.signerName", "<none>"),
+	COLUMN_END,
 };
 
 /* The last condition among those that end a request. */
@@ -349,7 +357,10 @@ static value param_ref(const struct row *row, const struct column *c)
 }
 
 static const struct column webhook_columns[] = {
-	COLUMN_NAME, COLUMN_INT("Webhooks", cell_count, "webhooks", NULL), COLUMN_AGE, COLUMN_END,
+	COLUMN_NAME,
+	COLUMN_INT("Webhooks", cell_count, "webhooks", NULL),
+	COLUMN_AGE,
+	COLUMN_END,
 };
 static const struct column validating_policy_columns[] = {
 	COLUMN_NAME,
@@ -422,10 +433,16 @@ static const struct column priority_columns[] = {
 	COLUMN_END,
 };
 static const struct column lease_columns[] = {
-	COLUMN_NAME, COLUMN("Holder", cell_text, "spec.holderIdentity", ""), COLUMN_AGE, COLUMN_END,
+	COLUMN_NAME,
+	COLUMN("Holder", cell_text, "spec.holderIdentity", ""),
+	COLUMN_AGE,
+	COLUMN_END,
 };
 static const struct column runtime_class_columns[] = {
-	COLUMN_NAME, COLUMN("Handler", cell_text, "handler", ""), COLUMN_AGE, COLUMN_END,
+	COLUMN_NAME,
+	COLUMN("Handler", cell_text, "handler", ""),
+	COLUMN_AGE,
+	COLUMN_END,
 };
 
 static value crd_versions(const struct row *row, const struct column *c)
@@ -482,8 +499,8 @@ static value apiservice_available(const struct row *row, const struct column *c)
 		return cell_cstr("Unknown");
 	if (str_eq(status, STR("True")) || !reason.n)
 		return cell_of(status);
-	return cell_of(zone_printf(row->z, STR_FMT " (" STR_FMT ")", STR_ARG(status),
-				   STR_ARG(reason)));
+	return cell_of(
+		zone_printf(row->z, STR_FMT " (" STR_FMT ")", STR_ARG(status), STR_ARG(reason)));
 }
 
 static const struct column apiservice_columns[] = {

@@ -202,8 +202,8 @@ static value restarts(const struct row *row, const struct column *c)
 	if (!p.restarts || !p.last_restart_s)
 		return cell_of(zone_printf(row->z, "%lld", (long long)p.restarts));
 	ago = human_duration(row->z, (int64_t)row->now_s - p.last_restart_s);
-	return cell_of(zone_printf(row->z, "%lld (" STR_FMT " ago)", (long long)p.restarts,
-				   STR_ARG(ago)));
+	return cell_of(
+		zone_printf(row->z, "%lld (" STR_FMT " ago)", (long long)p.restarts, STR_ARG(ago)));
 }
 
 static value ip(const struct row *row, const struct column *c)
@@ -224,8 +224,8 @@ static value gates(const struct row *row, const struct column *c)
 	if (!v_len(list))
 		return cell_cstr("<none>");
 	v_each(gate, list) {
-		struct str type = zone_printf(row->z, STR_FMT,
-					      STR_ARG(v_get_str(gate, "conditionType")));
+		struct str type =
+			zone_printf(row->z, STR_FMT, STR_ARG(v_get_str(gate, "conditionType")));
 
 		n += is_condition_true(conditions, type.p);
 	}

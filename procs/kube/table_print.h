@@ -44,21 +44,22 @@ extern const struct column table_pod_columns[];
 
 /* --- Cells that kinds share ------------------------------------------------------- */
 
-cell_fn cell_name;	/* metadata.name */
-cell_fn cell_age;	/* since metadata.creationTimestamp */
-cell_fn cell_created;	/* metadata.creationTimestamp as it stands */
-cell_fn cell_text;	/* the string (or number, as text) at `path`, else `absent` */
-cell_fn cell_int;	/* the number at `path`, else 0 */
-cell_fn cell_bool;	/* the boolean at `path`, else absent == "true" */
-cell_fn cell_bool_text; /* "true", "false", else `absent` */
-cell_fn cell_count;	/* members of the list or map at `path` */
-cell_fn cell_since;	/* time since the timestamp at `path`, else `absent` */
-cell_fn cell_labels;	/* the map at `path`: a=b,c=d, else <none> */
-cell_fn cell_selector;	/* the LabelSelector at `path`, else <none> */
-cell_fn cell_join;	/* the strings at `path` joined by commas, else `absent` */
+cell_fn cell_name;	 /* metadata.name */
+cell_fn cell_age;	 /* since metadata.creationTimestamp */
+cell_fn cell_created;	 /* metadata.creationTimestamp as it stands */
+cell_fn cell_text;	 /* the string (or number, as text) at `path`, else `absent` */
+cell_fn cell_int;	 /* the number at `path`, else 0 */
+cell_fn cell_bool;	 /* the boolean at `path`, else absent == "true" */
+cell_fn cell_bool_text;	 /* "true", "false", else `absent` */
+cell_fn cell_count;	 /* members of the list or map at `path` */
+cell_fn cell_since;	 /* time since the timestamp at `path`, else `absent` */
+cell_fn cell_labels;	 /* the map at `path`: a=b,c=d, else <none> */
+cell_fn cell_selector;	 /* the LabelSelector at `path`, else <none> */
+cell_fn cell_join;	 /* the strings at `path` joined by commas, else `absent` */
 cell_fn cell_containers; /* names of the containers in the pod spec at `path` */
 cell_fn cell_images;
 
+/* clang-format off */
 #define COLUMN(name, cell, ...)	     {name, "string", "", 0, cell, __VA_ARGS__}
 #define COLUMN_INT(name, cell, ...)  {name, "integer", "", 0, cell, __VA_ARGS__}
 #define COLUMN_BOOL(name, cell, ...) {name, "boolean", "", 0, cell, __VA_ARGS__}
@@ -66,6 +67,7 @@ cell_fn cell_images;
 #define COLUMN_NAME		     {"Name", "string", "name", 0, cell_name, NULL, NULL}
 #define COLUMN_AGE		     {"Age", "string", "", 0, cell_age, NULL, NULL}
 #define COLUMN_END		     {NULL, NULL, NULL, 0, NULL, NULL, NULL}
+/* clang-format on */
 
 /* --- Helpers --------------------------------------------------------------------------- */
 

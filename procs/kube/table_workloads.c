@@ -14,8 +14,8 @@ static value ready_of(const struct row *row, const struct column *c)
 				   (long long)v_as_int(v_path(row->obj, "spec.replicas"), 0)));
 }
 
-#define COLUMNS_CONTAINERS(spec)                                                     \
-	COLUMN_WIDE("Containers", cell_containers, spec, NULL),                      \
+#define COLUMNS_CONTAINERS(spec)                                \
+	COLUMN_WIDE("Containers", cell_containers, spec, NULL), \
 		COLUMN_WIDE("Images", cell_images, spec, NULL)
 
 static const struct column deployment_columns[] = {
@@ -52,10 +52,8 @@ static const struct column rc_columns[] = {
 };
 
 static const struct column statefulset_columns[] = {
-	COLUMN_NAME,
-	COLUMN("Ready", ready_of, NULL, NULL),
-	COLUMN_AGE,
-	COLUMNS_CONTAINERS("spec.template.spec"),
+	COLUMN_NAME, COLUMN("Ready", ready_of, NULL, NULL),
+	COLUMN_AGE,  COLUMNS_CONTAINERS("spec.template.spec"),
 	COLUMN_END,
 };
 
@@ -104,8 +102,8 @@ static value job_completions(const struct row *row, const struct column *c)
 	long long parallel = v_as_int(v_path(row->obj, "spec.parallelism"), 0);
 
 	if (v_is_int(wanted))
-		return cell_of(zone_printf(row->z, "%lld/%lld", done,
-					   (long long)v_as_int(wanted, 0)));
+		return cell_of(
+			zone_printf(row->z, "%lld/%lld", done, (long long)v_as_int(wanted, 0)));
 	if (parallel > 1)
 		return cell_of(zone_printf(row->z, "%lld/1 of %lld", done, parallel));
 	return cell_of(zone_printf(row->z, "%lld/1", done));

@@ -5,52 +5,52 @@
 const value empty_text = {.type = MSGPACK_OBJECT_STR, .via.str = {.size = 0, .ptr = ""}};
 
 struct rules {
-	name_check *name;	/* NULL: a subdomain */
+	name_check *name;      /* NULL: a subdomain */
 	validate_fn *validate; /* NULL: only what the schema says */
 };
 
 static const struct rules kinds[TYPE_MAX] = {
-	[TYPE_POD] = { NULL, validate_pod },
-	[TYPE_PODTEMPLATE] = { NULL, validate_pod_template },
-	[TYPE_REPLICASET] = { NULL, validate_replicaset },
-	[TYPE_DEPLOYMENT] = { NULL, validate_deployment },
-	[TYPE_DAEMONSET] = { NULL, validate_daemonset },
-	[TYPE_STATEFULSET] = { NULL, validate_statefulset },
-	[TYPE_REPLICATIONCONTROLLER] = { NULL, validate_replication_controller },
-	[TYPE_CONTROLLERREVISION] = { NULL, validate_controller_revision },
-	[TYPE_JOB] = { NULL, validate_job },
-	[TYPE_CRONJOB] = { names_cron_job, validate_cronjob },
-	[TYPE_NAMESPACE] = { names_label, validate_namespace },
-	[TYPE_NODE] = { NULL, validate_node },
-	[TYPE_SERVICE] = { names_label, validate_service },
-	[TYPE_CONFIGMAP] = { NULL, validate_config_map },
-	[TYPE_SECRET] = { NULL, validate_secret },
-	[TYPE_SERVICEACCOUNT] = { NULL, validate_service_account },
-	[TYPE_EVENT] = { NULL, validate_event },
-	[TYPE_LEASE] = { NULL, validate_lease },
-	[TYPE_PERSISTENTVOLUMECLAIM] = { NULL, validate_claim },
-	[TYPE_PERSISTENTVOLUME] = { NULL, validate_volume },
-	[TYPE_RESOURCEQUOTA] = { NULL, validate_quota },
-	[TYPE_LIMITRANGE] = { NULL, validate_limit_range },
-	[TYPE_PRIORITYCLASS] = { NULL, validate_priority_class },
-	[TYPE_STORAGECLASS] = { NULL, validate_storage_class },
-	[TYPE_PODDISRUPTIONBUDGET] = { NULL, validate_budget },
-	[TYPE_ROLE] = { names_path_segment, validate_role },
-	[TYPE_CLUSTERROLE] = { names_path_segment, validate_role },
-	[TYPE_ROLEBINDING] = { names_path_segment, validate_role_binding },
-	[TYPE_CLUSTERROLEBINDING] = { names_path_segment, validate_role_binding },
-	[TYPE_HORIZONTALPODAUTOSCALER] = { NULL, validate_hpa },
-	[TYPE_INGRESS] = { NULL, validate_ingress },
-	[TYPE_ENDPOINTSLICE] = { NULL, validate_slice },
-	[TYPE_ENDPOINTS] = { NULL, validate_endpoints },
-	[TYPE_NETWORKPOLICY] = { NULL, validate_network_policy },
-	[TYPE_RUNTIMECLASS] = { NULL, validate_runtime_class },
-	[TYPE_INGRESSCLASS] = { NULL, validate_ingress_class },
-	[TYPE_CSIDRIVER] = { NULL, validate_csi_driver },
-	[TYPE_CERTIFICATESIGNINGREQUEST] = { names_any, NULL },
-	[TYPE_CLUSTERTRUSTBUNDLE] = { names_any, NULL },
-	[TYPE_APISERVICE] = { names_path_segment, NULL },
-	[TYPE_IPADDRESS] = { names_path_segment, NULL },
+	[TYPE_POD] = {NULL, validate_pod},
+	[TYPE_PODTEMPLATE] = {NULL, validate_pod_template},
+	[TYPE_REPLICASET] = {NULL, validate_replicaset},
+	[TYPE_DEPLOYMENT] = {NULL, validate_deployment},
+	[TYPE_DAEMONSET] = {NULL, validate_daemonset},
+	[TYPE_STATEFULSET] = {NULL, validate_statefulset},
+	[TYPE_REPLICATIONCONTROLLER] = {NULL, validate_replication_controller},
+	[TYPE_CONTROLLERREVISION] = {NULL, validate_controller_revision},
+	[TYPE_JOB] = {NULL, validate_job},
+	[TYPE_CRONJOB] = {names_cron_job, validate_cronjob},
+	[TYPE_NAMESPACE] = {names_label, validate_namespace},
+	[TYPE_NODE] = {NULL, validate_node},
+	[TYPE_SERVICE] = {names_label, validate_service},
+	[TYPE_CONFIGMAP] = {NULL, validate_config_map},
+	[TYPE_SECRET] = {NULL, validate_secret},
+	[TYPE_SERVICEACCOUNT] = {NULL, validate_service_account},
+	[TYPE_EVENT] = {NULL, validate_event},
+	[TYPE_LEASE] = {NULL, validate_lease},
+	[TYPE_PERSISTENTVOLUMECLAIM] = {NULL, validate_claim},
+	[TYPE_PERSISTENTVOLUME] = {NULL, validate_volume},
+	[TYPE_RESOURCEQUOTA] = {NULL, validate_quota},
+	[TYPE_LIMITRANGE] = {NULL, validate_limit_range},
+	[TYPE_PRIORITYCLASS] = {NULL, validate_priority_class},
+	[TYPE_STORAGECLASS] = {NULL, validate_storage_class},
+	[TYPE_PODDISRUPTIONBUDGET] = {NULL, validate_budget},
+	[TYPE_ROLE] = {names_path_segment, validate_role},
+	[TYPE_CLUSTERROLE] = {names_path_segment, validate_role},
+	[TYPE_ROLEBINDING] = {names_path_segment, validate_role_binding},
+	[TYPE_CLUSTERROLEBINDING] = {names_path_segment, validate_role_binding},
+	[TYPE_HORIZONTALPODAUTOSCALER] = {NULL, validate_hpa},
+	[TYPE_INGRESS] = {NULL, validate_ingress},
+	[TYPE_ENDPOINTSLICE] = {NULL, validate_slice},
+	[TYPE_ENDPOINTS] = {NULL, validate_endpoints},
+	[TYPE_NETWORKPOLICY] = {NULL, validate_network_policy},
+	[TYPE_RUNTIMECLASS] = {NULL, validate_runtime_class},
+	[TYPE_INGRESSCLASS] = {NULL, validate_ingress_class},
+	[TYPE_CSIDRIVER] = {NULL, validate_csi_driver},
+	[TYPE_CERTIFICATESIGNINGREQUEST] = {names_any, NULL},
+	[TYPE_CLUSTERTRUSTBUNDLE] = {names_any, NULL},
+	[TYPE_APISERVICE] = {names_path_segment, NULL},
+	[TYPE_IPADDRESS] = {names_path_segment, NULL},
 };
 
 /* --- Required fields, for kinds without rules of their own ------------------------- */
@@ -66,8 +66,8 @@ static void check_members(struct validation *v, const struct at *at, const struc
 		const value *m = v_getn(obj, f->name);
 		bool empty = v_is_null(m) || (v_is_str(m) && !v_as_str(m).n);
 
-		if (f->required && empty && (f->type->kind == SCHEMA_STRING ||
-					     f->type->kind == SCHEMA_OBJECT))
+		if (f->required && empty &&
+		    (f->type->kind == SCHEMA_STRING || f->type->kind == SCHEMA_OBJECT))
 			bad_required(v, KEY(at, f->name), NULL);
 	}
 	v_each_kv(kv, obj) {
@@ -112,7 +112,7 @@ void kube_validate(zone *z, const struct kube_resource *r, const value *obj, con
 		   struct str sub, struct kube_errors *errs)
 {
 	static const struct rules plain;
-	struct validation v = { .z = z, .errs = errs, .r = r };
+	struct validation v = {.z = z, .errs = errs, .r = r};
 	const struct rules *k = r->type < TYPE_MAX ? &kinds[r->type] : &plain;
 	const struct at *meta = FIELD(NULL, "metadata");
 

@@ -18,10 +18,10 @@ struct at {
 	uint32_t index;
 };
 
-#define FIELD(up_, name_) (&(const struct at){ .up = (up_), .name = (name_) })
-#define KEY(up_, key_) (&(const struct at){ .up = (up_), .key = (key_) })
-#define INDEX(up_, i_) (&(const struct at){ .up = (up_), .index = (i_) })
-#define SPEC FIELD(NULL, "spec")
+#define FIELD(up_, name_) (&(const struct at){.up = (up_), .name = (name_)})
+#define KEY(up_, key_)	  (&(const struct at){.up = (up_), .key = (key_)})
+#define INDEX(up_, i_)	  (&(const struct at){.up = (up_), .index = (i_)})
+#define SPEC		  FIELD(NULL, "spec")
 
 /* Strings for checks that take a NULL-terminated list of them. */
 /* clang-format off */
@@ -74,28 +74,27 @@ void check_annotations(struct validation *v, const struct at *at, const value *a
 void check_selector(struct validation *v, const struct at *at, const value *selector);
 bool is_same(const value *a, const value *b); /* absent is null */
 /* new == old, or "field is immutable". */
-bool check_immutable(struct validation *v, const struct at *at, const value *now,
-		     const value *was);
+bool check_immutable(struct validation *v, const struct at *at, const value *now, const value *was);
 bool has_prefix(struct str s, const char *prefix);
-bool has_backstep(struct str path); /* ".." as one of its parts */
+bool has_backstep(struct str path);				  /* ".." as one of its parts */
 bool is_str(const value *map, const char *key, const char *text); /* map[key] is `text` */
 
 /* A string as a value to show. */
-#define SHOW(s) (&(const value){ .type = MSGPACK_OBJECT_STR, \
-				 .via.str = { .size = (s).n, .ptr = (s).p } })
+#define SHOW(s) \
+	(&(const value){.type = MSGPACK_OBJECT_STR, .via.str = {.size = (s).n, .ptr = (s).p}})
 
 /* --- Parts that several kinds have --------------------------------------------------------- */
 
 /* Metadata of an object; `name` is the rule of its kind. */
-void check_metadata(struct validation *v, const struct at *at, const value *meta,
-		    bool namespaced, name_check *name);
+void check_metadata(struct validation *v, const struct at *at, const value *meta, bool namespaced,
+		    name_check *name);
 void check_metadata_update(struct validation *v, const struct at *at, const value *meta,
 			   const value *was);
 
 enum pod_use { IN_POD, IN_TEMPLATE };
 /* A pod's spec; `meta` is the metadata beside it. */
-void check_pod_spec(struct validation *v, const struct at *at, const value *spec,
-		    const value *meta, enum pod_use use);
+void check_pod_spec(struct validation *v, const struct at *at, const value *spec, const value *meta,
+		    enum pod_use use);
 /* A template: labels, annotations, spec. */
 void check_template(struct validation *v, const struct at *at, const value *template);
 /* The containers of a pod's spec (validate_container.c); `use` as above. */
@@ -109,8 +108,7 @@ void check_node_selector_term(struct validation *v, const struct at *at, const v
 void check_resources(struct validation *v, const struct at *at, const value *resources,
 		     const value *claims);
 void check_seccomp(struct validation *v, const struct at *at, const value *profile);
-void check_field_ref(struct validation *v, const struct at *at, const value *ref,
-		     bool in_volume);
+void check_field_ref(struct validation *v, const struct at *at, const value *ref, bool in_volume);
 void check_resource_ref(struct validation *v, const struct at *at, const value *ref,
 			bool in_volume);
 

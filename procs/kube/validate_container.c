@@ -56,8 +56,8 @@ static void check_key_ref(struct validation *v, const struct at *at, const value
 static bool is_env_field(struct str s)
 {
 	static const char *const fields[] = {
-		"metadata.name",  "metadata.namespace", "metadata.uid",	 "spec.nodeName",
-		"spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP",
+		"metadata.name",	   "metadata.namespace", "metadata.uid",   "spec.nodeName",
+		"spec.serviceAccountName", "status.hostIP",	 "status.hostIPs", "status.podIP",
 		"status.podIPs",
 	};
 
@@ -71,8 +71,9 @@ static bool is_env_field(struct str s)
 static bool is_other_field(struct str s)
 {
 	static const char *const fields[] = {
-		"metadata.labels", "metadata.annotations",  "spec.restartPolicy",
-		"status.phase",	   "spec.schedulerName", "spec.hostNetwork",
+		"metadata.labels",	    "metadata.annotations",
+		"spec.restartPolicy",	    "status.phase",
+		"spec.schedulerName",	    "spec.hostNetwork",
 		"status.nominatedNodeName",
 	};
 
@@ -115,12 +116,15 @@ void check_field_ref(struct validation *v, const struct at *at, const value *ref
 				   "status.hostIPs", "status.podIP", "status.podIPs"));
 }
 
-void check_resource_ref(struct validation *v, const struct at *at, const value *ref,
-			bool in_volume)
+void check_resource_ref(struct validation *v, const struct at *at, const value *ref, bool in_volume)
 {
-	static const char *const known[] = { "limits.cpu",	"limits.ephemeral-storage",
-					     "limits.memory",	"requests.cpu",
-					     "requests.ephemeral-storage", "requests.memory", NULL };
+	static const char *const known[] = {"limits.cpu",
+					    "limits.ephemeral-storage",
+					    "limits.memory",
+					    "requests.cpu",
+					    "requests.ephemeral-storage",
+					    "requests.memory",
+					    NULL};
 	struct str resource = v_get_str(ref, "resource");
 
 	if (in_volume && !v_get_str(ref, "containerName").n)
@@ -198,8 +202,8 @@ static void check_env_from(struct validation *v, const struct at *list, const va
 		n += check_source_name(v, at, source, "secretRef");
 		if (n != 1)
 			bad_invalid(v, list, &empty_text, "%s",
-				    n ? "may not have more than one field specified at a time" :
-					"must specify one of: `configMapRef` or `secretRef`");
+				    n ? "may not have more than one field specified at a time"
+				      : "must specify one of: `configMapRef` or `secretRef`");
 	}
 }
 
@@ -301,17 +305,18 @@ static void check_sleep(struct validation *v, const struct at *at, const value *
 	int64_t n = v_get_int(h, "seconds", 0);
 
 	if (n < 0 || n > grace)
-		bad_invalid(v, at, v_get(h, "seconds"),
-			    "must be non-negative and less than terminationGracePeriodSeconds (%lld)",
-			    (long long)grace);
+		bad_invalid(
+			v, at, v_get(h, "seconds"),
+			"must be non-negative and less than terminationGracePeriodSeconds (%lld)",
+			(long long)grace);
 }
 
 static const struct {
 	const char *name;
 	void (*check)(struct validation *v, const struct at *at, const value *h, const value *spec);
 } handlers[] = {
-	{ "exec", check_exec }, { "httpGet", check_http }, { "tcpSocket", check_tcp },
-	{ "grpc", check_tcp },	{ "sleep", check_sleep },
+	{"exec", check_exec}, {"httpGet", check_http}, {"tcpSocket", check_tcp},
+	{"grpc", check_tcp},  {"sleep", check_sleep},
 };
 
 static void check_handler(struct validation *v, const struct at *at, const value *h,
@@ -402,8 +407,7 @@ static bool has_blank_edge(struct str s)
 	return s.n && (strchr(" \t\n\r", s.p[0]) || strchr(" \t\n\r", s.p[s.n - 1]));
 }
 
-static void check_image(struct validation *v, const struct at *at, const value *c,
-			enum pod_use use)
+static void check_image(struct validation *v, const struct at *at, const value *c, enum pod_use use)
 {
 	struct str image = v_get_str(c, "image");
 
@@ -442,8 +446,8 @@ static void check_helpers(struct validation *v, const struct at *at, const value
 /* What only a container that keeps running may have. */
 static void check_init(struct validation *v, const struct at *at, const value *c, const value *spec)
 {
-	static const char *const fields[] = { "lifecycle", "livenessProbe", "readinessProbe",
-					      "startupProbe" };
+	static const char *const fields[] = {"lifecycle", "livenessProbe", "readinessProbe",
+					     "startupProbe"};
 
 	if (is_str(c, "restartPolicy", "Always")) {
 		check_helpers(v, at, c, spec);
@@ -456,7 +460,7 @@ static void check_init(struct validation *v, const struct at *at, const value *c
 				      "restartPolicy=Always");
 }
 
-static const char *const lists[] = { "containers", "initContainers", "ephemeralContainers" };
+static const char *const lists[] = {"containers", "initContainers", "ephemeralContainers"};
 
 /* Has an earlier container, of this list or one before, the same name? */
 static bool is_name_taken(const value *spec, size_t list, uint32_t index, struct str name)

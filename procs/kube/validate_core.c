@@ -77,18 +77,18 @@ static const struct {
 	const char *type;
 	const char *keys[3];
 } secret_types[] = {
-	{ "kubernetes.io/tls", { "tls.crt", "tls.key" } },
-	{ "kubernetes.io/dockercfg", { ".dockercfg" } },
-	{ "kubernetes.io/dockerconfigjson", { ".dockerconfigjson" } },
-	{ "kubernetes.io/ssh-auth", { "ssh-privatekey" } },
+	{"kubernetes.io/tls", {"tls.crt", "tls.key"}},
+	{"kubernetes.io/dockercfg", {".dockercfg"}},
+	{"kubernetes.io/dockerconfigjson", {".dockerconfigjson"}},
+	{"kubernetes.io/ssh-auth", {"ssh-privatekey"}},
 };
 
 /* Credentials for registries are JSON. */
 static void check_registry(struct validation *v, const struct at *data, const value *obj,
 			   const char *key)
 {
-	static const value redacted = { .type = MSGPACK_OBJECT_STR,
-					.via.str = { 26, "<secret contents redacted>" } };
+	static const value redacted = {.type = MSGPACK_OBJECT_STR,
+				       .via.str = {26, "<secret contents redacted>"}};
 	struct str text = scalar_base64_bytes(v->z, v_get_str(v_get(obj, "data"), key));
 	struct err e;
 	value out;
@@ -224,9 +224,11 @@ static void check_capacity(struct validation *v, const struct at *at, const valu
 
 		kube_quantity_milli(&kv->val, &n);
 		if (n < 0)
-			bad_invalid(v, FIELD(at, zone_printf(v->z, STR_FMT,
-							     STR_ARG(v_as_str(&kv->key))).p),
-				    &kv->val, "must be greater than or equal to 0");
+			bad_invalid(
+				v,
+				FIELD(at,
+				      zone_printf(v->z, STR_FMT, STR_ARG(v_as_str(&kv->key))).p),
+				&kv->val, "must be greater than or equal to 0");
 	}
 }
 
@@ -296,8 +298,8 @@ void validate_event(struct validation *v, const value *obj, const value *old, st
 	struct str ns = v_get_str(about, "namespace");
 	struct str own = v_get_str(v_get(obj, "metadata"), "namespace");
 
-	if (ns.n ? !str_eq(ns, own) :
-		   !str_eq(own, STR("default")) && !str_eq(own, STR("kube-system")))
+	if (ns.n ? !str_eq(ns, own)
+		 : !str_eq(own, STR("default")) && !str_eq(own, STR("kube-system")))
 		bad_invalid(v, FIELD(FIELD(NULL, "involvedObject"), "namespace"), SHOW(ns),
 			    "does not match event.namespace");
 	if (core || old)

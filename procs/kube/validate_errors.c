@@ -23,7 +23,7 @@ static void put_path(struct buf *out, const struct at *at)
 
 static struct str path_of(struct validation *v, const struct at *at)
 {
-	struct buf b = { 0 };
+	struct buf b = {0};
 	struct str s;
 
 	put_path(&b, at);
@@ -49,8 +49,8 @@ static struct str detail_of(zone *z, const char *fmt, va_list ap)
 	char text[2048];
 	int n = vsnprintf(text, sizeof(text), fmt, ap);
 
-	return zone_str(z, (struct str){ text, n < (int)sizeof(text) ? (uint32_t)n :
-								      (uint32_t)sizeof(text) - 1 });
+	return zone_str(z, (struct str){text, n < (int)sizeof(text) ? (uint32_t)n
+								    : (uint32_t)sizeof(text) - 1});
 }
 
 void bad_required(struct validation *v, const struct at *at, const char *detail)
@@ -62,7 +62,7 @@ void bad_required(struct validation *v, const struct at *at, const char *detail)
 void bad_invalid(struct validation *v, const struct at *at, const value *shown, const char *fmt,
 		 ...)
 {
-	struct buf b = { 0 };
+	struct buf b = {0};
 	struct str detail;
 	va_list ap;
 
@@ -91,7 +91,7 @@ void bad_forbidden(struct validation *v, const struct at *at, const char *fmt, .
 void bad_supported(struct validation *v, const struct at *at, const value *shown,
 		   const char *const *list)
 {
-	struct buf b = { 0 };
+	struct buf b = {0};
 
 	put_shown(v, &b, shown);
 	buf_puts(&b, ": supported values: ");
@@ -104,7 +104,7 @@ void bad_supported(struct validation *v, const struct at *at, const value *shown
 
 void bad_duplicate(struct validation *v, const struct at *at, const value *shown)
 {
-	struct buf b = { 0 };
+	struct buf b = {0};
 
 	put_shown(v, &b, shown);
 	kube_error_add(v->errs, path_of(v, at), "FieldValueDuplicate", "Duplicate value: " STR_FMT,
@@ -114,9 +114,8 @@ void bad_duplicate(struct validation *v, const struct at *at, const value *shown
 
 void bad_not_found(struct validation *v, const struct at *at, struct str what, const char *detail)
 {
-	kube_error_add(v->errs, path_of(v, at), "FieldValueNotFound",
-		       "Not found: " STR_FMT "%s%s", STR_ARG(go_quote(v->z, what)),
-		       detail ? ": " : "", detail ? detail : "");
+	kube_error_add(v->errs, path_of(v, at), "FieldValueNotFound", "Not found: " STR_FMT "%s%s",
+		       STR_ARG(go_quote(v->z, what)), detail ? ": " : "", detail ? detail : "");
 }
 
 void bad_too_long(struct validation *v, const struct at *at, uint32_t max)
@@ -153,7 +152,7 @@ bool is_str(const value *map, const char *key, const char *text)
 
 bool check_name(struct validation *v, const struct at *at, struct str s, name_check *check)
 {
-	struct texts t = { .n = 0 };
+	struct texts t = {.n = 0};
 
 	check(&t, s);
 	for (uint32_t i = 0; i < t.n; i++)
@@ -213,8 +212,10 @@ void check_port(struct validation *v, const struct at *at, const value *port)
 	if (v_is_str(port))
 		check_name(v, at, v_as_str(port), names_port);
 	else if (n < 1 || n > 65535)
-		bad_invalid(v, at, v_is_null(port) ? &(const value){
-				.type = MSGPACK_OBJECT_POSITIVE_INTEGER } : port,
+		bad_invalid(v, at,
+			    v_is_null(port)
+				    ? &(const value){.type = MSGPACK_OBJECT_POSITIVE_INTEGER}
+				    : port,
 			    "must be between 1 and 65535, inclusive");
 }
 
@@ -223,8 +224,7 @@ bool is_same(const value *a, const value *b)
 	return (v_is_null(a) && v_is_null(b)) || (a && b && v_equal(a, b));
 }
 
-bool check_immutable(struct validation *v, const struct at *at, const value *now,
-		     const value *was)
+bool check_immutable(struct validation *v, const struct at *at, const value *now, const value *was)
 {
 	if (is_same(now, was))
 		return true;
@@ -254,7 +254,7 @@ void check_annotations(struct validation *v, const struct at *at, const value *a
 
 		for (uint32_t i = 0; i < key.n; i++)
 			lower[i] = key.p[i] >= 'A' && key.p[i] <= 'Z' ? key.p[i] + 32 : key.p[i];
-		check_name(v, at, (struct str){ lower, key.n }, names_qualified);
+		check_name(v, at, (struct str){lower, key.n}, names_qualified);
 		size += key.n + v_as_str(&kv->val).n;
 	}
 	if (size > ANNOTATIONS_MAX)
@@ -273,8 +273,9 @@ static void check_requirement(struct validation *v, const struct at *at, const v
 				     "must be specified when `operator` is 'In' or 'NotIn'");
 	} else if (str_eq(op, STR("Exists")) || str_eq(op, STR("DoesNotExist"))) {
 		if (n)
-			bad_forbidden(v, values, "may not be specified when `operator` is "
-						 "'Exists' or 'DoesNotExist'");
+			bad_forbidden(v, values,
+				      "may not be specified when `operator` is "
+				      "'Exists' or 'DoesNotExist'");
 	} else {
 		bad_invalid(v, FIELD(at, "operator"), SHOW(op), "not a valid selector operator");
 	}

@@ -6,12 +6,12 @@ static void check_generate_name(struct validation *v, const struct at *at, struc
 				name_check *name)
 {
 	char *p = zone_alloc(v->z, s.n + 1);
-	struct texts t = { .n = 0 };
+	struct texts t = {.n = 0};
 
 	memcpy(p, s.p, s.n);
 	if (s.n && p[s.n - 1] == '-')
 		p[s.n - 1] = 'a';
-	name(&t, (struct str){ p, s.n });
+	name(&t, (struct str){p, s.n});
 	for (uint32_t i = 0; i < t.n; i++)
 		bad_invalid(v, at, SHOW(s), "%s", t.text[i]);
 }
@@ -125,8 +125,8 @@ static void check_finalizers(struct validation *v, const struct at *at, const va
 
 /* --- Entry points ------------------------------------------------------------------ */
 
-void check_metadata(struct validation *v, const struct at *at, const value *meta,
-		    bool namespaced, name_check *name)
+void check_metadata(struct validation *v, const struct at *at, const value *meta, bool namespaced,
+		    name_check *name)
 {
 	check_names(v, at, meta, namespaced, name);
 	check_labels(v, FIELD(at, "labels"), v_get(meta, "labels"));
@@ -139,7 +139,7 @@ void check_metadata(struct validation *v, const struct at *at, const value *meta
 static void check_new_finalizers(struct validation *v, const struct at *at, const value *meta,
 				 const value *was)
 {
-	struct buf b = { 0 };
+	struct buf b = {0};
 
 	v_each(f, v_get(meta, "finalizers")) {
 		if (in_list(v_get(was, "finalizers"), v_as_str(f)))
@@ -164,5 +164,6 @@ void check_metadata_update(struct validation *v, const struct at *at, const valu
 	if (v_get_str(was, "deletionTimestamp").n)
 		check_new_finalizers(v, at, meta, was);
 	for (size_t i = 0; i < countof(fixed); i++)
-		check_immutable(v, FIELD(at, fixed[i]), v_get(meta, fixed[i]), v_get(was, fixed[i]));
+		check_immutable(v, FIELD(at, fixed[i]), v_get(meta, fixed[i]),
+				v_get(was, fixed[i]));
 }

@@ -99,8 +99,8 @@ static void check_addresses(struct validation *v, const value *spec)
 
 	if (str_eq(ip, STR("None"))) {
 		if (is_type(spec, "NodePort") || is_type(spec, "LoadBalancer"))
-			bad_invalid(v, place, SHOW(ip), "may not be set to 'None' for " STR_FMT
-							" services",
+			bad_invalid(v, place, SHOW(ip),
+				    "may not be set to 'None' for " STR_FMT " services",
 				    STR_ARG(v_get_str(spec, "type")));
 	} else if (ip.n && is_type(spec, "ExternalName")) {
 		bad_forbidden(v, FIELD(SPEC, "clusterIPs"),
@@ -355,7 +355,7 @@ static void check_path(struct validation *v, const struct at *at, const value *p
 static void check_host(struct validation *v, const struct at *at, struct str host)
 {
 	if (has_prefix(host, "*."))
-		host = (struct str){ host.p + 2, host.n - 2 };
+		host = (struct str){host.p + 2, host.n - 2};
 	if (host.n)
 		check_name(v, at, host, names_subdomain);
 }
@@ -390,14 +390,14 @@ void validate_ingress_class(struct validation *v, const value *obj, const value 
 	const value *controller = v_path(obj, "spec.controller");
 	struct str s = v_as_str(controller);
 	const char *slash = s.n ? memchr(s.p, '/', s.n) : NULL;
-	struct texts t = { .n = 0 };
+	struct texts t = {.n = 0};
 
 	if (!s.n) {
 		bad_required(v, FIELD(SPEC, "controller"), NULL);
 		return;
 	}
 	if (slash)
-		names_subdomain(&t, (struct str){ s.p, (uint32_t)(slash - s.p) });
+		names_subdomain(&t, (struct str){s.p, (uint32_t)(slash - s.p)});
 	if (!slash || t.n || slash + 1 == s.p + s.n)
 		bad_invalid(v, FIELD(SPEC, "controller"), controller,
 			    "must be a domain-prefixed path (such as \"acme.io/foo\")");

@@ -3,8 +3,8 @@
 
 /* --- Storage --------------------------------------------------------------------------- */
 
-static const char *const access_modes[] = { "ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce",
-					    "ReadWriteOncePod", NULL };
+static const char *const access_modes[] = {"ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce",
+					   "ReadWriteOncePod", NULL};
 
 static void check_access_modes(struct validation *v, const value *modes)
 {
@@ -30,8 +30,8 @@ static bool is_positive(const value *q)
  * size (upwards) and its class of attributes. */
 static void check_claim_update(struct validation *v, const value *obj, const value *old)
 {
-	static const char *const free_fields[] = { "volumeName", "resources",
-						   "volumeAttributesClassName" };
+	static const char *const free_fields[] = {"volumeName", "resources",
+						  "volumeAttributesClassName"};
 	value now = v_copy(v->z, v_get(obj, "spec"));
 	const value *was = v_get(old, "spec");
 	bool bound = is_str(v_get(old, "status"), "phase", "Bound");
@@ -85,10 +85,27 @@ void validate_claim(struct validation *v, const value *obj, const value *old, st
 
 /* In Kubernetes' order. */
 static const char *const volume_sources[] = {
-	"hostPath", "gcePersistentDisk", "awsElasticBlockStore", "glusterfs", "flocker", "nfs",
-	"rbd",	    "quobyte",		 "cephfs",		 "iscsi",     "cinder",	 "fc",
-	"azureFile", "vsphereVolume",	 "photonPersistentDisk", "portworxVolume", "azureDisk",
-	"scaleIO",  "local",		 "storageos",		 "csi",
+	"hostPath",
+	"gcePersistentDisk",
+	"awsElasticBlockStore",
+	"glusterfs",
+	"flocker",
+	"nfs",
+	"rbd",
+	"quobyte",
+	"cephfs",
+	"iscsi",
+	"cinder",
+	"fc",
+	"azureFile",
+	"vsphereVolume",
+	"photonPersistentDisk",
+	"portworxVolume",
+	"azureDisk",
+	"scaleIO",
+	"local",
+	"storageos",
+	"csi",
 };
 
 static void check_volume_source(struct validation *v, const value *spec)
@@ -129,8 +146,9 @@ void validate_volume(struct validation *v, const value *obj, const value *old, s
 	else if (!is_positive(size)) {
 		kube_quantity_milli(size, &n);
 		if (n < 0)
-			bad_invalid(v, storage, &(value){ .type = MSGPACK_OBJECT_NEGATIVE_INTEGER,
-							  .via.i64 = n / 1000 },
+			bad_invalid(v, storage,
+				    &(value){.type = MSGPACK_OBJECT_NEGATIVE_INTEGER,
+					     .via.i64 = n / 1000},
 				    "must be a valid resource quantity");
 		bad_invalid(v, storage, size, "must be greater than zero");
 	}
@@ -143,8 +161,8 @@ void validate_volume(struct validation *v, const value *obj, const value *old, s
 void validate_storage_class(struct validation *v, const value *obj, const value *old,
 			    struct str sub)
 {
-	static const char *const fixed[] = { "parameters", "provisioner", "reclaimPolicy",
-					     "volumeBindingMode" };
+	static const char *const fixed[] = {"parameters", "provisioner", "reclaimPolicy",
+					    "volumeBindingMode"};
 
 	if (check_required(v, NULL, obj, "provisioner"))
 		check_name(v, FIELD(NULL, "provisioner"), v_get_str(obj, "provisioner"),
@@ -187,7 +205,7 @@ void validate_priority_class(struct validation *v, const value *obj, const value
 
 void validate_budget(struct validation *v, const value *obj, const value *old, struct str sub)
 {
-	static const char *const fields[] = { "minAvailable", "maxUnavailable" };
+	static const char *const fields[] = {"minAvailable", "maxUnavailable"};
 	const value *spec = v_get(obj, "spec");
 	value shown = v_map();
 
@@ -199,9 +217,9 @@ void validate_budget(struct validation *v, const value *obj, const value *old, s
 		      v_get(spec, "selector") ? *v_get(spec, "selector") : v_null());
 		v_set(v->z, &shown, "MaxUnavailable", *v_get(spec, "maxUnavailable"));
 		v_set(v->z, &shown, "UnhealthyPodEvictionPolicy",
-		      v_get(spec, "unhealthyPodEvictionPolicy") ?
-			      *v_get(spec, "unhealthyPodEvictionPolicy") :
-			      v_null());
+		      v_get(spec, "unhealthyPodEvictionPolicy")
+			      ? *v_get(spec, "unhealthyPodEvictionPolicy")
+			      : v_null());
 		bad_invalid(v, SPEC, &shown, "minAvailable and maxUnavailable cannot be both set");
 	}
 	for (size_t i = 0; i < countof(fields); i++) {
@@ -276,8 +294,7 @@ static value shown_ref(zone *z, const value *ref)
 	return shown;
 }
 
-void validate_role_binding(struct validation *v, const value *obj, const value *old,
-			   struct str sub)
+void validate_role_binding(struct validation *v, const value *obj, const value *old, struct str sub)
 {
 	const value *ref = v_get(obj, "roleRef");
 	const struct at *at = FIELD(NULL, "roleRef");
@@ -337,7 +354,8 @@ void validate_hpa(struct validation *v, const value *obj, const value *old, stru
 		check_name(v, FIELD(at, "kind"), v_get_str(target, "kind"), names_path_segment);
 	if (check_required(v, at, target, "name"))
 		check_name(v, FIELD(at, "name"), v_get_str(target, "name"), names_path_segment);
-	if (!memchr(v_get_str(target, "apiVersion").n ? v_get_str(target, "apiVersion").p : "-", '/',
+	if (!memchr(v_get_str(target, "apiVersion").n ? v_get_str(target, "apiVersion").p : "-",
+		    '/',
 		    v_get_str(target, "apiVersion").n ? v_get_str(target, "apiVersion").n : 1) &&
 	    !is_str(target, "apiVersion", "v1"))
 		bad_invalid(v, FIELD(at, "apiVersion"), SHOW(v_get_str(target, "apiVersion")),
@@ -361,11 +379,12 @@ void validate_runtime_class(struct validation *v, const value *obj, const value 
 
 void validate_csi_driver(struct validation *v, const value *obj, const value *old, struct str sub)
 {
-	static const char *const fixed[] = { "attachRequired", "volumeLifecycleModes" };
+	static const char *const fixed[] = {"attachRequired", "volumeLifecycleModes"};
 	const value *spec = v_get(obj, "spec");
 
 	v_each(m, v_get(spec, "volumeLifecycleModes"))
-		if (!str_eq(v_as_str(m), STR("Persistent")) && !str_eq(v_as_str(m), STR("Ephemeral")))
+		if (!str_eq(v_as_str(m), STR("Persistent")) &&
+		    !str_eq(v_as_str(m), STR("Ephemeral")))
 			bad_supported(v, FIELD(SPEC, "volumeLifecycleModes"), m,
 				      LIST("Persistent", "Ephemeral"));
 	check_one_of(v, SPEC, spec, "fsGroupPolicy",

@@ -7,7 +7,7 @@ void check_toleration(struct validation *v, const struct at *at, const value *t)
 {
 	struct str key = v_get_str(t, "key"), val = v_get_str(t, "value");
 	struct str op = v_get_str(t, "operator"), effect = v_get_str(t, "effect");
-	const struct at *operator = FIELD(at, "operator");
+	const struct at *operator= FIELD(at, "operator");
 
 	if (key.n)
 		check_name(v, FIELD(at, "key"), key, names_qualified);
@@ -23,9 +23,11 @@ void check_toleration(struct validation *v, const struct at *at, const value *t)
 	else if (!str_eq(op, STR("Exists")))
 		bad_supported(v, operator, SHOW(op), LIST("Equal", "Exists"));
 	else if (val.n)
-		bad_invalid(v, operator, SHOW(val), "value must be empty when `operator` is 'Exists'");
+		bad_invalid(v, operator, SHOW(val),
+			    "value must be empty when `operator` is 'Exists'");
 	if (effect.n)
-		check_one_of(v, at, t, "effect", LIST("NoSchedule", "PreferNoSchedule", "NoExecute"));
+		check_one_of(v, at, t, "effect",
+			     LIST("NoSchedule", "PreferNoSchedule", "NoExecute"));
 }
 
 /* --- Node affinity ----------------------------------------------------------------- */
@@ -42,8 +44,9 @@ static void check_node_expression(struct validation *v, const struct at *at, con
 				     "must be specified when `operator` is 'In' or 'NotIn'");
 	} else if (str_eq(op, STR("Exists")) || str_eq(op, STR("DoesNotExist"))) {
 		if (n)
-			bad_forbidden(v, values, "may not be specified when `operator` is "
-						 "'Exists' or 'DoesNotExist'");
+			bad_forbidden(v, values,
+				      "may not be specified when `operator` is "
+				      "'Exists' or 'DoesNotExist'");
 	} else if (str_eq(op, STR("Gt")) || str_eq(op, STR("Lt"))) {
 		if (n != 1)
 			bad_required(v, values,
@@ -94,7 +97,7 @@ static void check_weight(struct validation *v, const struct at *at, const value 
 			    "must be in the range 1-100");
 }
 
-#define REQUIRED "requiredDuringSchedulingIgnoredDuringExecution"
+#define REQUIRED  "requiredDuringSchedulingIgnoredDuringExecution"
 #define PREFERRED "preferredDuringSchedulingIgnoredDuringExecution"
 
 static void check_node_affinity(struct validation *v, const struct at *at, const value *a)
@@ -164,9 +167,10 @@ static void check_min_domains(struct validation *v, const struct at *at, const v
 	if (v_as_int(n, 1) <= 0)
 		bad_invalid(v, FIELD(at, "minDomains"), n, "must be greater than zero");
 	if (!str_eq(when, STR("DoNotSchedule")))
-		bad_invalid(v, FIELD(at, "minDomains"), n,
-			    "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not " STR_FMT,
-			    STR_ARG(when));
+		bad_invalid(
+			v, FIELD(at, "minDomains"), n,
+			"can only use minDomains if whenUnsatisfiable=DoNotSchedule, not " STR_FMT,
+			STR_ARG(when));
 }
 
 static void check_not_repeated(struct validation *v, const struct at *at, const value *list,
@@ -181,7 +185,8 @@ static void check_not_repeated(struct validation *v, const struct at *at, const 
 		if (!str_eq(v_get_str(v_at(list, k), "topologyKey"), key) ||
 		    !str_eq(v_get_str(v_at(list, k), "whenUnsatisfiable"), when))
 			continue;
-		shown = zone_printf(v->z, "{" STR_FMT ", " STR_FMT "}", STR_ARG(key), STR_ARG(when));
+		shown = zone_printf(v->z, "{" STR_FMT ", " STR_FMT "}", STR_ARG(key),
+				    STR_ARG(when));
 		bad_duplicate(v, FIELD(at, "{topologyKey, whenUnsatisfiable}"), SHOW(shown));
 		return;
 	}

@@ -47,7 +47,7 @@ static void check_sysctls(struct validation *v, const struct at *at, const value
 
 void check_seccomp(struct validation *v, const struct at *at, const value *p)
 {
-	static const char *const types[] = { "Localhost", "RuntimeDefault", "Unconfined", NULL };
+	static const char *const types[] = {"Localhost", "RuntimeDefault", "Unconfined", NULL};
 	bool local = is_str(p, "type", "Localhost");
 
 	if (v_is_null(p))
@@ -180,8 +180,8 @@ static void check_grace(struct validation *v, const struct at *at, const value *
 		check_between(v, at, spec, "activeDeadlineSeconds", 1, INT32_MAX);
 }
 
-void check_pod_spec(struct validation *v, const struct at *at, const value *spec,
-		    const value *meta, enum pod_use use)
+void check_pod_spec(struct validation *v, const struct at *at, const value *spec, const value *meta,
+		    enum pod_use use)
 {
 	check_volumes(v, FIELD(at, "volumes"), spec);
 	check_containers(v, at, spec, use);
@@ -263,8 +263,9 @@ static void check_tolerations_kept(struct validation *v, const struct at *at, co
 			kept |= v_equal(&copy, old);
 		}
 		if (!kept) {
-			bad_forbidden(v, at, "existing toleration can not be modified except its "
-					     "tolerationSeconds");
+			bad_forbidden(v, at,
+				      "existing toleration can not be modified except its "
+				      "tolerationSeconds");
 			return;
 		}
 	}
@@ -278,8 +279,9 @@ static void check_deadline_kept(struct validation *v, const struct at *at, const
 	if (v_is_null(was))
 		return;
 	if (v_is_null(now))
-		bad_invalid(v, at, now ? now : NULL, "must not update from a positive integer to nil "
-						     "value");
+		bad_invalid(v, at, now ? now : NULL,
+			    "must not update from a positive integer to nil "
+			    "value");
 	else if (a > b)
 		bad_invalid(v, at, now, "must be less than or equal to previous value");
 }
@@ -297,17 +299,18 @@ static void check_gates_kept(struct validation *v, const struct at *at, const va
 		v_each(old, was)
 			known |= str_eq(v_get_str(old, "name"), v_get_str(g, "name"));
 		if (!known)
-			bad_forbidden(v, place, "only deletion is allowed, but found new scheduling "
-					     "gate '" STR_FMT "'",
+			bad_forbidden(v, place,
+				      "only deletion is allowed, but found new scheduling "
+				      "gate '" STR_FMT "'",
 				      STR_ARG(v_get_str(g, "name")));
 	}
 }
 
 static void check_pod_update(struct validation *v, const value *obj, const value *old)
 {
-	static const char *const free_fields[] = { "activeDeadlineSeconds", "tolerations",
-						   "schedulingGates" };
-	static const char *const gated_fields[] = { "nodeSelector", "affinity" };
+	static const char *const free_fields[] = {"activeDeadlineSeconds", "tolerations",
+						  "schedulingGates"};
+	static const char *const gated_fields[] = {"nodeSelector", "affinity"};
 	const struct at *at = FIELD(NULL, "spec");
 	const value *was = v_get(old, "spec"), *spec = v_get(obj, "spec");
 	value now = v_copy(v->z, spec);
@@ -336,12 +339,13 @@ static void check_pod_update(struct validation *v, const value *obj, const value
 	    v_get_int(&now, "terminationGracePeriodSeconds", 0) == 1)
 		take(v, &now, was, "terminationGracePeriodSeconds");
 	if (!v_equal(&now, was))
-		bad_forbidden(v, at,
-			      "pod updates may not change fields other than "
-			      "`spec.containers[*].image`,`spec.initContainers[*].image`,"
-			      "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to "
-			      "existing tolerations),`spec.terminationGracePeriodSeconds` (allow it "
-			      "to be set to 1 if it was previously negative)");
+		bad_forbidden(
+			v, at,
+			"pod updates may not change fields other than "
+			"`spec.containers[*].image`,`spec.initContainers[*].image`,"
+			"`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to "
+			"existing tolerations),`spec.terminationGracePeriodSeconds` (allow it "
+			"to be set to 1 if it was previously negative)");
 }
 
 static void check_pod_status(struct validation *v, const value *obj, const value *old)
@@ -368,12 +372,14 @@ static void check_ephemeral_update(struct validation *v, const value *obj, const
 			if (str_eq(v_get_str(c, "name"), v_get_str(was, "name")))
 				kept = c;
 		if (!kept)
-			bad_forbidden(v, at, "existing ephemeral containers \"" STR_FMT
-					     "\" may not be removed\n",
+			bad_forbidden(v, at,
+				      "existing ephemeral containers \"" STR_FMT
+				      "\" may not be removed\n",
 				      STR_ARG(v_get_str(was, "name")));
 		else if (!v_equal(kept, was))
-			bad_forbidden(v, at, "existing ephemeral containers \"" STR_FMT
-					     "\" may not be changed\n",
+			bad_forbidden(v, at,
+				      "existing ephemeral containers \"" STR_FMT
+				      "\" may not be changed\n",
 				      STR_ARG(v_get_str(was, "name")));
 	}
 }

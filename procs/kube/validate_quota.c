@@ -8,7 +8,7 @@
 /* Which scopes may be set on a quota that limits the resource. */
 enum about {
 	ABOUT_NOTHING = 0,
-	ABOUT_PODS = 1,    /* how many */
+	ABOUT_PODS = 1,	   /* how many */
 	ABOUT_COMPUTE = 2, /* what they ask for */
 	ABOUT_CLAIMS = 4,
 };
@@ -18,25 +18,25 @@ static const struct standard {
 	bool whole; /* counted, not measured */
 	enum about about;
 } standard[] = {
-    {"pods", true, ABOUT_PODS},
-    {"services", true, ABOUT_NOTHING},
-    {"replicationcontrollers", true, ABOUT_NOTHING},
-    {"resourcequotas", true, ABOUT_NOTHING},
-    {"secrets", true, ABOUT_NOTHING},
-    {"configmaps", true, ABOUT_NOTHING},
-    {"persistentvolumeclaims", true, ABOUT_CLAIMS},
-    {"services.nodeports", true, ABOUT_NOTHING},
-    {"services.loadbalancers", true, ABOUT_NOTHING},
-    {"cpu", false, ABOUT_COMPUTE},
-    {"memory", false, ABOUT_COMPUTE},
-    {"ephemeral-storage", false, ABOUT_NOTHING},
-    {"requests.cpu", false, ABOUT_COMPUTE},
-    {"requests.memory", false, ABOUT_COMPUTE},
-    {"requests.storage", false, ABOUT_CLAIMS},
-    {"requests.ephemeral-storage", false, ABOUT_NOTHING},
-    {"limits.cpu", false, ABOUT_COMPUTE},
-    {"limits.memory", false, ABOUT_COMPUTE},
-    {"limits.ephemeral-storage", false, ABOUT_NOTHING},
+	{"pods", true, ABOUT_PODS},
+	{"services", true, ABOUT_NOTHING},
+	{"replicationcontrollers", true, ABOUT_NOTHING},
+	{"resourcequotas", true, ABOUT_NOTHING},
+	{"secrets", true, ABOUT_NOTHING},
+	{"configmaps", true, ABOUT_NOTHING},
+	{"persistentvolumeclaims", true, ABOUT_CLAIMS},
+	{"services.nodeports", true, ABOUT_NOTHING},
+	{"services.loadbalancers", true, ABOUT_NOTHING},
+	{"cpu", false, ABOUT_COMPUTE},
+	{"memory", false, ABOUT_COMPUTE},
+	{"ephemeral-storage", false, ABOUT_NOTHING},
+	{"requests.cpu", false, ABOUT_COMPUTE},
+	{"requests.memory", false, ABOUT_COMPUTE},
+	{"requests.storage", false, ABOUT_CLAIMS},
+	{"requests.ephemeral-storage", false, ABOUT_NOTHING},
+	{"limits.cpu", false, ABOUT_COMPUTE},
+	{"limits.memory", false, ABOUT_COMPUTE},
+	{"limits.ephemeral-storage", false, ABOUT_NOTHING},
 };
 
 static const struct standard *find_standard(struct str name)
@@ -47,8 +47,8 @@ static const struct standard *find_standard(struct str name)
 		if (str_eq(name, str_of(standard[i].name)))
 			return &standard[i];
 	return has_prefix(name, "hugepages-") || has_prefix(name, "requests.hugepages-")
-		   ? &huge_pages
-		   : NULL;
+		       ? &huge_pages
+		       : NULL;
 }
 
 static bool has_domain(struct str name)
@@ -80,8 +80,7 @@ static void check_resource(struct validation *v, const struct at *at, struct str
 
 static void check_amounts(struct validation *v, const struct at *at, const value *list)
 {
-	v_each_kv(kv, list)
-	{
+	v_each_kv(kv, list) {
 		struct str name = v_as_str(&kv->key);
 		struct kube_amount a = {0};
 
@@ -99,17 +98,17 @@ static void check_amounts(struct validation *v, const struct at *at, const value
 
 static const struct scope {
 	const char *name;
-	int about;      /* which resources may be limited in it */
+	int about;	/* which resources may be limited in it */
 	bool no_values; /* it is or it is not */
 	const char *opposite;
 } scopes[] = {
-    {"Terminating", ABOUT_PODS | ABOUT_COMPUTE, true, "NotTerminating"},
-    {"NotTerminating", ABOUT_PODS | ABOUT_COMPUTE, true, NULL},
-    {"BestEffort", ABOUT_PODS, true, "NotBestEffort"},
-    {"NotBestEffort", ABOUT_PODS | ABOUT_COMPUTE, true, NULL},
-    {"PriorityClass", ABOUT_PODS | ABOUT_COMPUTE, false, NULL},
-    {"CrossNamespacePodAffinity", ABOUT_PODS | ABOUT_COMPUTE, true, NULL},
-    {"VolumeAttributesClass", ABOUT_CLAIMS, false, NULL},
+	{"Terminating", ABOUT_PODS | ABOUT_COMPUTE, true, "NotTerminating"},
+	{"NotTerminating", ABOUT_PODS | ABOUT_COMPUTE, true, NULL},
+	{"BestEffort", ABOUT_PODS, true, "NotBestEffort"},
+	{"NotBestEffort", ABOUT_PODS | ABOUT_COMPUTE, true, NULL},
+	{"PriorityClass", ABOUT_PODS | ABOUT_COMPUTE, false, NULL},
+	{"CrossNamespacePodAffinity", ABOUT_PODS | ABOUT_COMPUTE, true, NULL},
+	{"VolumeAttributesClass", ABOUT_CLAIMS, false, NULL},
 };
 
 static const struct scope *find_scope(struct str name)
@@ -124,8 +123,7 @@ static const struct scope *find_scope(struct str name)
 static void check_fit(struct validation *v, const struct at *at, const value *hard,
 		      const struct scope *scope, const value *shown)
 {
-	v_each_kv(kv, hard)
-	{
+	v_each_kv(kv, hard) {
 		const struct standard *s = find_standard(v_as_str(&kv->key));
 
 		if (s && scope && !(s->about & scope->about))
@@ -140,8 +138,7 @@ static void check_conflicts(struct validation *v, const struct at *at, const val
 	for (size_t i = 0; i < countof(scopes); i++) {
 		bool has = false, opposite = false;
 
-		v_each(name, names)
-		{
+		v_each(name, names) {
 			has |= str_eq(v_as_str(name), str_of(scopes[i].name));
 			opposite |= scopes[i].opposite &&
 				    str_eq(v_as_str(name), str_of(scopes[i].opposite));
@@ -156,8 +153,7 @@ static void check_scopes(struct validation *v, const value *spec)
 	const struct at *at = FIELD(SPEC, "scopes");
 	const value *list = v_get(spec, "scopes");
 
-	v_each(name, list)
-	{
+	v_each(name, list) {
 		const struct scope *scope = find_scope(v_as_str(name));
 
 		if (!scope)
@@ -172,8 +168,7 @@ static value show_selector(zone *z, const value *selector)
 {
 	value shown = v_map(), list = v_array();
 
-	v_each(e, v_get(selector, "matchExpressions"))
-	{
+	v_each(e, v_get(selector, "matchExpressions")) {
 		value one = v_map(), *values = v_get(e, "values");
 
 		v_set(z, &one, "ScopeName", v_str(v_get_str(e, "scopeName")));
@@ -218,8 +213,7 @@ static void check_scope_selector(struct validation *v, const value *spec)
 	const struct at *at = FIELD(FIELD(SPEC, "scopeSelector"), "matchExpressions");
 	value shown = show_selector(v->z, selector), names = v_array();
 
-	v_each(e, v_get(selector, "matchExpressions"))
-	{
+	v_each(e, v_get(selector, "matchExpressions")) {
 		struct str name = v_get_str(e, "scopeName");
 		const struct scope *scope = find_scope(name);
 
@@ -236,11 +230,11 @@ static void check_scope_selector(struct validation *v, const value *spec)
 
 static bool all_in(const value *a, const value *b)
 {
-	v_each(x, a)
-	{
+	v_each(x, a) {
 		bool found = false;
 
-		v_each(y, b) found |= v_equal(x, y);
+		v_each(y, b)
+			found |= v_equal(x, y);
 		if (!found)
 			return false;
 	}

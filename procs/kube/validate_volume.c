@@ -169,7 +169,7 @@ static bool add_paths(struct paths *p, const value *items)
 
 static void check_projected(struct validation *v, const struct at *at, const value *s)
 {
-	struct paths paths = { .n = 0 };
+	struct paths paths = {.n = 0};
 	uint32_t i = 0;
 
 	check_mode(v, at, s, "defaultMode");
@@ -203,35 +203,35 @@ static const struct {
 	const char *name;
 	source_fn *check;
 } sources[] = {
-	{ "emptyDir", check_empty_dir },
-	{ "hostPath", check_host_path },
-	{ "gitRepo", NULL },
-	{ "gcePersistentDisk", NULL },
-	{ "awsElasticBlockStore", NULL },
-	{ "secret", check_secret },
-	{ "nfs", check_nfs },
-	{ "iscsi", NULL },
-	{ "glusterfs", NULL },
-	{ "flocker", NULL },
-	{ "persistentVolumeClaim", check_claim },
-	{ "rbd", NULL },
-	{ "cinder", NULL },
-	{ "cephfs", NULL },
-	{ "quobyte", NULL },
-	{ "downwardAPI", check_downward },
-	{ "fc", NULL },
-	{ "azureFile", NULL },
-	{ "vsphereVolume", NULL },
-	{ "configMap", check_config_map },
-	{ "portworxVolume", NULL },
-	{ "azureDisk", NULL },
-	{ "storageos", NULL },
-	{ "photonPersistentDisk", NULL },
-	{ "projected", check_projected },
-	{ "scaleIO", NULL },
-	{ "csi", check_csi },
-	{ "ephemeral", NULL },
-	{ "image", NULL },
+	{"emptyDir", check_empty_dir},
+	{"hostPath", check_host_path},
+	{"gitRepo", NULL},
+	{"gcePersistentDisk", NULL},
+	{"awsElasticBlockStore", NULL},
+	{"secret", check_secret},
+	{"nfs", check_nfs},
+	{"iscsi", NULL},
+	{"glusterfs", NULL},
+	{"flocker", NULL},
+	{"persistentVolumeClaim", check_claim},
+	{"rbd", NULL},
+	{"cinder", NULL},
+	{"cephfs", NULL},
+	{"quobyte", NULL},
+	{"downwardAPI", check_downward},
+	{"fc", NULL},
+	{"azureFile", NULL},
+	{"vsphereVolume", NULL},
+	{"configMap", check_config_map},
+	{"portworxVolume", NULL},
+	{"azureDisk", NULL},
+	{"storageos", NULL},
+	{"photonPersistentDisk", NULL},
+	{"projected", check_projected},
+	{"scaleIO", NULL},
+	{"csi", check_csi},
+	{"ephemeral", NULL},
+	{"image", NULL},
 };
 
 static void check_source(struct validation *v, const struct at *at, const value *volume)
@@ -301,11 +301,13 @@ static void check_resource_name(struct validation *v, const struct at *at, struc
 
 	if (!check_name(v, at, name, names_qualified)) {
 		if (qualified)
-			bad_invalid(v, at, SHOW(name), "doesn't follow extended resource name standard");
+			bad_invalid(v, at, SHOW(name),
+				    "doesn't follow extended resource name standard");
 		return;
 	}
 	if (!qualified && !is_standard(name)) {
-		bad_invalid(v, at, SHOW(name), "must be a standard resource type or fully qualified");
+		bad_invalid(v, at, SHOW(name),
+			    "must be a standard resource type or fully qualified");
 		bad_invalid(v, at, SHOW(name), "must be a standard resource for containers");
 	}
 }
@@ -377,8 +379,8 @@ static void check_claims(struct validation *v, const struct at *at, const value 
 		if (!known)
 			bad_not_found(v, INDEX(FIELD(at, "claims"), i), name,
 				      v_len(claims) ? "must be one of the names in "
-						      "pod.spec.resourceClaims" :
-						      "must be one of the names in "
+						      "pod.spec.resourceClaims"
+						    : "must be one of the names in "
 						      "pod.spec.resourceClaims which is empty");
 		i++;
 	}

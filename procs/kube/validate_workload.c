@@ -196,8 +196,7 @@ void validate_deployment(struct validation *v, const value *obj, const value *ol
 	check_strategy(v, v_get(spec, "strategy"));
 	check_not_negative(v, SPEC, spec, "revisionHistoryLimit");
 	check_not_negative(v, SPEC, spec, "progressDeadlineSeconds");
-	if (v_is_int(deadline) &&
-	    v_as_int(deadline, 0) <= v_get_int(spec, "minReadySeconds", 0))
+	if (v_is_int(deadline) && v_as_int(deadline, 0) <= v_get_int(spec, "minReadySeconds", 0))
 		bad_invalid(v, FIELD(SPEC, "progressDeadlineSeconds"), deadline,
 			    "must be greater than minReadySeconds");
 	check_selector_kept(v, obj, old);
@@ -207,8 +206,8 @@ void validate_deployment(struct validation *v, const value *obj, const value *ol
 
 static void check_replicaset_status(struct validation *v, const value *obj)
 {
-	static const char *const parts[] = { "fullyLabeledReplicas", "readyReplicas",
-					     "availableReplicas" };
+	static const char *const parts[] = {"fullyLabeledReplicas", "readyReplicas",
+					    "availableReplicas"};
 
 	check_counts(v, obj);
 	for (size_t i = 0; i < countof(parts); i++)
@@ -330,8 +329,8 @@ static void check_set_strategy(struct validation *v, const value *s)
 
 static void check_set_status(struct validation *v, const value *obj)
 {
-	static const char *const parts[] = { "readyReplicas", "currentReplicas", "updatedReplicas",
-					     "availableReplicas" };
+	static const char *const parts[] = {"readyReplicas", "currentReplicas", "updatedReplicas",
+					    "availableReplicas"};
 
 	check_counts(v, obj);
 	for (size_t i = 0; i < countof(parts); i++)
@@ -342,13 +341,19 @@ static void check_set_status(struct validation *v, const value *obj)
 /* Only a few fields of a StatefulSet may change. */
 static void check_set_update(struct validation *v, const value *obj, const value *old)
 {
-	static const char *const fixed[] = { "selector", "serviceName", "podManagementPolicy",
-					     "volumeClaimTemplates" };
+	static const char *const fixed[] = {"selector", "serviceName", "podManagementPolicy",
+					    "volumeClaimTemplates"};
 	static const char *const free_fields[] = {
-		"selector",	   "serviceName",	   "podManagementPolicy",
+		"selector",
+		"serviceName",
+		"podManagementPolicy",
 		"volumeClaimTemplates",
-		"replicas",	   "ordinals",		   "template",
-		"updateStrategy",  "revisionHistoryLimit", "persistentVolumeClaimRetentionPolicy",
+		"replicas",
+		"ordinals",
+		"template",
+		"updateStrategy",
+		"revisionHistoryLimit",
+		"persistentVolumeClaimRetentionPolicy",
 		"minReadySeconds",
 	};
 	value now = v_copy(v->z, v_get(obj, "spec"));
@@ -387,7 +392,8 @@ void validate_statefulset(struct validation *v, const value *obj, const value *o
 	}
 	if (!is_str(spec, "podManagementPolicy", "OrderedReady") &&
 	    !is_str(spec, "podManagementPolicy", "Parallel"))
-		bad_invalid(v, FIELD(SPEC, "podManagementPolicy"), v_get(spec, "podManagementPolicy"),
+		bad_invalid(v, FIELD(SPEC, "podManagementPolicy"),
+			    v_get(spec, "podManagementPolicy"),
 			    "must be 'OrderedReady' or 'Parallel'");
 	check_set_strategy(v, v_get(spec, "updateStrategy"));
 	check_one_of(v, keep, retain, "whenDeleted", LIST("Retain", "Delete"));
@@ -428,10 +434,13 @@ void validate_controller_revision(struct validation *v, const value *obj, const 
 
 static void check_job_spec(struct validation *v, const struct at *at, const value *spec)
 {
-	static const char *const numbers[] = { "parallelism",  "completions",
-					       "activeDeadlineSeconds", "backoffLimit",
-					       "ttlSecondsAfterFinished", "backoffLimitPerIndex",
-					       "maxFailedIndexes" };
+	static const char *const numbers[] = {"parallelism",
+					      "completions",
+					      "activeDeadlineSeconds",
+					      "backoffLimit",
+					      "ttlSecondsAfterFinished",
+					      "backoffLimitPerIndex",
+					      "maxFailedIndexes"};
 	const value *pod = v_path(spec, "template.spec");
 	const struct at *policy = FIELD(FIELD(FIELD(at, "template"), "spec"), "restartPolicy");
 
@@ -439,8 +448,7 @@ static void check_job_spec(struct validation *v, const struct at *at, const valu
 		check_not_negative(v, at, spec, numbers[i]);
 	check_one_of(v, at, spec, "completionMode", LIST("NonIndexed", "Indexed"));
 	if (is_str(spec, "completionMode", "Indexed") && v_is_null(v_get(spec, "completions")))
-		bad_required(v, FIELD(at, "completions"),
-			     "when completion mode is Indexed");
+		bad_required(v, FIELD(at, "completions"), "when completion mode is Indexed");
 	check_one_of(v, at, spec, "podReplacementPolicy", LIST("Failed", "TerminatingOrFailed"));
 	check_template(v, FIELD(at, "template"), v_get(spec, "template"));
 	if (is_str(pod, "restartPolicy", "Always"))
@@ -450,11 +458,10 @@ static void check_job_spec(struct validation *v, const struct at *at, const valu
 static void check_job_update(struct validation *v, const value *obj, const value *old)
 {
 	const value *now = v_get(obj, "spec"), *was = v_get(old, "spec");
-	bool suspended = v_get_bool(was, "suspend", false) &&
-			 v_is_null(v_path(old, "status.startTime"));
-	static const char *const fixed[] = { "completionMode", "podFailurePolicy",
-					     "backoffLimitPerIndex", "managedBy",
-					     "successPolicy" };
+	bool suspended =
+		v_get_bool(was, "suspend", false) && v_is_null(v_path(old, "status.startTime"));
+	static const char *const fixed[] = {"completionMode", "podFailurePolicy",
+					    "backoffLimitPerIndex", "managedBy", "successPolicy"};
 
 	if (!is_str(now, "completionMode", "Indexed") ||
 	    !is_same(v_get(now, "completions"), v_get(now, "parallelism")))
@@ -513,8 +520,9 @@ static void check_schedule(struct validation *v, const value *spec)
 	if (s.p[0] == '@')
 		return;
 	if (has_prefix(s, "TZ=") || has_prefix(s, "CRON_TZ="))
-		bad_invalid(v, at, SHOW(s), "cannot use TZ or CRON_TZ in schedule, use timeZone field "
-					    "instead");
+		bad_invalid(v, at, SHOW(s),
+			    "cannot use TZ or CRON_TZ in schedule, use timeZone field "
+			    "instead");
 	else if (fields != 5)
 		bad_invalid(v, at, SHOW(s), "expected exactly 5 fields, found %u: [" STR_FMT "]",
 			    fields, STR_ARG(s));
@@ -535,8 +543,9 @@ static void check_time_zone(struct validation *v, const value *spec)
 	if (!name.n)
 		bad_invalid(v, at, SHOW(name), "timeZone must be nil or non-empty string");
 	else if (str_eq(name, STR("Local")))
-		bad_invalid(v, at, SHOW(name), "timeZone must be an explicit time zone as defined in "
-					       "https://www.iana.org/time-zones");
+		bad_invalid(v, at, SHOW(name),
+			    "timeZone must be an explicit time zone as defined in "
+			    "https://www.iana.org/time-zones");
 	else if (has_backstep(name) || name.p[0] == '/' ||
 		 access(zone_printf(v->z, ZONES "/" STR_FMT, STR_ARG(name)).p, R_OK))
 		bad_invalid(v, at, SHOW(name), "unknown time zone " STR_FMT, STR_ARG(name));

@@ -9,9 +9,9 @@
 #include "weft/fault.h"
 #include "weft/kube.h"
 
-#define TURN_NS (2 * INT64_C(1000000)) /* then the inbox gets its turn */
-#define RETRY_NS (5 * INT64_C(1000000))
-#define RING_ROOM 1024		       /* bytes free before another reconcile is tried */
+#define TURN_NS	  (2 * INT64_C(1000000)) /* then the inbox gets its turn */
+#define RETRY_NS  (5 * INT64_C(1000000))
+#define RING_ROOM 1024 /* bytes free before another reconcile is tried */
 
 /* A request on its way, for which object. */
 struct sent {
@@ -197,8 +197,7 @@ static const struct entry *entry_of(struct controller *ctl, struct queue_item *i
 	struct cache *c = ctl->p->cache;
 	const struct entry *e;
 
-	if (it->entry && !cache_entry_checked(c, it->entry, &e) &&
-	    memcmp(e->uid, it->uid, 16) == 0)
+	if (it->entry && !cache_entry_checked(c, it->entry, &e) && memcmp(e->uid, it->uid, 16) == 0)
 		return e;
 	e = cache_find_uid(c, it->uid);
 	if (e)

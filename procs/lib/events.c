@@ -18,15 +18,15 @@
 
 #include "weft/kube.h"
 
-#define WAYS 4
-#define SETS 1024 /* 4,096 of each, as in client-go */
-#define ALIKE_MAX 10
-#define ALIKE_NS (600 * INT64_C(1000000000))
-#define TALK_BURST 25.0
-#define TALK_PER_NS (1.0 / 300e9)
+#define WAYS		   4
+#define SETS		   1024 /* 4,096 of each, as in client-go */
+#define ALIKE_MAX	   10
+#define ALIKE_NS	   (600 * INT64_C(1000000000))
+#define TALK_BURST	   25.0
+#define TALK_PER_NS	   (1.0 / 300e9)
 #define PER_SECOND_DEFAULT 2000
-#define BURST_DEFAULT 5000
-#define NAME_MAX_OBJECT 236 /* "." and 16 digits still fit 253 */
+#define BURST_DEFAULT	   5000
+#define NAME_MAX_OBJECT	   236 /* "." and 16 digits still fit 253 */
 
 struct bucket {
 	double tokens;
@@ -227,9 +227,10 @@ struct recreate {
 static int send_create(struct proc *p, struct str ns, struct str name, struct str rest,
 		       uint64_t cause)
 {
-	struct msg m = {.kind = MSG_create,
-			.create = {.cause = cause, .type = TYPE_EVENT, .ns = ns, .name = name,
-				   .rest = rest}};
+	struct msg m = {
+		.kind = MSG_create,
+		.create = {
+			.cause = cause, .type = TYPE_EVENT, .ns = ns, .name = name, .rest = rest}};
 
 	return proc_send(p, &m, NULL, NULL);
 }
@@ -257,8 +258,12 @@ static void send_update(struct proc *p, struct str ns, struct str name, struct s
 {
 	struct recreate *r = malloc(sizeof(*r) + ns.n + name.n + rest.n);
 	struct msg m = {.kind = MSG_update,
-			.update = {.cause = cause, .type = TYPE_EVENT, .ns = ns, .name = name,
-				   .mask = 1u << PART_REST, .rest = rest}};
+			.update = {.cause = cause,
+				   .type = TYPE_EVENT,
+				   .ns = ns,
+				   .name = name,
+				   .mask = 1u << PART_REST,
+				   .rest = rest}};
 	char *at;
 
 	if (!r)

@@ -10,19 +10,19 @@
 /* --- Kinds ---------------------------------------------------------------- */
 
 static const struct proc_kind_info kinds[] = {
-#define X(N, nm, c, o, i, s)                                                  \
-	[PROC_##N] = {.name = #nm,                                           \
-		      .default_count = (c),                                  \
-		      .ring_out = (o),                                       \
-		      .ring_in = (i),                                        \
-		      .sharded = (s),                                        \
+#define X(N, nm, c, o, i, s)                \
+	[PROC_##N] = {.name = #nm,          \
+		      .default_count = (c), \
+		      .ring_out = (o),      \
+		      .ring_in = (i),       \
+		      .sharded = (s),       \
 		      .main = nm##_main},
 	PROC_KINDS(X)
 #undef X
 };
 
 static_assert(countof(kinds) == PROC_KIND_COUNT, "every kind has its row");
-#define X(N, nm, c, o, i, s)                                                  \
+#define X(N, nm, c, o, i, s)                                                   \
 	static_assert((o) > 0 && ((o) & ((o)-1)) == 0 && ((i) & ((i)-1)) == 0, \
 		      "ring sizes of " #nm " are powers of two");
 PROC_KINDS(X)
@@ -75,10 +75,14 @@ void proc_name_inbox(char *out, uint64_t cluster, uint32_t slot, uint32_t incarn
 uint32_t proc_layout_control(void)
 {
 	static const uint64_t words[] = {
-		sizeof(struct control),		  offsetof(struct control, clock),
-		offsetof(struct control, maps),	  offsetof(struct control, slots),
-		offsetof(struct control, config), sizeof(struct slot),
-		PROC_KIND_COUNT,		  PROC_SLOTS,
+		sizeof(struct control),
+		offsetof(struct control, clock),
+		offsetof(struct control, maps),
+		offsetof(struct control, slots),
+		offsetof(struct control, config),
+		sizeof(struct slot),
+		PROC_KIND_COUNT,
+		PROC_SLOTS,
 	};
 
 	return seg_signature(words, countof(words));

@@ -60,7 +60,7 @@ struct proc {
 
 	struct cache *cache;
 	uint32_t generation;
-	uint64_t map; /* the shard map's word that we act under */
+	uint64_t map;	  /* the shard map's word that we act under */
 	uint32_t changes; /* the control segment's, last seen */
 	bool store_up;
 	_Atomic uint32_t threads; /* reader words handed out */
@@ -78,10 +78,10 @@ struct proc {
 	uint32_t nfds;
 
 	const struct proc_handlers *handlers;
-	bool resync;	   /* due */
-	int64_t beat_ns;   /* last heartbeat */
-	bool beat_ahead;   /* it stands for a while to come */
-	int64_t cpu_ns;	   /* when cpu_ms was counted */
+	bool resync;	      /* due */
+	int64_t beat_ns;      /* last heartbeat */
+	bool beat_ahead;      /* it stands for a while to come */
+	int64_t cpu_ns;	      /* when cpu_ms was counted */
 	uint32_t bad_records; /* logged so far */
 
 	struct events *events;

@@ -9,10 +9,10 @@
 
 #include "weft/fault.h"
 
-#define BEAT_NS (200 * INT64_C(1000000))     /* a heartbeat at most this often */
-#define SLEEP_MAX_NS (2000 * INT64_C(1000000)) /* and at least this often, or sooner */
-#define CPU_NS (500 * INT64_C(1000000))
-#define RECORDS_A_TURN 2048
+#define BEAT_NS		   (200 * INT64_C(1000000))  /* a heartbeat at most this often */
+#define SLEEP_MAX_NS	   (2000 * INT64_C(1000000)) /* and at least this often, or sooner */
+#define CPU_NS		   (500 * INT64_C(1000000))
+#define RECORDS_A_TURN	   2048
 #define BAD_RECORDS_LOGGED 20
 
 /* --- Small questions ------------------------------------------------------------- */

@@ -17,7 +17,7 @@
 #include "weft/base.h"
 
 #define QUEUE_BACKOFF_FIRST_MS 5
-#define QUEUE_BACKOFF_MAX_MS 60000
+#define QUEUE_BACKOFF_MAX_MS   60000
 
 enum queue_flag {
 	QUEUE_WAITS = 1,  /* is in the queue */
@@ -31,12 +31,12 @@ struct queue_item {
 	uint32_t entry; /* the caller's: where the object is now */
 	uint32_t in_flight;
 	uint16_t flags;
-	uint16_t failures;	 /* in a row */
-	uint32_t timer;		 /* place in the heap + 1; 0: none */
+	uint16_t failures; /* in a row */
+	uint32_t timer;	   /* place in the heap + 1; 0: none */
 	int64_t timer_ns;
-	int64_t waits_ns;	 /* since when it waits */
-	struct queue_item *next; /* in the queue */
-	struct queue_item *same; /* in the hash chain */
+	int64_t waits_ns;			   /* since when it waits */
+	struct queue_item *next;		   /* in the queue */
+	struct queue_item *same;		   /* in the hash chain */
 	char state[] __attribute__((aligned(16))); /* the controller's own, zeroed at first */
 };
 

@@ -13,7 +13,7 @@
 #include "weft/base.h"
 
 struct waiting {
-	uint64_t mark;	   /* those below were there at mark_ns */
+	uint64_t mark; /* those below were there at mark_ns */
 	int64_t mark_ns;
 	int64_t since_ns; /* the first has waited since then at the most; 0: none waits */
 };

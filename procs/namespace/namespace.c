@@ -15,13 +15,13 @@
 #include "weft/proc.h"
 
 #define ROOT_CA_NAME "kube-root-ca.crt"
-#define ROOT_CA_TEXT                                                                               \
-	"Contains a CA bundle that can be used to verify the kube-apiserver when using internal "  \
-	"endpoints such as the internal service IP or kubernetes.default.svc. No other usage is "  \
+#define ROOT_CA_TEXT                                                                              \
+	"Contains a CA bundle that can be used to verify the kube-apiserver when using internal " \
+	"endpoints such as the internal service IP or kubernetes.default.svc. No other usage is " \
 	"guaranteed across distributions of Kubernetes clusters."
-#define DELETE_BATCH 4096u
-#define LOOK_AGAIN_MS 50 /* while content is on its way out; */
-#define LOOK_SHARE 500	 /* longer, with more than so many objects a millisecond */
+#define DELETE_BATCH  4096u
+#define LOOK_AGAIN_MS 50  /* while content is on its way out; */
+#define LOOK_SHARE    500 /* longer, with more than so many objects a millisecond */
 
 static const char *const system_namespaces[] = {"default", "kube-node-lease", "kube-public",
 						"kube-system"};
@@ -132,10 +132,10 @@ static void ensure_root_ca(struct controller *ctl, struct str ns)
 struct emptying {
 	struct controller *ctl;
 	struct str ns;
-	uint64_t left;	     /* objects still there */
-	value kinds;	     /* texts: "pods. has 3 resource instances" */
-	value finalizers;    /* map from finalizer to number of objects */
-	bool full;	     /* the ring is: go on later */
+	uint64_t left;	  /* objects still there */
+	value kinds;	  /* texts: "pods. has 3 resource instances" */
+	value finalizers; /* map from finalizer to number of objects */
+	bool full;	  /* the ring is: go on later */
 };
 
 static void send_deletes(struct emptying *em, uint16_t type, const uint32_t *entries,
@@ -164,8 +164,7 @@ static void count_finalizers(struct emptying *em, const struct entry *e, const s
 	if (!(v->flags & VERSION_FINALIZERS))
 		return;
 	meta = kube_part(z, ctl_cache(em->ctl), e, v, PART_META);
-	v_each(finalizer, v_get(&meta, "finalizers"))
-	{
+	v_each(finalizer, v_get(&meta, "finalizers")) {
 		struct str name = v_as_str(finalizer);
 		int64_t n = v_as_int(v_getn(&em->finalizers, name), 0);
 
@@ -241,8 +240,7 @@ static struct str list_text(zone *z, const char *intro, value *texts)
 	if (v_len(texts))
 		qsort(texts->via.array.ptr, v_len(texts), sizeof(value), by_text);
 	buf_puts(&out, intro);
-	v_each(one, texts)
-	{
+	v_each(one, texts) {
 		buf_printf(&out, "%s" STR_FMT, comma, STR_ARG(v_as_str(one)));
 		comma = ", ";
 	}
@@ -284,10 +282,9 @@ static void set_conditions(struct emptying *em, value *status)
 		kube_condition_set(z, conditions, fine[i].type, "False", fine[i].reason,
 				   str_of(fine[i].message), now, false);
 	if (v_len(&em->kinds))
-		kube_condition_set(z, conditions, "NamespaceContentRemaining", "True",
-				   "SomeResourcesRemain",
-				   list_text(z, "Some resources are remaining: ", &em->kinds), now,
-				   false);
+		kube_condition_set(
+			z, conditions, "NamespaceContentRemaining", "True", "SomeResourcesRemain",
+			list_text(z, "Some resources are remaining: ", &em->kinds), now, false);
 	else
 		kube_condition_set(z, conditions, "NamespaceContentRemaining", "False",
 				   "ContentRemoved", STR("All content successfully removed"), now,

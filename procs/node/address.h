@@ -11,7 +11,7 @@
  * address that has another holder by now (a pod is seen to go twice, a request of long ago
  * is refused) is without effect. */
 struct addresses {
-	uint32_t first, count; /* the range, host byte order */
+	uint32_t first, count;	/* the range, host byte order */
 	uint32_t share, shares; /* blocks of 256 go round among the shares */
 	uint32_t next;
 	uint32_t *holder; /* of each, 0: free; pages that are never used cost nothing */

@@ -139,8 +139,7 @@ static bool pattern_matches(const value *pattern, struct str text)
 
 static bool labels_match(const value *wanted, const value *labels)
 {
-	v_each_kv(kv, wanted)
-	{
+	v_each_kv(kv, wanted) {
 		const value *have = v_getn(labels, v_as_str(&kv->key));
 
 		if (!have || !pattern_matches(&kv->val, v_as_str(have)))
@@ -160,8 +159,7 @@ static bool rule_matches(const value *rule, const struct pod_facts *pod, const v
 static void apply_rules(const value *rules, const struct pod_facts *pod, const value *container,
 			struct behaviour *out)
 {
-	v_each(rule, rules)
-	{
+	v_each(rule, rules) {
 		if (!rule_matches(rule, pod, container))
 			continue;
 		for (size_t i = 0; i < countof(settings); i++)

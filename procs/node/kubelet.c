@@ -7,7 +7,7 @@
 #include "weft/kube.h"
 
 #define BACKOFF_FIRST_S 10
-#define BACKOFF_MAX_S 300
+#define BACKOFF_MAX_S	300
 #define BACKOFF_RESET_S 600 /* a run this long clears the back-off */
 
 /* One container, as it is looked at. */
@@ -41,8 +41,8 @@ static value ip_value(struct kubelet_pod *p, enum kubelet_hole which, uint32_t i
 
 static value id_value(struct kubelet_pod *p, const struct container *c, uint32_t restarts)
 {
-	value hole = v_hole(p->z, HOLE_UID64, (uint8_t)(c->index + restarts * 31),
-			    STR("containerd://"));
+	value hole =
+		v_hole(p->z, HOLE_UID64, (uint8_t)(c->index + restarts * 31), STR("containerd://"));
 	struct hole_values h = {.uid = p->uid};
 
 	if (!p->symbolic)
@@ -160,8 +160,7 @@ static void set_running(struct kubelet_pod *p, struct container *c)
 	tell(p, c, "Normal", "Started", STR("Container started"));
 }
 
-static void set_terminated(struct kubelet_pod *p, struct container *c, int code,
-			   const char *reason)
+static void set_terminated(struct kubelet_pod *p, struct container *c, int code, const char *reason)
 {
 	const value *running = state_of(c, "running");
 	value state = v_map();
@@ -223,9 +222,9 @@ static void fail_pull(struct kubelet_pod *p, struct container *c)
 		return;
 	}
 	if (str_eq(reason, STR("ErrImagePull"))) {
-		struct str message = zone_printf(p->z, "Back-off pulling image \"" STR_FMT
-						       "\": ErrImagePull: " STR_FMT,
-						 STR_ARG(image), STR_ARG(why));
+		struct str message = zone_printf(
+			p->z, "Back-off pulling image \"" STR_FMT "\": ErrImagePull: " STR_FMT,
+			STR_ARG(image), STR_ARG(why));
 
 		set_waiting(p, c, "ImagePullBackOff", message);
 		tell(p, c, "Normal", "BackOff",
@@ -269,7 +268,8 @@ static void try_finish(struct kubelet_pod *p, struct container *c)
 
 	if (c->b.run_ms != FOREVER_MS) {
 		if (p->now_ms >= started_ms + c->b.run_ms) {
-			set_terminated(p, c, c->b.exit_code, c->b.exit_code ? "Error" : "Completed");
+			set_terminated(p, c, c->b.exit_code,
+				       c->b.exit_code ? "Error" : "Completed");
 			return;
 		}
 		wake(p, started_ms + c->b.run_ms);
@@ -375,8 +375,7 @@ static void ensure_statuses(struct kubelet_pod *p, const char *key, const char *
 	if (!v_len(v_get(p->spec, key)))
 		return;
 	list = v_array_at(p->z, &p->status, status_key);
-	v_each(spec, v_get(p->spec, key))
-	{
+	v_each(spec, v_get(p->spec, key)) {
 		bool found = false;
 
 		v_each(status, list)
@@ -386,8 +385,8 @@ static void ensure_statuses(struct kubelet_pod *p, const char *key, const char *
 	}
 }
 
-static struct container container_at(struct kubelet_pod *p, const char *key,
-				     const char *status_key, uint32_t i)
+static struct container container_at(struct kubelet_pod *p, const char *key, const char *status_key,
+				     uint32_t i)
 {
 	struct container c = {.spec = v_at(v_get(p->spec, key), i), .index = (uint8_t)i};
 
@@ -486,7 +485,8 @@ static void end_running(struct kubelet_pod *p, size_t which, int code)
 		for (uint32_t i = 0; i < v_len(v_get(p->spec, key)); i++) {
 			struct container c = container_at(p, key, statuses, i);
 
-			if ((which == k || which == SIZE_MAX) && c.status && state_of(&c, "running"))
+			if ((which == k || which == SIZE_MAX) && c.status &&
+			    state_of(&c, "running"))
 				set_terminated(p, &c, code, code ? "Error" : "Completed");
 		}
 	}
@@ -544,8 +544,7 @@ static struct str not_ready(struct kubelet_pod *p, const char *key)
 {
 	struct str names = {0};
 
-	v_each(status, v_get(&p->status, key))
-	{
+	v_each(status, v_get(&p->status, key)) {
 		if (v_get_bool(status, "ready", false))
 			continue;
 		names = zone_printf(p->z, STR_FMT "%s" STR_FMT, STR_ARG(names), names.n ? " " : "",
@@ -557,17 +556,17 @@ static struct str not_ready(struct kubelet_pod *p, const char *key)
 /* Readiness gates that do not hold, as the kubelet words it. */
 static struct str gates_missing(struct kubelet_pod *p, const value *old)
 {
-	v_each(gate, v_get(p->spec, "readinessGates"))
-	{
+	v_each(gate, v_get(p->spec, "readinessGates")) {
 		struct str type = v_get_str(gate, "conditionType");
 		struct str name = zone_printf(p->z, STR_FMT, STR_ARG(type));
 		const value *condition = kube_condition(old, name.p);
 
 		if (!condition)
-			return zone_printf(p->z,
-					   "corresponding condition of pod readiness gate \"" STR_FMT
-					   "\" does not exist.",
-					   STR_ARG(type));
+			return zone_printf(
+				p->z,
+				"corresponding condition of pod readiness gate \"" STR_FMT
+				"\" does not exist.",
+				STR_ARG(type));
 		if (!str_eq(v_get_str(condition, "status"), STR("True")))
 			return zone_printf(p->z,
 					   "the status of pod readiness gate \"" STR_FMT
@@ -610,7 +609,8 @@ static void set_conditions(struct kubelet_pod *p, const char *phase, bool initia
 				    : "ContainersNotInitialized",
 		      initialized || succeeded
 			      ? (struct str){0}
-			      : zone_printf(p->z, "containers with incomplete status: [" STR_FMT "]",
+			      : zone_printf(p->z,
+					    "containers with incomplete status: [" STR_FMT "]",
 					    STR_ARG(unfinished)));
 	if (ready && gates.n)
 		add_condition(p, &list, old, "Ready", false, "ReadinessGatesNotReady", gates);

@@ -38,9 +38,9 @@ struct kubelet_pod {
 	int64_t pull_due_ms;	/* no step with those before; out: the next */
 	bool symbolic;
 	/* Out: */
-	value status; /* in too: as it was read */
-	int64_t wake_ms; /* 0: nothing will happen by itself */
-	bool pull_failed; /* an attempt was made now, and failed */
+	value status;	      /* in too: as it was read */
+	int64_t wake_ms;      /* 0: nothing will happen by itself */
+	bool pull_failed;     /* an attempt was made now, and failed */
 	int64_t pull_next_ms; /* its own */
 	struct kubelet_event *events;
 	uint32_t nevents, cap_events;

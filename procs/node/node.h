@@ -17,8 +17,8 @@
 #include "weft/kube.h"
 #include "weft/proc.h"
 
-#define PLAN_BATCH 4096u
-#define PLAN_SLOTS 256u
+#define PLAN_BATCH     4096u
+#define PLAN_SLOTS     256u
 #define PLAN_HOLES_MAX 16u
 
 struct node;
@@ -37,12 +37,12 @@ struct plan_events {
 
 struct plan {
 	struct plan_key key;
-	bool set;      /* the slot is in use */
-	bool single;   /* pods of this kind are to be done one by one */
+	bool set;	 /* the slot is in use */
+	bool single;	 /* pods of this kind are to be done one by one */
 	int64_t stop_ms; /* how long they take to stop */
 	bool host_network;
-	struct buf status; /* template */
-	uint8_t nholes;	   /* KUBELET_HOLES, then those of the status before */
+	struct buf status;		  /* template */
+	uint8_t nholes;			  /* KUBELET_HOLES, then those of the status before */
 	struct plan_events starts, stops; /* what is told about each pod */
 	zone *zone;			  /* their texts */
 	/* Pods waiting to be written. */

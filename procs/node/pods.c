@@ -5,10 +5,10 @@
 #include "procs/kube/peek.h"
 #include "procs/node/node.h"
 
-#define TURN_MAX 8192u	       /* pods looked at in one turn of the loop */
-#define SECTION_MAX 512u       /* and in one read section */
-#define DOOMED_MAX 4096u
-#define SEND_ROOM (384u << 10) /* a full batch fits */
+#define TURN_MAX    8192u /* pods looked at in one turn of the loop */
+#define SECTION_MAX 512u  /* and in one read section */
+#define DOOMED_MAX  4096u
+#define SEND_ROOM   (384u << 10) /* a full batch fits */
 
 /* A pod that is taken forward one by one.  `key` is its created_rv, which no
  * other object of this generation has. */
@@ -186,7 +186,9 @@ void pods_read(struct node *self, const struct entry *e, const struct version *v
 		.name = entry_name(e),
 		.generation = v->generation,
 		.now_ms = clock_wall_ns() / 1000000,
-		.facts = {.meta = &trees[1], .labels = &trees[2], .ns = cache_ns(c, e),
+		.facts = {.meta = &trees[1],
+			  .labels = &trees[2],
+			  .ns = cache_ns(c, e),
 			  .node = node_name_of(self, v)},
 		.status = v_map(),
 	};
@@ -508,7 +510,8 @@ int64_t pods_turn(struct node *self)
 	while (self->queue_at < self->queue_n && done < TURN_MAX &&
 	       proc_can_send(self->proc, SEND_ROOM)) {
 		cache_lock(c);
-		for (uint32_t i = 0; i < SECTION_MAX && self->queue_at < self->queue_n; i++, done++) {
+		for (uint32_t i = 0; i < SECTION_MAX && self->queue_at < self->queue_n;
+		     i++, done++) {
 			cache_prefetch_ahead(c, self->queue, self->queue_n, self->queue_at);
 			look(self, self->queue[self->queue_at++]);
 		}

@@ -6,13 +6,14 @@
 
 #include "procs/node/node.h"
 
-#define LEASE_NS "kube-node-lease"
+#define LEASE_NS      "kube-node-lease"
 #define LEASE_SECONDS 40
-#define RENEW_BATCH 256 /* Leases renewed in one turn */
-#define RENEW_EARLY 10  /* a Lease that is due within this part of its period is renewed with others */
-#define TEND_ROOM 16384 /* bytes free in the ring before another node is tended */
+#define RENEW_BATCH   256 /* Leases renewed in one turn */
+#define RENEW_EARLY \
+	10 /* a Lease that is due within this part of its period is renewed with others */
+#define TEND_ROOM     16384 /* bytes free in the ring before another node is tended */
 #define TEND_AGAIN_NS INT64_C(10000000)
-#define VANISH "weft.dev/vanish"
+#define VANISH	      "weft.dev/vanish"
 
 /* --- The table of known nodes ------------------------------------------------------ */
 
@@ -41,9 +42,7 @@ static void grow_index(struct node *self)
 
 static struct known_node *find_node(struct node *self, struct str name)
 {
-	uint32_t at = self->node_index_cap
-			      ? *index_at(self, XXH3_64bits(name.p, name.n), name)
-			      : 0;
+	uint32_t at = self->node_index_cap ? *index_at(self, XXH3_64bits(name.p, name.n), name) : 0;
 
 	return at ? &self->nodes[at - 1] : NULL;
 }
@@ -84,8 +83,7 @@ static const struct {
 	{"MemoryPressure", "False", "KubeletHasSufficientMemory",
 	 "kubelet has sufficient memory available"},
 	{"DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"},
-	{"PIDPressure", "False", "KubeletHasSufficientPID",
-	 "kubelet has sufficient PID available"},
+	{"PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"},
 	{"Ready", "True", "KubeletReady", "kubelet is posting ready status"},
 };
 
@@ -446,8 +444,7 @@ static value lease_spec(zone *z, const struct known_node *n)
 
 static int create_lease(struct node *self, const struct known_node *n, struct str spec)
 {
-	const struct entry *node =
-		cache_find(self->c, TYPE_NODE, (struct str){0}, str_of(n->name));
+	const struct entry *node = cache_find(self->c, TYPE_NODE, (struct str){0}, str_of(n->name));
 	struct buf meta = {0};
 	struct msg m = {.kind = MSG_create};
 	value refs = v_array(), tree = v_map(), owner;
@@ -521,10 +518,12 @@ static int64_t renew_all(struct node *self, int64_t now_ns)
 
 		if (!n->present || n->vanished)
 			continue;
-		if (n->renew_ns <= now_ns + early_ns && renewed < RENEW_BATCH && renew(self, n) == 0) {
+		if (n->renew_ns <= now_ns + early_ns && renewed < RENEW_BATCH &&
+		    renew(self, n) == 0) {
 			/* The first spreads them over the period. */
-			n->renew_ns = now_ns + (n->renew_ns ? every_ns
-							    : (int64_t)(n->hash % (uint64_t)every_ns) + 1);
+			n->renew_ns = now_ns +
+				      (n->renew_ns ? every_ns
+						   : (int64_t)(n->hash % (uint64_t)every_ns) + 1);
 			renewed++;
 		}
 		if (n->renew_ns < soonest)

@@ -16,8 +16,7 @@ static int64_t tolerated_s(const value *spec, const value *taint)
 	int64_t shortest = -1;
 	bool any = false;
 
-	v_each(t, v_get(spec, "tolerations"))
-	{
+	v_each(t, v_get(spec, "tolerations")) {
 		int64_t s;
 
 		if (!kube_tolerates(t, taint))
@@ -44,8 +43,7 @@ static int64_t leaves_at(struct look *l, const value *spec)
 {
 	int64_t soonest = INT64_MAX, now = ctl_now_s(l->ctl);
 
-	v_each(taint, v_get(&l->spec, "taints"))
-	{
+	v_each(taint, v_get(&l->spec, "taints")) {
 		int64_t s, at;
 
 		if (!str_eq(v_get_str(taint, "effect"), STR("NoExecute")))

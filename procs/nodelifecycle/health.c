@@ -59,8 +59,9 @@ static void set_unknown(struct look *l)
 
 	for (size_t i = 0; i < countof(watched); i++) {
 		const value *old = kube_condition(conditions, watched[i]);
-		value beat = old && v_get(old, "lastHeartbeatTime") ? *v_get(old, "lastHeartbeatTime")
-								    : v_null();
+		value beat = old && v_get(old, "lastHeartbeatTime")
+				     ? *v_get(old, "lastHeartbeatTime")
+				     : v_null();
 		bool posted = v_as_str(&beat).n > 0;
 
 		if (old && str_eq(v_get_str(old, "status"), STR("Unknown")))

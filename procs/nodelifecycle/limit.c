@@ -1,7 +1,7 @@
 /* limit.c - how fast nodes may be evicted; see limit.h. */
 #include "procs/nodelifecycle/limit.h"
 
-#define FEW      2                      /* lost nodes that never make a zone partly lost */
+#define FEW	 2			/* lost nodes that never make a zone partly lost */
 #define MILLI_NS INT64_C(1000000000000) /* a second, for a rate in thousandths */
 
 enum zone_health zone_judge(const struct limits *l, uint32_t ready, uint32_t lost)

@@ -17,10 +17,10 @@ enum zone_health {
 
 /* Rates and shares are in thousandths. */
 struct limits {
-	int64_t rate_milli;           /* nodes a second, of a zone that is well or wholly lost */
+	int64_t rate_milli;	      /* nodes a second, of a zone that is well or wholly lost */
 	int64_t secondary_rate_milli; /* of one that is partly lost and large */
 	int64_t threshold_milli;      /* lost nodes that make a zone partly lost */
-	uint32_t large;               /* a zone of more nodes than these is large */
+	uint32_t large;		      /* a zone of more nodes than these is large */
 };
 
 enum zone_health zone_judge(const struct limits *l, uint32_t ready, uint32_t lost);

@@ -73,8 +73,8 @@ void taints_update(struct look *l)
 	for (size_t i = 0; i < countof(rules); i++) {
 		const value *condition =
 			kube_condition(v_get(&l->status, "conditions"), rules[i].condition);
-		bool holds = condition && str_eq(v_get_str(condition, "status"),
-						 str_of(rules[i].status));
+		bool holds = condition &&
+			     str_eq(v_get_str(condition, "status"), str_of(rules[i].status));
 
 		want(l, rules[i].key, "NoSchedule", holds);
 		if (rules[i].evicts)

@@ -14,15 +14,15 @@
 
 #define EXCLUDED "node.kubernetes.io/exclude-disruption"
 #define AGAIN_NS INT64_C(50000000) /* after a taint that was not written */
-#define ROOM     16384
+#define ROOM	 16384
 
 /* A node that is to be tainted. */
 struct doomed {
 	uint64_t created_rv;
 	uint32_t entry;
 	uint64_t noticed, pass; /* the looks in which it was first and last found lost */
-	bool granted;           /* it has had its token */
-	bool asked;             /* the request is on its way */
+	bool granted;		/* it has had its token */
+	bool asked;		/* the request is on its way */
 };
 
 struct node_zone {
@@ -133,8 +133,7 @@ struct standing {
 
 static const value *evicting_taint(const value *taints)
 {
-	v_each(t, taints)
-	{
+	v_each(t, taints) {
 		struct str key = v_get_str(t, "key");
 
 		if (str_eq(v_get_str(t, "effect"), STR("NoExecute")) &&

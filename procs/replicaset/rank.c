@@ -41,7 +41,7 @@ static void add(struct candidates *all, const struct cache *c, const struct entr
 		const struct version *v, uint32_t now_s)
 {
 	static const uint8_t phase_order[] = {
-	    [POD_PENDING] = 0, [POD_UNKNOWN] = 1, [POD_RUNNING] = 2};
+		[POD_PENDING] = 0, [POD_UNKNOWN] = 1, [POD_RUNNING] = 2};
 	struct candidate *p;
 
 	if (all->n == all->cap) {
@@ -51,19 +51,19 @@ static void add(struct candidates *all, const struct cache *c, const struct entr
 	}
 	p = &all->list[all->n++];
 	*p = (struct candidate){
-	    .entry = cache_entry_ref(c, e).u,
-	    .node = v->hot.node.u,
-	    .rv = v->rv,
-	    .created_rv = e->created_rv,
-	    .ready_since_s = v->hot.ready_since_s,
-	    .created_s = e->created_s,
-	    .cost = v->hot.deletion_cost,
-	    .restarts = v->hot.restarts,
-	    .phase = phase_order[v->hot.phase],
-	    .assigned = v->hot.node.u != 0,
-	    .ready = v->hot.flags & HOT_READY,
-	    .ready_age = magnitude(now_s, v->hot.ready_since_s),
-	    .age = magnitude(now_s, e->created_s),
+		.entry = cache_entry_ref(c, e).u,
+		.node = v->hot.node.u,
+		.rv = v->rv,
+		.created_rv = e->created_rv,
+		.ready_since_s = v->hot.ready_since_s,
+		.created_s = e->created_s,
+		.cost = v->hot.deletion_cost,
+		.restarts = v->hot.restarts,
+		.phase = phase_order[v->hot.phase],
+		.assigned = v->hot.node.u != 0,
+		.ready = v->hot.flags & HOT_READY,
+		.ready_age = magnitude(now_s, v->hot.ready_since_s),
+		.age = magnitude(now_s, e->created_s),
 	};
 	memcpy(&p->uid, e->uid, sizeof(p->uid));
 }
@@ -180,7 +180,7 @@ static void count_crowds(struct candidates *all, const struct cache *c, const st
 		crowd_add(&w, c, owner, room);
 	else
 		for (const struct entry *rs =
-			 cache_first_dependent(c, cache_entry(c, (entry_ref){parent}));
+			     cache_first_dependent(c, cache_entry(c, (entry_ref){parent}));
 		     rs && room; rs = cache_next_dependent(c, rs))
 			room = crowd_add(&w, c, rs, room);
 	for (uint32_t i = 0; i < all->n; i++)
@@ -192,8 +192,8 @@ static void count_crowds(struct candidates *all, const struct cache *c, const st
 
 /* --- Order --------------------------------------------------------------------------- */
 
-#define DECIDE(x, y)                                                                               \
-	if ((x) != (y))                                                                            \
+#define DECIDE(x, y)    \
+	if ((x) != (y)) \
 	return (x) < (y) ? -1 : 1
 
 static int going_first(const void *pa, const void *pb)

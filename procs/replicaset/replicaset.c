@@ -20,27 +20,27 @@
 #include "procs/lib/write.h"
 #include "procs/replicaset/rank.h"
 
-#define BATCH_MAX 65536u	/* pods asked for in one request */
-#define DELETE_BATCH 8192u	/* pods named in one request */
-#define REFUSED_MS 20u		/* until admission is asked again, doubling, */
-#define REFUSED_TWICE 6u	/* so many times */
-#define EVENTS_MAX 25u		/* per request: Kubernetes' recorder drops the rest */
+#define BATCH_MAX     65536u /* pods asked for in one request */
+#define DELETE_BATCH  8192u  /* pods named in one request */
+#define REFUSED_MS    20u    /* until admission is asked again, doubling, */
+#define REFUSED_TWICE 6u     /* so many times */
+#define EVENTS_MAX    25u    /* per request: Kubernetes' recorder drops the rest */
 
 /* Kept for each ReplicaSet between reconciles. */
 struct rs_state {
 	struct claim_state claims;
-	uint32_t batch;	   /* pods of the next create request; 0: start at 1 */
-	bool failed;	   /* the last create or delete was refused */
-	uint8_t refusals;  /* by admission, in a row */
-	bool odd_labels;   /* a dependent may lack labels of the template */
-	char reason[16];   /* of the failure: FailedCreate, FailedDelete */
+	uint32_t batch;	  /* pods of the next create request; 0: start at 1 */
+	bool failed;	  /* the last create or delete was refused */
+	uint8_t refusals; /* by admission, in a row */
+	bool odd_labels;  /* a dependent may lack labels of the template */
+	char reason[16];  /* of the failure: FailedCreate, FailedDelete */
 	char message[512];
 };
 
 struct rs_controller {
 	struct claims claims;
 	struct rankings rankings;
-	uint64_t resyncs; /* when they were begun */
+	uint64_t resyncs;      /* when they were begun */
 	struct claim *refused; /* ReplicaSets whose pods a quota has refused */
 	uint32_t nrefused, refused_cap;
 };

@@ -28,8 +28,7 @@ bool kind_tolerates(const struct kind *kind, const value *taint)
 bool node_tolerated(const struct kind *kind, const struct node *node, const char *effect,
 		    const char *other_effect)
 {
-	v_each(taint, &node->taints)
-	{
+	v_each(taint, &node->taints) {
 		struct str has = v_get_str(taint, "effect");
 
 		if ((str_eq(has, str_of(effect)) ||
@@ -89,8 +88,7 @@ static bool node_term_matches(const value *term, const struct node *node)
 	v_each(r, v_get(term, "matchExpressions"))
 		if (!requirement_holds(r, v_getn(&node->labels, v_get_str(r, "key"))))
 			return false;
-	v_each(r, v_get(term, "matchFields"))
-	{
+	v_each(r, v_get(term, "matchFields")) {
 		value name = v_cstr(node->name);
 
 		if (!str_eq(v_get_str(r, "key"), STR("metadata.name")) ||
@@ -102,11 +100,11 @@ static bool node_term_matches(const value *term, const struct node *node)
 
 bool node_matches_affinity(const struct kind *kind, const struct node *node)
 {
-	const value *required = v_path(
-		&kind->spec, "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
+	const value *required =
+		v_path(&kind->spec,
+		       "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
 
-	v_each_kv(kv, v_get(&kind->spec, "nodeSelector"))
-	{
+	v_each_kv(kv, v_get(&kind->spec, "nodeSelector")) {
 		const value *have = v_getn(&node->labels, v_as_str(&kv->key));
 
 		if (!have || !str_eq(v_as_str(have), v_as_str(&kv->val)))
@@ -122,8 +120,9 @@ bool node_matches_affinity(const struct kind *kind, const struct node *node)
 
 int64_t filter_preference(const struct kind *kind, const struct node *node)
 {
-	const value *preferred = v_path(
-		&kind->spec, "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution");
+	const value *preferred =
+		v_path(&kind->spec,
+		       "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution");
 	int64_t sum = 0;
 
 	v_each(p, preferred)
@@ -144,7 +143,8 @@ bool filter_static(const struct kind *kind, const struct node *node, struct reas
 		value name = v_cstr(node->name);
 
 		if (!listed(kind->only_nodes, v_as_str(&name)))
-			return refuse(why, "node(s) didn't satisfy plugin(s) [NodeAffinity]", true, 0);
+			return refuse(why, "node(s) didn't satisfy plugin(s) [NodeAffinity]", true,
+				      0);
 	}
 	if (node->unschedulable && !kind->tolerates_unschedulable)
 		return refuse(why, "node(s) were unschedulable", true, MOVES(MOVE_TAINTS));
@@ -211,8 +211,8 @@ bool filter_fit(struct scheduler *self, const struct kind *kind, const struct no
 	for (uint32_t i = 0; i < ask->nextended; i++) {
 		struct str name = ask->extended[i].name;
 		int64_t need = ask->extended[i].milli, there = extended_of(has, name);
-		const char *text = why ? zone_printf(self->z, "Insufficient " STR_FMT,
-						     STR_ARG(name)).p : NULL;
+		const char *text =
+			why ? zone_printf(self->z, "Insufficient " STR_FMT, STR_ARG(name)).p : NULL;
 
 		fits &= fits_one(need, there, extended_of(used, name), text, why);
 	}
@@ -265,8 +265,7 @@ static void add_against(struct scheduler *self, const struct kind *kind, const s
 {
 	if (self->nagainst == self->against_cap) {
 		self->against_cap = self->against_cap ? self->against_cap * 2 : 16;
-		self->against =
-			realloc(self->against, self->against_cap * sizeof(*self->against));
+		self->against = realloc(self->against, self->against_cap * sizeof(*self->against));
 		weft_assert(self->against);
 	}
 	self->against[self->nagainst++] = (struct against){kind, term};

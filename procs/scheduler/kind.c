@@ -4,10 +4,10 @@
 
 #include "procs/scheduler/scheduler.h"
 
-#define KINDS_MAX 8192u
+#define KINDS_MAX     8192u
 #define ON_NODE_BYTES (UINT64_C(16) << 20) /* for all on_node together */
-#define SCORE_CPU 100				  /* milli, of a container that asks for none */
-#define SCORE_MEMORY (INT64_C(200) * 1024 * 1024 * 1000)
+#define SCORE_CPU     100		   /* milli, of a container that asks for none */
+#define SCORE_MEMORY  (INT64_C(200) * 1024 * 1024 * 1000)
 
 /* --- Resources ------------------------------------------------------------------- */
 
@@ -39,13 +39,13 @@ void resources_add(struct resources *to, const struct resources *what, int sign,
 	to->memory += sign * what->memory;
 	to->storage += sign * what->storage;
 	for (uint32_t i = 0; i < what->nextended; i++)
-		want_extended(to, what->extended[i].name, z)->milli += sign * what->extended[i].milli;
+		want_extended(to, what->extended[i].name, z)->milli +=
+			sign * what->extended[i].milli;
 }
 
 void resources_read(zone *z, const value *map, struct resources *out)
 {
-	v_each_kv(kv, map)
-	{
+	v_each_kv(kv, map) {
 		struct str name = v_as_str(&kv->key);
 		int64_t milli;
 
@@ -89,8 +89,7 @@ static void read_requests(struct kind *k)
 {
 	struct resources sidecars = {0}, most = {0};
 
-	v_each(c, v_get(&k->spec, "initContainers"))
-	{
+	v_each(c, v_get(&k->spec, "initContainers")) {
 		struct resources r = {0};
 
 		resources_read(k->z, v_path(c, "resources.requests"), &r);
@@ -102,8 +101,7 @@ static void read_requests(struct kind *k)
 			raise_to(&most, &r, k->z);
 		}
 	}
-	v_each(c, v_get(&k->spec, "containers"))
-	{
+	v_each(c, v_get(&k->spec, "containers")) {
 		struct resources r = {0};
 
 		resources_read(k->z, v_path(c, "resources.requests"), &r);
@@ -124,8 +122,7 @@ static void read_requests(struct kind *k)
 static void read_ports(struct kind *k)
 {
 	v_each(c, v_get(&k->spec, "containers"))
-		v_each(p, v_get(c, "ports"))
-		{
+		v_each(p, v_get(c, "ports")) {
 			int64_t number = v_get_int(p, "hostPort", 0);
 			struct port *grown;
 
@@ -165,12 +162,11 @@ static const value *names_of_term(const value *term)
 static const value *pinned_nodes(const struct kind *k)
 {
 	const value *terms = v_path(&k->spec, "affinity.nodeAffinity."
-				    "requiredDuringSchedulingIgnoredDuringExecution."
-				    "nodeSelectorTerms");
+					      "requiredDuringSchedulingIgnoredDuringExecution."
+					      "nodeSelectorTerms");
 	value names = v_array();
 
-	v_each(term, terms)
-	{
+	v_each(term, terms) {
 		const value *some = names_of_term(term);
 
 		if (!some)

@@ -203,8 +203,7 @@ int scheduler_main(void)
 {
 	int status;
 	struct scheduler self = {.proc = proc_start(PROC_SCHEDULER), .z = zone_new()};
-	struct proc_handlers handlers = {
-		.on_resync = on_resync, .on_turn = on_turn, .arg = &self};
+	struct proc_handlers handlers = {.on_resync = on_resync, .on_turn = on_turn, .arg = &self};
 
 	status = proc_run(self.proc, &handlers);
 	scheduler_free(&self);

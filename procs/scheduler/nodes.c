@@ -131,8 +131,9 @@ static void account_ports(struct node *n, const struct kind *k, int sign)
 				n->ports = realloc(n->ports, n->cap_ports * sizeof(*n->ports));
 				weft_assert(n->ports);
 			}
-			n->ports[n->nports++] = (struct used_port){
-				.port = {p->number, zone_str(n->z, p->protocol), zone_str(n->z, p->ip)}};
+			n->ports[n->nports++] =
+				(struct used_port){.port = {p->number, zone_str(n->z, p->protocol),
+							    zone_str(n->z, p->ip)}};
 		}
 		if (at == n->nports)
 			continue;
@@ -181,8 +182,8 @@ static void note_moves(struct scheduler *self, const struct node *was, const str
 	self->moved[MOVE_LABELS] += !v_equal(&was->labels, &n->labels);
 	self->moved[MOVE_TAINTS] += (was->unschedulable && !n->unschedulable) ||
 				    (v_len(&was->taints) && !v_equal(&was->taints, &n->taints));
-	self->moved[MOVE_CAPACITY] += was->max_pods != n->max_pods ||
-				      !same_resources(&was->has, &n->has);
+	self->moved[MOVE_CAPACITY] +=
+		was->max_pods != n->max_pods || !same_resources(&was->has, &n->has);
 }
 
 /* May a kind go to it now that could not before, or the other way round, as far as nodes

@@ -6,10 +6,10 @@
 #include "procs/scheduler/scheduler.h"
 #include "weft/place.h"
 
-#define BIND_BATCH 8192u
-#define BIND_ROOM (320u << 10) /* a full batch fits */
-#define TURN_MAX 16384u	       /* pods of one kind placed before others have a turn */
-#define SAMPLE_MIN 100u
+#define BIND_BATCH    8192u
+#define BIND_ROOM     (320u << 10) /* a full batch fits */
+#define TURN_MAX      16384u	   /* pods of one kind placed before others have a turn */
+#define SAMPLE_MIN    100u
 #define STRANGER_COST 0.1
 
 /* --- Binds -------------------------------------------------------------------------- */
@@ -31,7 +31,7 @@ struct binding {
 	uint32_t n;
 	uint32_t entries[BIND_BATCH];
 	uint64_t rvs[BIND_BATCH];
-	uint32_t node_of[BIND_BATCH]; /* index into `used` */
+	uint32_t node_of[BIND_BATCH];	 /* index into `used` */
 	uint32_t *used, nused, used_cap; /* nodes, by index */
 	uint32_t *use_of, use_cap;	 /* node -> its place in `used` + 1 */
 };
@@ -305,9 +305,9 @@ const struct entry *place_waiting(struct scheduler *self, const struct pending *
 static double cost(const struct kind *k, const struct node *n, uint32_t index, int64_t preference)
 {
 	double cpu = n->has.cpu ? (double)(n->score_cpu + k->score_cpu) / (double)n->has.cpu : 1;
-	double memory = n->has.memory
-				? (double)(n->score_memory + k->score_memory) / (double)n->has.memory
-				: 1;
+	double memory =
+		n->has.memory ? (double)(n->score_memory + k->score_memory) / (double)n->has.memory
+			      : 1;
 	double full = (cpu + memory) / 2, uneven = fabs(cpu - memory) / 2;
 	double pods = n->max_pods ? (double)n->pods / (double)n->max_pods : 1;
 	double same = k->on_node && index < k->on_node_n ? k->on_node[index] : 0;
@@ -377,7 +377,8 @@ static uint32_t next_nodes(struct scheduler *self, struct kind *k, struct choice
 		struct node *node = &self->nodes[at];
 
 		if (filter_fit(self, k, node, NULL))
-			heap[n++] = (struct choice){cost(k, node, at, filter_preference(k, node)), at};
+			heap[n++] =
+				(struct choice){cost(k, node, at, filter_preference(k, node)), at};
 	}
 	for (uint32_t i = n / 2; i-- > 0;)
 		sift_down(heap, n, i);

@@ -3,9 +3,9 @@
 
 #include "procs/scheduler/scheduler.h"
 
-#define CANDIDATES_MIN   100u /* nodes with an offer that are enough to choose from, */
+#define CANDIDATES_MIN	 100u /* nodes with an offer that are enough to choose from, */
 #define CANDIDATES_SHARE 10   /* or this share of all */
-#define SEND_ROOM        (256u << 10)
+#define SEND_ROOM	 (256u << 10)
 
 struct victim {
 	const struct entry *e;
@@ -141,19 +141,19 @@ static void mark(struct scheduler *self, const struct victim *victim)
 		status = v_map();
 	conditions = v_array_at(z, &status, "conditions");
 	kube_condition_set(
-	    z, conditions, "DisruptionTarget", "True", "PreemptionByScheduler",
-	    STR("default-scheduler: preempting to accommodate a higher priority pod"),
-	    clock_wall_s(), false);
+		z, conditions, "DisruptionTarget", "True", "PreemptionByScheduler",
+		STR("default-scheduler: preempting to accommodate a higher priority pod"),
+		clock_wall_s(), false);
 	v_set(z, kube_condition(conditions, "DisruptionTarget"), "observedGeneration",
 	      v_uint(victim->v->generation));
 	v_encode(&bytes, &status);
 	m.update = (struct msg_update){
-	    .type = TYPE_POD,
-	    .ns = cache_ns(self->c, victim->e),
-	    .name = entry_name(victim->e),
-	    .uid = {(const char *)victim->e->uid, 16},
-	    .mask = 1u << PART_STATUS,
-	    .status = buf_str(&bytes),
+		.type = TYPE_POD,
+		.ns = cache_ns(self->c, victim->e),
+		.name = entry_name(victim->e),
+		.uid = {(const char *)victim->e->uid, 16},
+		.mask = 1u << PART_STATUS,
+		.status = buf_str(&bytes),
 	};
 	proc_send(self->proc, &m, NULL, NULL);
 	buf_free(&bytes);
@@ -175,14 +175,14 @@ static bool evict(struct scheduler *self, const struct entry *pod, const struct 
 		rvs[i] = o->victims[i].v->rv;
 		mark(self, &o->victims[i]);
 		proc_event(
-		    self->proc, o->victims[i].e, &source, "Normal", "Preempted",
-		    zone_printf(self->z, "Preempted by pod %s on node %s", uid, o->node->name));
+			self->proc, o->victims[i].e, &source, "Normal", "Preempted",
+			zone_printf(self->z, "Preempted by pod %s on node %s", uid, o->node->name));
 	}
 	m.delete_many = (struct msg_delete_many){
-	    .type = TYPE_POD,
-	    .grace = -1,
-	    .entries = {entries, o->n},
-	    .rvs = {rvs, o->n},
+		.type = TYPE_POD,
+		.grace = -1,
+		.entries = {entries, o->n},
+		.rvs = {rvs, o->n},
 	};
 	if (proc_send(self->proc, &m, NULL, NULL))
 		return false;
@@ -250,7 +250,7 @@ void nominate(struct scheduler *self, const struct pending *pod, struct kind *ki
 	if (self->nnominated == self->nominated_cap) {
 		self->nominated_cap = self->nominated_cap ? self->nominated_cap * 2 : 16;
 		self->nominated =
-		    realloc(self->nominated, self->nominated_cap * sizeof(*self->nominated));
+			realloc(self->nominated, self->nominated_cap * sizeof(*self->nominated));
 		weft_assert(self->nominated);
 	}
 	self->nominated[self->nnominated++] = n;

@@ -89,18 +89,18 @@ enum term_type { TERM_SPREAD, TERM_AFFINITY, TERM_ANTI };
  * counted by the value of the node label `topology`. */
 struct term {
 	enum term_type type;
-	bool hard;	 /* required, DoNotSchedule */
-	int64_t weight;	 /* of a soft one */
+	bool hard;		       /* required, DoNotSchedule */
+	int64_t weight;		       /* of a soft one */
 	int64_t max_skew, min_domains; /* spread */
 	bool matches_self;
 	bool honor_affinity, honor_taints; /* spread: nodes that count as domains */
 	struct kube_selector *selector;
 	struct str topology;
-	const value *namespaces;    /* array of names, NULL: the pod's own */
+	const value *namespaces;	   /* array of names, NULL: the pod's own */
 	struct kube_selector *ns_selector; /* NULL: none */
-	struct domains matching; /* pods that the selector matches */
-	int64_t total;		 /* the same, anywhere */
-	struct domains own;	 /* required anti-affinity: pods of the kind itself */
+	struct domains matching;	   /* pods that the selector matches */
+	int64_t total;			   /* the same, anywhere */
+	struct domains own;		   /* required anti-affinity: pods of the kind itself */
 };
 
 struct pending {
@@ -130,7 +130,7 @@ struct kind {
 	/* Where others' binds would void ours, and ours would void others' (place.h). */
 	uint64_t *guards, *marks;
 	uint32_t nguards, nmarks;
-	bool own_counted; /* the terms' `own` follow on_node */
+	bool own_counted;    /* the terms' `own` follow on_node */
 	uint64_t terms_seen; /* terms_stamp() when the counts were taken; 0: never */
 	/* Nodes that the kind may go to as far as nodes alone decide it. */
 	uint32_t *feasible;
@@ -143,17 +143,17 @@ struct kind {
 	struct pending *queue;
 	uint32_t n, at, cap;
 	struct waiting waiting; /* not while it is blocked: then it waits for a node, not for us */
-	bool queued;	      /* in self->active */
-	int64_t retry_ns;     /* not before, after it did not fit */
+	bool queued;		/* in self->active */
+	int64_t retry_ns;	/* not before, after it did not fit */
 	int64_t backoff_ns;
 	bool blocked;
-	uint32_t waits_for;   /* moves that may help: MOVES(...) */
-	uint64_t moves_seen;  /* how many there were of them when it did not fit */
-	struct buf why;	      /* what its waiting pods are told */
-	uint32_t tell_at;     /* in `queue`: those before it know */
-	uint32_t running;     /* pods of this kind on nodes, as far as accounted */
-	bool from_start;      /* all of them were accounted */
-	uint64_t used;	      /* self->tick when it was last needed */
+	uint32_t waits_for;  /* moves that may help: MOVES(...) */
+	uint64_t moves_seen; /* how many there were of them when it did not fit */
+	struct buf why;	     /* what its waiting pods are told */
+	uint32_t tell_at;    /* in `queue`: those before it know */
+	uint32_t running;    /* pods of this kind on nodes, as far as accounted */
+	bool from_start;     /* all of them were accounted */
+	uint64_t used;	     /* self->tick when it was last needed */
 };
 
 /* --- Nodes ------------------------------------------------------------------------ */
@@ -212,7 +212,7 @@ struct scheduler {
 	uint64_t moved[MOVE_COUNT];
 	struct kind *kinds[KIND_BUCKETS];
 	uint32_t nkinds, nkept; /* nkept: those that have on_node */
-	bool forgot; /* since all was looked at, a kind that had pods running */
+	bool forgot;		/* since all was looked at, a kind that had pods running */
 	struct kind **active;
 	uint32_t nactive, active_cap;
 	struct kind **anti; /* kinds that have required anti-affinity */
@@ -226,7 +226,7 @@ struct scheduler {
 	uint32_t scan_start; /* where the next sample of nodes begins */
 	struct binding *binding;
 	uint32_t nsent; /* requests to bind that are unanswered */
-	bool behind; /* the journal was lost: rebuild */
+	bool behind;	/* the journal was lost: rebuild */
 };
 
 /* main.c */
@@ -263,7 +263,7 @@ void nodes_account(struct scheduler *self, struct node *node, struct kind *kind,
 bool pod_on_node(const struct version *v);
 bool refset_has(const struct refset *s, uint32_t ref);
 void refset_add(struct refset *s, uint32_t ref, uint32_t node);
-bool refset_del(struct refset *s, uint32_t ref); /* false: it was not there */
+bool refset_del(struct refset *s, uint32_t ref);     /* false: it was not there */
 int64_t refset_take(struct refset *s, uint32_t ref); /* its node; -1: it was not there */
 void refset_clear(struct refset *s);
 

@@ -21,14 +21,13 @@ static struct term *add_term(struct kind *k, enum term_type type, bool hard)
 /* labelSelector, narrowed by the pod's own values of matchLabelKeys. */
 static struct kube_selector *read_selector(struct kind *k, const value *term)
 {
-	value selector =
-	    v_get(term, "labelSelector") ? v_copy(k->z, v_get(term, "labelSelector")) : v_null();
+	value selector = v_get(term, "labelSelector") ? v_copy(k->z, v_get(term, "labelSelector"))
+						      : v_null();
 	struct kube_selector *out = NULL;
 	struct str message;
 
 	if (v_is_map(&selector))
-		v_each(key, v_get(term, "matchLabelKeys"))
-		{
+		v_each(key, v_get(term, "matchLabelKeys")) {
 			const value *own = v_getn(&k->labels, v_as_str(key));
 
 			if (own)
@@ -65,10 +64,10 @@ static void read_affinity(struct scheduler *self, struct kind *k, const char *ke
 	const value *affinity = v_get(v_get(&k->spec, "affinity"), key);
 
 	v_each(term, v_get(affinity, "requiredDuringSchedulingIgnoredDuringExecution"))
-	    read_pod_term(self, k, term, type, true, 0);
+		read_pod_term(self, k, term, type, true, 0);
 	v_each(term, v_get(affinity, "preferredDuringSchedulingIgnoredDuringExecution"))
-	    read_pod_term(self, k, v_get(term, "podAffinityTerm"), type, false,
-			  v_get_int(term, "weight", 0));
+		read_pod_term(self, k, v_get(term, "podAffinityTerm"), type, false,
+			      v_get_int(term, "weight", 0));
 }
 
 static void add_place(struct kind *k, uint64_t **places, uint32_t *n, uint64_t place)
@@ -103,8 +102,7 @@ static void add_places(struct kind *k, const struct term *t)
 
 void terms_parse(struct scheduler *self, struct kind *k)
 {
-	v_each(c, v_get(&k->spec, "topologySpreadConstraints"))
-	{
+	v_each(c, v_get(&k->spec, "topologySpreadConstraints")) {
 		bool hard = !str_eq(v_get_str(c, "whenUnsatisfiable"), STR("ScheduleAnyway"));
 		struct term *t = add_term(k, TERM_SPREAD, hard);
 
@@ -265,7 +263,9 @@ bool terms_namespace(struct scheduler *self, const struct term *t, const struct 
 	const struct entry *e;
 	const struct version *v;
 
-	v_each(name, t->namespaces) if (str_eq(v_as_str(name), ns)) return true;
+	v_each(name, t->namespaces)
+		if (str_eq(v_as_str(name), ns))
+			return true;
 	if (!t->ns_selector)
 		return !t->namespaces && str_eq(owner->ns, ns);
 	e = cache_find(self->c, TYPE_NAMESPACE, (struct str){0}, ns);

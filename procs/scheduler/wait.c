@@ -6,10 +6,10 @@
 #include "procs/scheduler/scheduler.h"
 
 #define BACKOFF_FIRST_NS INT64_C(1000000000)
-#define BACKOFF_MAX_NS   INT64_C(10000000000)
-#define TELL_MAX         4096u       /* pods told in one turn */
-#define TELL_ROOM        (64u << 10) /* bytes free in the ring before the next is told */
-#define PREEMPT_MAX      64u         /* pods of one kind that may make room in one turn */
+#define BACKOFF_MAX_NS	 INT64_C(10000000000)
+#define TELL_MAX	 4096u	     /* pods told in one turn */
+#define TELL_ROOM	 (64u << 10) /* bytes free in the ring before the next is told */
+#define PREEMPT_MAX	 64u	     /* pods of one kind that may make room in one turn */
 
 /* --- Reasons --------------------------------------------------------------------- */
 
@@ -102,8 +102,8 @@ static value unschedulable(zone *z, const struct version *v, const value *old, s
 	v_set(z, &condition, "lastProbeTime", v_null());
 	v_set(z, &condition, "lastTransitionTime",
 	      old && str_eq(v_get_str(old, "status"), STR("False"))
-		  ? *v_get(old, "lastTransitionTime")
-		  : v_str(zone_str(z, str_of(now))));
+		      ? *v_get(old, "lastTransitionTime")
+		      : v_str(zone_str(z, str_of(now))));
 	v_set(z, &condition, "message", v_str(message));
 	v_set(z, &condition, "observedGeneration", v_uint(v->generation));
 	v_set(z, &condition, "reason", v_cstr("Unschedulable"));
@@ -120,14 +120,14 @@ static void send_status(struct scheduler *self, const struct entry *e, const str
 
 	v_encode(&bytes, status);
 	m.update = (struct msg_update){
-	    .cause = v->rv,
-	    .type = TYPE_POD,
-	    .ns = cache_ns(self->c, e),
-	    .name = entry_name(e),
-	    .uid = {(const char *)e->uid, 16},
-	    .rv = v->rv,
-	    .mask = 1u << PART_STATUS,
-	    .status = buf_str(&bytes),
+		.cause = v->rv,
+		.type = TYPE_POD,
+		.ns = cache_ns(self->c, e),
+		.name = entry_name(e),
+		.uid = {(const char *)e->uid, 16},
+		.rv = v->rv,
+		.mask = 1u << PART_STATUS,
+		.status = buf_str(&bytes),
 	};
 	proc_send(self->proc, &m, NULL, NULL);
 	buf_free(&bytes);

@@ -14,8 +14,8 @@ int check_namespace(struct store *s, uint16_t type, struct str ns, struct msg_re
 	if (res->namespaced != (ns.n != 0))
 		return answer_error(s, r, WEFT_EINVAL,
 				    res->namespaced
-					? "an empty namespace may not be set during creation"
-					: "namespace is not allowed on this type");
+					    ? "an empty namespace may not be set during creation"
+					    : "namespace is not allowed on this type");
 	if (!ns.n)
 		return WEFT_OK;
 	e = cw_find(s->w, TYPE_NAMESPACE, (struct str){0}, ns);
@@ -148,15 +148,15 @@ static int update_check(struct store *s, const struct msg_update *m, const struc
 		uid_format((const uint8_t *)m->uid.p, want);
 		uid_format(e->uid, have);
 		return answer_error(
-		    s, r, WEFT_EUID,
-		    "Precondition failed: UID in precondition: %s, UID in object meta: %s", want,
-		    have);
+			s, r, WEFT_EUID,
+			"Precondition failed: UID in precondition: %s, UID in object meta: %s",
+			want, have);
 	}
 	if (m->rv && m->rv != v->rv)
 		return answer_error(
-		    s, r, WEFT_ECONFLICT,
-		    "the object has been modified; please apply your changes to the "
-		    "latest version and try again");
+			s, r, WEFT_ECONFLICT,
+			"the object has been modified; please apply your changes to the "
+			"latest version and try again");
 	if (!m->node.n)
 		return WEFT_OK;
 	if (e->type != TYPE_POD)
@@ -168,10 +168,10 @@ static int update_check(struct store *s, const struct msg_update *m, const struc
 				    STR_ARG(entry_name(e)));
 	if (v->hot.node.u)
 		return answer_error(
-		    s, r, WEFT_ECONFLICT,
-		    "pod " STR_FMT " is already assigned to node \"" STR_FMT "\"",
-		    STR_ARG(entry_name(e)),
-		    STR_ARG(cache_string(s->c, cache_nodeslot(s->c, v->hot.node)->name)));
+			s, r, WEFT_ECONFLICT,
+			"pod " STR_FMT " is already assigned to node \"" STR_FMT "\"",
+			STR_ARG(entry_name(e)),
+			STR_ARG(cache_string(s->c, cache_nodeslot(s->c, v->hot.node)->name)));
 	return WEFT_OK;
 }
 
@@ -250,8 +250,8 @@ void apply_update(struct store *s, const struct caller *who, const struct msg_up
 		return;
 	if (state_is_over(s, e->type, &in,
 			  mask & 1u << PART_SPEC ? m->spec : cache_part(s->c, v, PART_SPEC))) {
-		struct rec_gone gone = {rec.rv, rec.cause, rec.writer,
-					{(const uint8_t(*)[16])e->uid, 1}};
+		struct rec_gone gone = {
+			rec.rv, rec.cause, rec.writer, {(const uint8_t(*)[16])e->uid, 1}};
 
 		if (!m->dry_run)
 			r->status = make_gone(s, e, &gone);

@@ -90,22 +90,22 @@ void apply_create_many(struct store *s, const struct caller *who, const struct m
 	struct bulk b;
 
 	*c = (struct rec_create_many){
-	    .rv = s->rv + 1,
-	    .cause = CAUSE(who->slot, m->cause),
-	    .writer = who->kind,
-	    .type = m->type,
-	    .ns = m->ns,
-	    .prefix = m->prefix,
-	    .count = m->count,
-	    .seed = {(const char *)seed, sizeof(seed)},
-	    .created_s = clock_wall_s(),
-	    .generation = kube_counts_generation(m->type),
-	    .meta = m->meta,
-	    .labels = m->labels,
-	    .spec = m->spec,
-	    .status = m->status,
-	    .rest = m->rest,
-	    .sorted = 1,
+		.rv = s->rv + 1,
+		.cause = CAUSE(who->slot, m->cause),
+		.writer = who->kind,
+		.type = m->type,
+		.ns = m->ns,
+		.prefix = m->prefix,
+		.count = m->count,
+		.seed = {(const char *)seed, sizeof(seed)},
+		.created_s = clock_wall_s(),
+		.generation = kube_counts_generation(m->type),
+		.meta = m->meta,
+		.labels = m->labels,
+		.spec = m->spec,
+		.status = m->status,
+		.rest = m->rest,
+		.sorted = 1,
 	};
 	if (m->count > CREATE_MANY_MAX) {
 		answer_error(s, r, WEFT_ETOOBIG, "%u objects at once, at most %u", m->count,
@@ -156,11 +156,11 @@ void apply_status_many(struct store *s, const struct caller *who, const struct m
 		return;
 	}
 	rec.status_many = (struct rec_status_many){
-	    .rv = s->rv + 1,
-	    .cause = CAUSE(who->slot, m->cause),
-	    .writer = who->kind,
-	    .status = m->status,
-	    .nholes = m->nholes,
+		.rv = s->rv + 1,
+		.cause = CAUSE(who->slot, m->cause),
+		.writer = who->kind,
+		.status = m->status,
+		.nholes = m->nholes,
 	};
 	r->status = bulk_status_begin(s, m->type, m->status, m->nholes, rec.status_many.cause,
 				      who->kind, &b);

@@ -51,7 +51,8 @@ struct str pod_node(struct str spec)
 static bool keeps_apart(struct str spec)
 {
 	return peek_path(spec, "affinity.podAntiAffinity."
-			       "requiredDuringSchedulingIgnoredDuringExecution").n > 0;
+			       "requiredDuringSchedulingIgnoredDuringExecution")
+		       .n > 0;
 }
 
 void bind_note(struct store *s, uint16_t slot, uint64_t rv, struct str ns, struct str node,
@@ -196,12 +197,12 @@ void apply_bind_many(struct store *s, const struct caller *who, const struct msg
 		return;
 	}
 	rec.bind_many = (struct rec_bind_many){
-	    .rv = s->rv + 1,
-	    .cause = CAUSE(who->slot, m->cause),
-	    .writer = who->kind,
-	    .nodes = m->nodes,
-	    .status = m->status,
-	    .holes = m->holes,
+		.rv = s->rv + 1,
+		.cause = CAUSE(who->slot, m->cause),
+		.writer = who->kind,
+		.nodes = m->nodes,
+		.status = m->status,
+		.holes = m->holes,
 	};
 	r->status = bulk_status_begin(s, TYPE_POD, m->status, (uint8_t)m->holes.n,
 				      rec.bind_many.cause, who->kind, &b);

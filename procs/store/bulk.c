@@ -115,14 +115,14 @@ int bulk_create_begin(struct store *s, const struct rec_create_many *r, struct b
 	int rc;
 
 	*b = (struct bulk){.in = {
-			       .mask = (1u << PART_COUNT) - 1,
-			       .part = {r->meta, r->labels, r->spec, r->status, r->rest},
-			       .cause = r->cause,
-			       .writer_kind = r->writer,
-			       .generation = r->generation,
-			       .grace_s = -1,
-			       .flags = store_in_memory(s, r->type) ? VERSION_MEMORY : 0,
-			       .unlisted = true,
+				   .mask = (1u << PART_COUNT) - 1,
+				   .part = {r->meta, r->labels, r->spec, r->status, r->rest},
+				   .cause = r->cause,
+				   .writer_kind = r->writer,
+				   .generation = r->generation,
+				   .grace_s = -1,
+				   .flags = store_in_memory(s, r->type) ? VERSION_MEMORY : 0,
+				   .unlisted = true,
 			   }};
 	rc = kube_project(s->z, r->type, b->in.part, NULL, 0, &b->in);
 	if (!rc)

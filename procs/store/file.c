@@ -31,8 +31,7 @@ static void dir_close_file(struct files *fs, int fd)
 	close(fd);
 }
 
-static int dir_write(struct files *fs, int fd, const void *p, size_t n, uint64_t off,
-		     struct err *e)
+static int dir_write(struct files *fs, int fd, const void *p, size_t n, uint64_t off, struct err *e)
 {
 	const char *at = p;
 

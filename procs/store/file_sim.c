@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SECTOR 512u
+#define SECTOR	  512u
 #define SIM_FILES 64
 
 struct sim_file {
@@ -127,8 +127,7 @@ static void sim_close(struct files *fs, int fd)
 	sim_of(fs)->handle[fd] = NULL;
 }
 
-static int sim_write(struct files *fs, int fd, const void *p, size_t n, uint64_t off,
-		     struct err *e)
+static int sim_write(struct files *fs, int fd, const void *p, size_t n, uint64_t off, struct err *e)
 {
 	struct sim *s = sim_of(fs);
 	struct sim_file *f = s->handle[fd];

@@ -9,11 +9,11 @@
 #include "weft/fault.h"
 
 #define SEGMENT_MAGIC UINT64_C(0x74666577676f6c31) /* "1golweft" */
-#define BATCH_MAGIC 0x6274666cu
-#define LOG_FORMAT 1u
-#define SPARES_MAX 2u
-#define NAME_MAX_LEN 40
-#define READ_WINDOW (1u << 20)
+#define BATCH_MAGIC   0x6274666cu
+#define LOG_FORMAT    1u
+#define SPARES_MAX    2u
+#define NAME_MAX_LEN  40
+#define READ_WINDOW   (1u << 20)
 
 struct segment_head {
 	uint64_t magic;
@@ -58,7 +58,7 @@ struct log {
 	uint64_t seq;	  /* of the next batch */
 	uint64_t last_rv; /* of the last batch */
 	uint64_t rv_bound;
-	bool broken;	  /* an append failed: go on in a new segment */
+	bool broken; /* an append failed: go on in a new segment */
 };
 
 static void segment_name(char out[NAME_MAX_LEN], uint64_t number)
@@ -263,8 +263,8 @@ static int segment_replay(struct log *log, const struct segment *s, const char *
 	more = end_seq != UINT64_MAX ? log->seq != end_seq : batch_beyond(s, r, off, log->seq);
 	if (more && !r->rc)
 		return err_set(e, WEFT_ECORRUPT,
-			       "log file '%s' is damaged at offset %" PRIu64
-			       ": batch %" PRIu64 " does not check out, but later ones are there",
+			       "log file '%s' is damaged at offset %" PRIu64 ": batch %" PRIu64
+			       " does not check out, but later ones are there",
 			       name, off, log->seq);
 	return r->rc;
 }

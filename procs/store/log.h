@@ -31,8 +31,8 @@
 
 #include "procs/store/file.h"
 
-#define LOG_HEAD 64u /* bytes to leave free at the start of a batch's buffer */
-#define LOG_SEGMENT_MIN (64u << 10)
+#define LOG_HEAD	    64u /* bytes to leave free at the start of a batch's buffer */
+#define LOG_SEGMENT_MIN	    (64u << 10)
 #define LOG_SEGMENT_DEFAULT (16u << 20)
 
 struct log;

@@ -64,9 +64,10 @@ static void *log_thread_main(void *arg)
 
 			pthread_mutex_unlock(&t->lock);
 			fault_at(store_append);
-			job_finish(t, log_append(t->log, t->b, t->first_rv, t->last_rv, t->rv_limit,
-						 &e),
-				   &e);
+			job_finish(
+				t,
+				log_append(t->log, t->b, t->first_rv, t->last_rv, t->rv_limit, &e),
+				&e);
 			log_prepare(t->log);
 			pthread_mutex_lock(&t->lock);
 		} else if (t->cut_rv != t->cut_done) {

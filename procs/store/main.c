@@ -48,7 +48,7 @@ struct main {
 	struct mapped mapped[PROC_SLOTS];
 	uint32_t reader_slot[PROC_SLOTS * PRCU_READERS_MAX];
 	uint64_t cluster;
-	uint64_t map_seen[PROC_KIND_COUNT]; /* shard maps' words acted on */
+	uint64_t map_seen[PROC_KIND_COUNT];  /* shard maps' words acted on */
 	uint64_t map_batch[PROC_KIND_COUNT]; /* batch after which to confirm; 0: confirmed */
 	uint32_t changes;
 	bool scanned;
@@ -122,7 +122,8 @@ static void take_options(struct main *m)
 	o->journal_min = (uint32_t)v_as_int(v_path(config, "cache.journalMin"), 0);
 	o->journal_max = (uint32_t)v_as_int(v_path(config, "cache.journalMax"), 0);
 	m->stall_ns = v_as_int(v_path(config, "supervisor.stallAfter"), STALL_MS) * 1000000;
-	m->idle_ms = m->stall_ns / 3000000 < IDLE_WAIT_MS ? (int)(m->stall_ns / 3000000) : IDLE_WAIT_MS;
+	m->idle_ms =
+		m->stall_ns / 3000000 < IDLE_WAIT_MS ? (int)(m->stall_ns / 3000000) : IDLE_WAIT_MS;
 }
 
 /* "durability": which resources' writes are not logged, as "plural.group". */
@@ -278,9 +279,9 @@ static void map_slot(struct main *m, uint32_t slot, const struct slot *s, uint32
 	proc = (struct proc_segment *)at->proc.base;
 	inbox = (struct inbox_segment *)at->inbox.base;
 	at->open = true;
-	rc =
-	    port_open(&m->ports, slot, s->kind, s->shard, incarnation, &proc->out, &inbox->requests,
-		      s->ring_out, &inbox->out, &proc->inbox, PROC_BELL_FD(slot));
+	rc = port_open(&m->ports, slot, s->kind, s->shard, incarnation, &proc->out,
+		       &inbox->requests, s->ring_out, &inbox->out, &proc->inbox,
+		       PROC_BELL_FD(slot));
 	if (rc) {
 		log_warn("slot %u: its ring has another size", slot);
 		give_up(m, slot, incarnation);

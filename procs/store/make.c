@@ -396,9 +396,9 @@ int replay_record(struct store *s, const struct rec *r, struct err *e)
 	if (e)
 		e->msg[0] = '\0';
 	switch (r->kind) {
-#define REC(nm, num)                                                         \
-	case num:                                                            \
-		rc = replay_##nm(&p, &r->nm);                                \
+#define REC(nm, num)                          \
+	case num:                             \
+		rc = replay_##nm(&p, &r->nm); \
 		break;
 #define FIELD(kind, field)
 #define END(nm)

@@ -315,15 +315,15 @@ static void send_reply(struct ports *p, const struct batch *b, const struct wait
 		return;
 	t->owed -= reply_room(w) < t->owed ? reply_room(w) : t->owed;
 	m.reply = (struct msg_reply){
-	    .seq = w->seq,
-	    .status = w->status,
-	    .rv = w->rv,
-	    .entry = w->entry,
-	    .done = w->done,
-	    .gone = w->gone,
-	    .name = {b->text.p + w->name_at, w->name_n},
-	    .message = {b->text.p + w->message_at, w->message_n},
-	    .skipped = {(const uint32_t *)(b->text.p + w->skipped_at), w->skipped_n},
+		.seq = w->seq,
+		.status = w->status,
+		.rv = w->rv,
+		.entry = w->entry,
+		.done = w->done,
+		.gone = w->gone,
+		.name = {b->text.p + w->name_at, w->name_n},
+		.message = {b->text.p + w->message_at, w->message_n},
+		.skipped = {(const uint32_t *)(b->text.p + w->skipped_at), w->skipped_n},
 	};
 	if (port_send(t, &m) || t->dead)
 		return;

@@ -18,14 +18,14 @@
 #include "procs/store/commit.h"
 #include "weft/proc.h"
 
-#define PORT_SHARDS_MAX	   128
-#define PORT_TURN_COST	   32768u /* versions made, and PORT_UNIT_BYTES read cost as much as one */
-#define PORT_UNIT_BYTES	   64u
-#define PORT_HOSTILE	   16 /* malformed records within a second */
-#define PORT_WORK_TYPES	   16
-#define PORT_ROUTES_MAX	   64 /* for one type */
-#define NO_ROUTES_TYPE	   UINT32_MAX
-#define PORT_WORK_MESSAGE  4096u /* references in one message */
+#define PORT_SHARDS_MAX	  128
+#define PORT_TURN_COST	  32768u /* versions made, and PORT_UNIT_BYTES read cost as much as one */
+#define PORT_UNIT_BYTES	  64u
+#define PORT_HOSTILE	  16 /* malformed records within a second */
+#define PORT_WORK_TYPES	  16
+#define PORT_ROUTES_MAX	  64 /* for one type */
+#define NO_ROUTES_TYPE	  UINT32_MAX
+#define PORT_WORK_MESSAGE 4096u /* references in one message */
 
 /* Objects of one type that a port has to look at, of this batch. */
 struct worklist {
@@ -84,12 +84,12 @@ struct ports {
 	const struct route *routes_now[PORT_ROUTES_MAX];
 	uint32_t nroutes_now;
 	uint32_t routes_type; /* NO_ROUTES_TYPE: to be worked out */
-	uint32_t old_owner; /* of the version being published */
-	uint32_t followed;  /* kinds whose processes find something new in the journal: bits */
+	uint32_t old_owner;   /* of the version being published */
+	uint32_t followed;    /* kinds whose processes find something new in the journal: bits */
 	struct port_ahead ahead[PORT_AHEAD];
-	uint64_t malformed;	/* records refused */
-	uint64_t hostile;	/* PROC_WHO goes on sending rubbish; 0: nobody */
-	bool blocked;		/* some port waits for room in its inbox */
+	uint64_t malformed; /* records refused */
+	uint64_t hostile;   /* PROC_WHO goes on sending rubbish; 0: nobody */
+	bool blocked;	    /* some port waits for room in its inbox */
 };
 
 void ports_init(struct ports *p, struct store *s, struct committer *c, uint32_t generation);

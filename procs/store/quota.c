@@ -415,8 +415,7 @@ static void read_resources(struct quota_ns *ns, const struct quota *q)
 {
 	struct resource *r = &ns->resources[q->first];
 
-	v_each_kv(kv, v_get(&q->spec, "hard"))
-	{
+	v_each_kv(kv, v_get(&q->spec, "hard")) {
 		*r = (struct resource){.name = v_as_str(&kv->key), .hard = kv->val};
 		r->type = kube_quota_type(r->name);
 		if (!kube_amount(&kv->val, &r->limit))

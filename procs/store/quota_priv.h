@@ -41,16 +41,16 @@ struct due {
 
 struct quota_ns {
 	struct str name; /* malloc()ed */
-	bool stale;      /* to be counted before anything is read off; not followed until then */
-	bool dirty;      /* something may have to be written */
-	uint64_t types;  /* 1 << type: whose objects are charged */
-	zone *z;         /* all below that is not malloc()ed */
+	bool stale;	 /* to be counted before anything is read off; not followed until then */
+	bool dirty;	 /* something may have to be written */
+	uint64_t types;	 /* 1 << type: whose objects are charged */
+	zone *z;	 /* all below that is not malloc()ed */
 	struct quota *quotas; /* in the order of their names */
 	uint32_t nquotas;
 	struct resource *resources;
 	uint32_t nresources;
 	struct charge charges[CHARGES];
-	uint32_t now_s;  /* pods that were due before are over */
+	uint32_t now_s;	 /* pods that were due before are over */
 	struct due *due; /* malloc()ed, by at_s */
 	uint32_t ndue, due_cap;
 };
@@ -58,9 +58,9 @@ struct quota_ns {
 struct quotas {
 	struct quota_ns **list; /* in the order of their names */
 	uint32_t n, cap;
-	bool changed;     /* some namespace is stale or dirty */
-	bool settling;    /* versions are our own */
-	bool known;       /* `last` is what `last_ns` has */
+	bool changed;	  /* some namespace is stale or dirty */
+	bool settling;	  /* versions are our own */
+	bool known;	  /* `last` is what `last_ns` has */
 	uint32_t last_ns; /* of the version followed last */
 	struct quota_ns *last;
 	zone *z; /* while a charge is worked out */

@@ -37,15 +37,15 @@ static int write_status(struct store *s, const struct quota_ns *ns, const struct
 	if (!v || str_eq(status, cache_part(s->c, v, PART_STATUS)))
 		return WEFT_OK;
 	rec = (struct rec_update){
-	    .rv = s->rv + 1,
-	    .cause = CAUSE(STORE_SLOT, s->rv),
-	    .writer = PROC_STORE,
-	    .uid = {(const char *)e->uid, 16},
-	    .generation = v->generation,
-	    .deletion_s = v->deletion_s,
-	    .grace_s = v->grace_s,
-	    .mask = 1u << PART_STATUS,
-	    .status = status,
+		.rv = s->rv + 1,
+		.cause = CAUSE(STORE_SLOT, s->rv),
+		.writer = PROC_STORE,
+		.uid = {(const char *)e->uid, 16},
+		.generation = v->generation,
+		.deletion_s = v->deletion_s,
+		.grace_s = v->grace_s,
+		.mask = 1u << PART_STATUS,
+		.status = status,
 	};
 	rc = update_in(s, e, v, &rec, &in);
 	return rc ? rc : make_update(s, e, &rec, &in);

@@ -10,17 +10,17 @@ struct rec_head {
 
 /* How many bytes a field takes, and writing it; returns the place behind it. */
 
-#define NUMBER(kind, as)                                                                           \
-	static size_t size_##kind(rec_##kind v)                                                    \
-	{                                                                                          \
-		return sizeof(as);                                                                 \
-	}                                                                                          \
-	static char *put_##kind(char *p, rec_##kind v)                                             \
-	{                                                                                          \
-		as wide = (as)v;                                                                   \
-                                                                                                   \
-		memcpy(p, &wide, sizeof(wide));                                                    \
-		return p + sizeof(wide);                                                           \
+#define NUMBER(kind, as)                               \
+	static size_t size_##kind(rec_##kind v)        \
+	{                                              \
+		return sizeof(as);                     \
+	}                                              \
+	static char *put_##kind(char *p, rec_##kind v) \
+	{                                              \
+		as wide = (as)v;                       \
+                                                       \
+		memcpy(p, &wide, sizeof(wide));        \
+		return p + sizeof(wide);               \
 	}
 NUMBER(U8, uint32_t)
 NUMBER(U16, uint32_t)
@@ -48,14 +48,14 @@ static char *put_array(char *p, const void *elements, uint32_t n, size_t size)
 	return p + padded;
 }
 
-#define ARRAY(kind, size)                                                                          \
-	static size_t size_##kind(rec_##kind v)                                                    \
-	{                                                                                          \
-		return size_array(v.n, size);                                                      \
-	}                                                                                          \
-	static char *put_##kind(char *p, rec_##kind v)                                             \
-	{                                                                                          \
-		return put_array(p, v.p, v.n, size);                                               \
+#define ARRAY(kind, size)                              \
+	static size_t size_##kind(rec_##kind v)        \
+	{                                              \
+		return size_array(v.n, size);          \
+	}                                              \
+	static char *put_##kind(char *p, rec_##kind v) \
+	{                                              \
+		return put_array(p, v.p, v.n, size);   \
 	}
 ARRAY(STR, 1)
 ARRAY(UID, 1)
@@ -68,12 +68,12 @@ static size_t fields_size(const struct rec *r)
 	size_t n = 0;
 
 	switch (r->kind) {
-#define REC(nm, num)                                                                               \
-	case num: {                                                                                \
+#define REC(nm, num) \
+	case num: {  \
 		const struct rec_##nm *m = &r->nm;
 #define FIELD(kind, field) n += size_##kind(m->field);
-#define END(nm)                                                                                    \
-	break;                                                                                     \
+#define END(nm) \
+	break;  \
 	}
 #include "procs/store/records.def"
 #undef REC
@@ -87,12 +87,12 @@ static size_t fields_size(const struct rec *r)
 static char *put_fields(char *p, const struct rec *r)
 {
 	switch (r->kind) {
-#define REC(nm, num)                                                                               \
-	case num: {                                                                                \
+#define REC(nm, num) \
+	case num: {  \
 		const struct rec_##nm *m = &r->nm;
 #define FIELD(kind, field) p = put_##kind(p, m->field);
-#define END(nm)                                                                                    \
-	break;                                                                                     \
+#define END(nm) \
+	break;  \
 	}
 #include "procs/store/records.def"
 #undef REC
@@ -224,12 +224,12 @@ static struct u32s get_U32S(struct fields *f)
 static bool decode_fields(struct fields *f, struct rec *r)
 {
 	switch (r->kind) {
-#define REC(nm, num)                                                                               \
-	case num: {                                                                                \
+#define REC(nm, num) \
+	case num: {  \
 		struct rec_##nm *m = &r->nm;
 #define FIELD(kind, field) m->field = get_##kind(f);
-#define END(nm)                                                                                    \
-	return !f->bad;                                                                            \
+#define END(nm)         \
+	return !f->bad; \
 	}
 #include "procs/store/records.def"
 #undef REC
@@ -265,11 +265,11 @@ int rec_decode(struct str *bytes, struct rec *out)
 /* --- Printing ------------------------------------------------------------------ */
 
 #define print_number(b, v) buf_printf(b, "%lld", (long long)(v))
-#define print_U8           print_number
-#define print_U16          print_number
-#define print_U32          print_number
-#define print_U64          print_number
-#define print_I32          print_number
+#define print_U8	   print_number
+#define print_U16	   print_number
+#define print_U32	   print_number
+#define print_U64	   print_number
+#define print_I32	   print_number
 #define print_UIDS(b, v)   buf_printf(b, "%u uids", (v).n)
 #define print_U32S(b, v)   buf_printf(b, "%u numbers", (v).n)
 
@@ -304,14 +304,14 @@ void rec_print(struct buf *out, const struct rec *r)
 	buf_printf(out, "%s{", rec_name(r->kind));
 	start = out->n;
 	switch (r->kind) {
-#define REC(nm, num)                                                                               \
-	case num: {                                                                                \
+#define REC(nm, num) \
+	case num: {  \
 		const struct rec_##nm *m = &r->nm;
-#define FIELD(kind, field)                                                                         \
-	print_name(out, start, #field);                                                            \
+#define FIELD(kind, field)              \
+	print_name(out, start, #field); \
 	print_##kind(out, m->field);
-#define END(nm)                                                                                    \
-	break;                                                                                     \
+#define END(nm) \
+	break;  \
 	}
 #include "procs/store/records.def"
 #undef REC
@@ -325,8 +325,8 @@ void rec_print(struct buf *out, const struct rec *r)
 const char *rec_name(enum rec_kind kind)
 {
 	switch (kind) {
-#define REC(nm, num)                                                                               \
-	case num:                                                                                  \
+#define REC(nm, num) \
+	case num:    \
 		return #nm;
 #define FIELD(kind, field)
 #define END(nm)

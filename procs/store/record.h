@@ -26,9 +26,11 @@ typedef struct str rec_UID;
 typedef struct uids rec_UIDS;
 typedef struct u32s rec_U32S;
 
-#define REC(name, num) struct rec_##name {
+#define REC(name, num)	   struct rec_##name {
 #define FIELD(kind, field) rec_##kind field;
-#define END(name) };
+#define END(name) \
+	}         \
+	;
 #include "procs/store/records.def"
 #undef REC
 #undef FIELD

@@ -9,7 +9,6 @@
 #include "procs/store/quota.h"
 #include "weft/fault.h"
 
-
 /* --- The data directory's own file ----------------------------------------------------- */
 
 #define DATA_FILE_MAX 256
@@ -87,20 +86,22 @@ static void add_advice(struct err *e, int rc, const char *advice)
 
 void advise_on_log(struct err *e, int rc)
 {
-	add_advice(e, rc, "restore the data directory from a copy, or move '" DATA_LOG "' in it away "
-			  "to go on from the checkpoint, without what was written after it");
+	add_advice(e, rc,
+		   "restore the data directory from a copy, or move '" DATA_LOG "' in it away "
+		   "to go on from the checkpoint, without what was written after it");
 }
 
 static void advise_on_checkpoint(struct err *e, int rc)
 {
-	add_advice(e, rc, "restore the data directory from a copy; if the log reaches back to the "
-			  "beginning, moving '" DATA_CHECKPOINT "' in it away is enough");
+	add_advice(e, rc,
+		   "restore the data directory from a copy; if the log reaches back to the "
+		   "beginning, moving '" DATA_CHECKPOINT "' in it away is enough");
 }
 
 /* --- Replay ---------------------------------------------------------------------------- */
 
-#define RECLAIM_EVERY 4096 /* records */
-#define RV_SKIP 10000000   /* beyond what a lost log can have given out */
+#define RECLAIM_EVERY 4096     /* records */
+#define RV_SKIP	      10000000 /* beyond what a lost log can have given out */
 
 static int replay_batch(void *arg, const struct log_batch *b, struct err *e)
 {
@@ -166,7 +167,8 @@ int recover(struct recovery *r, struct err *e)
 	}
 	if (checkpoint_rv && !log_segments(r->log)) {
 		log_warn("there is no log: going on from the checkpoint at resourceVersion %" PRIu64
-			 ", without what was written after it", checkpoint_rv);
+			 ", without what was written after it",
+			 checkpoint_rv);
 		checkpoint_rv += RV_SKIP;
 	}
 	rv = checkpoint_rv > rv ? checkpoint_rv : rv;

@@ -124,8 +124,8 @@ static int32_t pod_own_grace(struct store *s, const struct version *v)
 	if (s->grace_spec != v->part[PART_SPEC] || !s->grace_spec) {
 		s->grace_of_spec = 0;
 		if (!v_decode(s->z, cache_part(s->c, v, PART_SPEC), &spec))
-			s->grace_of_spec = (int32_t)v_get_int(
-				&spec, "terminationGracePeriodSeconds", 0);
+			s->grace_of_spec =
+				(int32_t)v_get_int(&spec, "terminationGracePeriodSeconds", 0);
 		s->grace_spec = v->part[PART_SPEC];
 	}
 	return s->grace_of_spec;
@@ -211,8 +211,7 @@ static void judge(struct store *s, const struct entry *e, const struct version *
 			d->deletion_s = o->now_s;
 		d->grace_s = 0;
 	}
-	d->mark = d->mark || d->mask || d->deletion_s != v->deletion_s ||
-		  d->grace_s != v->grace_s;
+	d->mark = d->mark || d->mask || d->deletion_s != v->deletion_s || d->grace_s != v->grace_s;
 	d->gone = !held && !(d->graceful && d->grace_s > 0);
 }
 
@@ -227,18 +226,18 @@ static int remove_check(struct store *s, const struct msg_remove *m, const struc
 		uid_format((const uint8_t *)m->uid.p, want);
 		uid_format(e->uid, have);
 		return answer_error(
-		    s, r, WEFT_EUID,
-		    "the UID in the precondition (%s) does not match the UID in record "
-		    "(%s). The object might have been deleted and then recreated",
-		    want, have);
+			s, r, WEFT_EUID,
+			"the UID in the precondition (%s) does not match the UID in record "
+			"(%s). The object might have been deleted and then recreated",
+			want, have);
 	}
 	if (m->rv && m->rv != v->rv)
 		return answer_error(
-		    s, r, WEFT_ECONFLICT,
-		    "the ResourceVersion in the precondition (%llu) does not match the "
-		    "ResourceVersion in record (%llu). The object might have been "
-		    "modified",
-		    (unsigned long long)m->rv, (unsigned long long)v->rv);
+			s, r, WEFT_ECONFLICT,
+			"the ResourceVersion in the precondition (%llu) does not match the "
+			"ResourceVersion in record (%llu). The object might have been "
+			"modified",
+			(unsigned long long)m->rv, (unsigned long long)v->rv);
 	if (e->type == TYPE_NAMESPACE &&
 	    (str_eq(entry_name(e), STR("default")) || str_eq(entry_name(e), STR("kube-system")) ||
 	     str_eq(entry_name(e), STR("kube-public"))))
@@ -269,8 +268,8 @@ static int mark_object(struct store *s, const struct caller *who, uint64_t cause
 
 static int end_object(struct store *s, const struct caller *who, uint64_t cause, struct entry *e)
 {
-	struct rec_gone rec = {s->rv + 1, CAUSE(who->slot, cause), who->kind,
-			       {(const uint8_t(*)[16])e->uid, 1}};
+	struct rec_gone rec = {
+		s->rv + 1, CAUSE(who->slot, cause), who->kind, {(const uint8_t(*)[16])e->uid, 1}};
 
 	return make_gone(s, e, &rec);
 }

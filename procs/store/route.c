@@ -176,8 +176,7 @@ static bool part_changed(const struct ports *p, const struct version *v, enum pa
 {
 	uint32_t prev = prcu_own(&v->prev);
 
-	return !prev ||
-	       cache_version(p->s->c, (version_ref){prev})->part[part] != v->part[part];
+	return !prev || cache_version(p->s->c, (version_ref){prev})->part[part] != v->part[part];
 }
 
 static void to_relabelled(struct ports *p, const struct route *r, const struct entry *e,

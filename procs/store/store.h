@@ -76,18 +76,18 @@ struct binders {
 struct store {
 	struct cache_writer *w;
 	const struct cache *c;
-	zone *z;		/* emptied with each request */
-	uint64_t rv;		/* last one given */
-	struct batch *batch;	/* being filled; NULL during recovery */
-	uint64_t replay_after;	/* recovery: versions up to here are there already */
-	uint8_t seed[16];	/* of uids */
-	uint64_t uids;		/* made so far */
+	zone *z;		   /* emptied with each request */
+	uint64_t rv;		   /* last one given */
+	struct batch *batch;	   /* being filled; NULL during recovery */
+	uint64_t replay_after;	   /* recovery: versions up to here are there already */
+	uint8_t seed[16];	   /* of uids */
+	uint64_t uids;		   /* made so far */
 	uint64_t memory_types[16]; /* bit set: writes of this type are not logged */
 	struct status_plan plans[STATUS_PLANS];
 	struct buf uid_list, number_list[2], skip_list; /* scratch of bulk requests */
 	struct binders binders;
 	struct quotas *quotas; /* NULL: no namespace has one; see quota.h */
-	uint32_t grace_spec; /* blob_ref whose grace period is known */
+	uint32_t grace_spec;   /* blob_ref whose grace period is known */
 	int32_t grace_of_spec;
 };
 
@@ -145,10 +145,10 @@ struct bulk_name {
 struct bulk {
 	struct version_in in;
 	const struct status_plan *plan; /* statuses */
-	const uint64_t *order; /* create: which uid comes next, see bulk.c */
-	entry_ref *entry;	       /* create: what was made so far */
+	const uint64_t *order;		/* create: which uid comes next, see bulk.c */
+	entry_ref *entry;		/* create: what was made so far */
 	uint32_t made;
-	uint32_t named;	       /* create: names made so far, the last ones in name[] */
+	uint32_t named; /* create: names made so far, the last ones in name[] */
 	struct bulk_name name[BULK_AHEAD];
 };
 /* Create: all parts interned, projected once.  Needs the zone until its end. */

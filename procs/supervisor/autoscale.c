@@ -46,8 +46,8 @@ uint32_t autoscale_judge(struct autoscale *a, const struct autoscale_rules *r, u
 	if (!a->patience)
 		a->patience = 1;
 	down_after_ms = r->down_after_ms * a->patience;
-	a->late_since_ns = since(a->late_since_ns, now_ns >= a->settled_ns && age_ms >= r->up_age_ms,
-				 now_ns);
+	a->late_since_ns =
+		since(a->late_since_ns, now_ns >= a->settled_ns && age_ms >= r->up_age_ms, now_ns);
 	a->calm_since_ns = since(a->calm_since_ns, age_ms <= r->calm_age_ms, now_ns);
 	if (lasts(a->fewer_since_ns, AUTOSCALE_PROBATION * down_after_ms, now_ns)) {
 		a->fewer_since_ns = 0; /* it was right */

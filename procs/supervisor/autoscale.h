@@ -26,12 +26,12 @@ struct autoscale_rules {
 
 /* Of one kind; all zero at first, but for the bounds. */
 struct autoscale {
-	uint32_t min, max;	 /* 0, 0: its number is set by hand alone */
-	int64_t late_since_ns;	 /* something has waited too long at each look since; 0: not now */
-	int64_t calm_since_ns;	 /* nothing has; 0: not now */
-	int64_t settled_ns;	 /* from then on it means something that work waits */
-	int64_t fewer_since_ns;	 /* when there was last one fewer, while that is on probation; 0 */
-	uint32_t patience;	 /* times down_after_ms before there is one fewer; 0: 1 */
+	uint32_t min, max;	/* 0, 0: its number is set by hand alone */
+	int64_t late_since_ns;	/* something has waited too long at each look since; 0: not now */
+	int64_t calm_since_ns;	/* nothing has; 0: not now */
+	int64_t settled_ns;	/* from then on it means something that work waits */
+	int64_t fewer_since_ns; /* when there was last one fewer, while that is on probation; 0 */
+	uint32_t patience;	/* times down_after_ms before there is one fewer; 0: 1 */
 };
 
 /* `age_ms`: how long the oldest item of any of the `count` processes has waited.  Returns how

@@ -12,9 +12,9 @@
 
 #include "weft/fault.h"
 
-#define SHORT_LIFE_NS INT64_C(1000000000)
+#define SHORT_LIFE_NS	 INT64_C(1000000000)
 #define BACKOFF_FIRST_NS (50 * INT64_C(1000000))
-#define BACKOFF_MAX_NS (10 * INT64_C(1000000000))
+#define BACKOFF_MAX_NS	 (10 * INT64_C(1000000000))
 
 const char *child_name(const struct child *c, char out[32])
 {
@@ -231,7 +231,11 @@ bool child_start(struct supervisor *s, enum proc_kind kind, uint32_t shard)
 		return false;
 	c = &s->child[i];
 	/* Incarnations of a slot rise through all who ever had it. */
-	*c = (struct child){.kind = kind, .shard = shard, .slot = i, .pidfd = -1, .log_fd = -1,
+	*c = (struct child){.kind = kind,
+			    .shard = shard,
+			    .slot = i,
+			    .pidfd = -1,
+			    .log_fd = -1,
 			    .incarnation = c->incarnation};
 	atomic_store_explicit(&s->control->slots[i].restarts, 0, memory_order_relaxed);
 	child_restart(s, c);

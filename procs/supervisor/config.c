@@ -11,23 +11,23 @@
 #include "weft/kube.h"
 
 enum key_type {
-	KEY_COUNT,  /* a whole number, min..max */
+	KEY_COUNT, /* a whole number, min..max */
 	KEY_TEXT,
-	KEY_MILLI,  /* "0.1"; becomes thousandths */
-	KEY_SIZE,   /* "16Gi", "64Mi", or bytes; becomes bytes */
-	KEY_TIME,   /* "10s", "250ms", "1h", or seconds; becomes ms */
-	KEY_LISTEN, /* address:port, or empty */
-	KEY_CIDR,   /* 10.128.0.0/9 */
-	KEY_CHOICE, /* one of `choices`, separated by | */
-	KEY_QUANTITY, /* Kubernetes', more than 0 */
-	KEY_PREFIX, /* of nodes' names */
-	KEY_LABEL,  /* a label's value; "*" is its key */
-	KEY_DURABLE, /* a choice; "*" is a resource */
+	KEY_MILLI,     /* "0.1"; becomes thousandths */
+	KEY_SIZE,      /* "16Gi", "64Mi", or bytes; becomes bytes */
+	KEY_TIME,      /* "10s", "250ms", "1h", or seconds; becomes ms */
+	KEY_LISTEN,    /* address:port, or empty */
+	KEY_CIDR,      /* 10.128.0.0/9 */
+	KEY_CHOICE,    /* one of `choices`, separated by | */
+	KEY_QUANTITY,  /* Kubernetes', more than 0 */
+	KEY_PREFIX,    /* of nodes' names */
+	KEY_LABEL,     /* a label's value; "*" is its key */
+	KEY_DURABLE,   /* a choice; "*" is a resource */
 	KEY_PROCESSES, /* a whole number, min..max, or bounds: {min: 1, max: 4} */
 };
 
 struct key {
-	const char *path;   /* "[]": each element of a list; last ".*": any key */
+	const char *path; /* "[]": each element of a list; last ".*": any key */
 	enum key_type type;
 	const char *absent; /* default; NULL: none */
 	int64_t min, max;
@@ -47,14 +47,19 @@ static const struct key keys[] = {
 	{"listenPlain", KEY_LISTEN, "", 0, 0, NULL,
 	 "the same without TLS or authentication, on loopback only; empty: off"},
 #define HELP_false(name) "how many " #name " processes run"
-#define HELP_true(name) HELP_false(name) "; {min: 1, max: 4}: as many as its queue needs"
-#define X(N, name, n, o, i, sharded)                                             \
-	{"processes." #name, KEY_PROCESSES, #n, PROC_##N <= PROC_CHECKPOINT ? 1 : 0, \
-	 PROC_##N <= PROC_CHECKPOINT ? 1 : 32, NULL, HELP_##sharded(name)},
+#define HELP_true(name)	 HELP_false(name) "; {min: 1, max: 4}: as many as its queue needs"
+#define X(N, name, n, o, i, sharded)           \
+	{"processes." #name,                   \
+	 KEY_PROCESSES,                        \
+	 #n,                                   \
+	 PROC_##N <= PROC_CHECKPOINT ? 1 : 0,  \
+	 PROC_##N <= PROC_CHECKPOINT ? 1 : 32, \
+	 NULL,                                 \
+	 HELP_##sharded(name)},
 	PROC_KINDS(X)
 #undef X
-	{"autoscale.upAge", KEY_TIME, "1s", 10, 3600000, NULL,
-	 "with bounds: when something in a queue has waited for this long"},
+		{"autoscale.upAge", KEY_TIME, "1s", 10, 3600000, NULL,
+		 "with bounds: when something in a queue has waited for this long"},
 	{"autoscale.upAfter", KEY_TIME, "3s", 10, 3600000, NULL,
 	 "at every look for this long, there is one process more"},
 	{"autoscale.calmAge", KEY_TIME, "100ms", 0, 3600000, NULL,
@@ -84,7 +89,8 @@ static const struct key keys[] = {
 	{"nodes.labels.*", KEY_LABEL, NULL, 0, 0, NULL, "labels that all of them have"},
 	{"nodes.rules[].image", KEY_TEXT, NULL, 0, 0, NULL,
 	 "for containers whose image matches this pattern (* and ?)"},
-	{"nodes.rules[].namespace", KEY_TEXT, NULL, 0, 0, NULL, "and pods of this namespace (a pattern)"},
+	{"nodes.rules[].namespace", KEY_TEXT, NULL, 0, 0, NULL,
+	 "and pods of this namespace (a pattern)"},
 	{"nodes.rules[].node", KEY_TEXT, NULL, 0, 0, NULL, "and on nodes of this name (a pattern)"},
 	{"nodes.rules[].labels.*", KEY_LABEL, NULL, 0, 0, NULL, "and with these labels:"},
 	{"nodes.rules[].start", KEY_TIME, NULL, 0, 86400000, NULL,
@@ -113,7 +119,8 @@ static const struct key keys[] = {
 	 "whether a write is on disk before it is acknowledged, by resource"},
 	{"durability.leases.coordination.k8s.io", KEY_CHOICE, "memory", 0, 0, "sync|memory",
 	 "(all others: sync)"},
-	{"durability.*", KEY_DURABLE, NULL, 0, 0, "sync|memory", "any other resource, as plural.group"},
+	{"durability.*", KEY_DURABLE, NULL, 0, 0, "sync|memory",
+	 "any other resource, as plural.group"},
 	{"events.perSecond", KEY_COUNT, "2000", 1, MANY, NULL,
 	 "Events that one process may record, on average"},
 	{"events.burst", KEY_COUNT, "5000", 1, MANY, NULL, "and at once"},
@@ -159,8 +166,9 @@ static bool scaled(struct str text, const struct unit *units, size_t n, int64_t 
 static bool read_size(struct str text, int64_t *bytes)
 {
 	static const struct unit units[] = {
-		{"", 1},	 {"Ki", 1 << 10},   {"Mi", 1 << 20}, {"Gi", 1 << 30},
-		{"Ti", INT64_C(1) << 40}, {"k", 1000}, {"M", 1000000}, {"G", 1000000000},
+		{"", 1},	 {"Ki", 1 << 10},	   {"Mi", 1 << 20},
+		{"Gi", 1 << 30}, {"Ti", INT64_C(1) << 40}, {"k", 1000},
+		{"M", 1000000},	 {"G", 1000000000},
 	};
 
 	return scaled(text, units, countof(units), bytes);
@@ -336,13 +344,16 @@ static int check_bounds(const struct key *k, const value *v, struct err *e)
 	int64_t min = v_get_int(v, "min", 0), max = v_get_int(v, "max", 0);
 
 	if (!proc_kind_info(kind_of_key(k))->sharded)
-		return err_set(e, WEFT_EINVAL, "a number is expected here: it is not scaled by itself");
+		return err_set(e, WEFT_EINVAL,
+			       "a number is expected here: it is not scaled by itself");
 	v_each_kv(kv, v)
-		if (!str_eq(v_as_str(&kv->key), STR("min")) && !str_eq(v_as_str(&kv->key), STR("max")))
+		if (!str_eq(v_as_str(&kv->key), STR("min")) &&
+		    !str_eq(v_as_str(&kv->key), STR("max")))
 			return err_set(e, WEFT_EINVAL, "'" STR_FMT "' is neither min nor max",
 				       STR_ARG(v_as_str(&kv->key)));
 	if (!v_is_int(v_get(v, "min")) || !v_is_int(v_get(v, "max")))
-		return err_set(e, WEFT_EINVAL, "bounds are two whole numbers, such as {min: 1, max: 4}");
+		return err_set(e, WEFT_EINVAL,
+			       "bounds are two whole numbers, such as {min: 1, max: 4}");
 	if (min < 1 || min > max || max > k->max)
 		return err_set(e, WEFT_EINVAL, "bounds from %lld to %lld are not within 1 and %lld",
 			       (long long)min, (long long)max, (long long)k->max);
@@ -547,8 +558,9 @@ static int unknown_key(struct reading *r, struct str path)
 {
 	const char *meant = nearest_key(path);
 
-	return err_set(r->e, WEFT_EINVAL, "%s:%u: unknown key '" STR_FMT "'%s%s%s (see `weft help config`)",
-		       r->name, line_of(r, path), STR_ARG(path), meant ? "; did you mean '" : "",
+	return err_set(r->e, WEFT_EINVAL,
+		       "%s:%u: unknown key '" STR_FMT "'%s%s%s (see `weft help config`)", r->name,
+		       line_of(r, path), STR_ARG(path), meant ? "; did you mean '" : "",
 		       meant ? meant : "", meant ? "'?" : "");
 }
 
@@ -628,8 +640,7 @@ static int check_tree(struct reading *r, struct str path, value *v)
 	if (!v_is_map(v) && !v_is_array(v))
 		return err_set(r->e, WEFT_EINVAL, "%s:%u: " STR_FMT ": a section is expected here",
 			       r->name, line_of(r, path), STR_ARG(path));
-	v_each_kv(kv, v)
-	{
+	v_each_kv(kv, v) {
 		struct str key = v_as_str(&kv->key);
 
 		rc = check_member(r,
@@ -640,8 +651,7 @@ static int check_tree(struct reading *r, struct str path, value *v)
 		if (rc)
 			return rc;
 	}
-	v_each(el, v)
-	{
+	v_each(el, v) {
 		rc = check_member(r, zone_printf(r->c->z, STR_FMT "[%u]", STR_ARG(path), i++), el);
 		if (rc)
 			return rc;
@@ -747,16 +757,16 @@ static int64_t most_processes(const struct config *c)
 static int check_across(struct config *c, const char *name, struct err *e)
 {
 	if (most_processes(c) > PROC_SLOTS)
-		return err_set(e, WEFT_EINVAL, "%s: processes: %lld in all, at most %d can run", name,
-			       (long long)most_processes(c), PROC_SLOTS);
+		return err_set(e, WEFT_EINVAL, "%s: processes: %lld in all, at most %d can run",
+			       name, (long long)most_processes(c), PROC_SLOTS);
 	if (v_as_int(v_path(&c->all, "autoscale.calmAge"), 0) >=
 	    v_as_int(v_path(&c->all, "autoscale.upAge"), 0))
-		return err_set(e, WEFT_EINVAL, "%s: autoscale.calmAge is not less than autoscale.upAge",
-			       name);
+		return err_set(e, WEFT_EINVAL,
+			       "%s: autoscale.calmAge is not less than autoscale.upAge", name);
 	if (v_as_int(v_path(&c->all, "cache.journalMin"), 0) >
 	    v_as_int(v_path(&c->all, "cache.journalMax"), 0))
-		return err_set(e, WEFT_EINVAL, "%s: cache.journalMin is larger than cache.journalMax",
-			       name);
+		return err_set(e, WEFT_EINVAL,
+			       "%s: cache.journalMin is larger than cache.journalMax", name);
 	if (v_as_int(v_path(&c->all, "cache.first"), 0) > v_as_int(v_path(&c->all, "cache.max"), 0))
 		return err_set(e, WEFT_EINVAL, "%s: cache.first is larger than cache.max", name);
 	return 0;
@@ -848,8 +858,8 @@ void config_each_key(void (*cb)(void *arg, const char *path, const char *absent,
 /* Where the last name of a path begins; names of resources count as one. */
 static size_t last_name(const char *path)
 {
-	const char *dot = strstr(path, "durability.") == path ? strchr(path, '.')
-							       : strrchr(path, '.');
+	const char *dot =
+		strstr(path, "durability.") == path ? strchr(path, '.') : strrchr(path, '.');
 
 	return dot ? (size_t)(dot - path) + 1 : 0;
 }

@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define DATA_VERSION "1"
+#define DATA_VERSION	 "1"
 #define LEFTOVER_WAIT_MS 10000
 
 int datadir_default(char out[512], struct err *e)
@@ -28,8 +28,9 @@ int datadir_default(char out[512], struct err *e)
 	else if (home && *home)
 		n = snprintf(out, 512, "%s/.local/share/weft", home);
 	else
-		return err_set(e, WEFT_EINVAL,
-			       "neither XDG_DATA_HOME nor HOME is set: name a directory with --data");
+		return err_set(
+			e, WEFT_EINVAL,
+			"neither XDG_DATA_HOME nor HOME is set: name a directory with --data");
 	return n < 512 ? 0 : err_set(e, WEFT_ETOOBIG, "the data directory's path is too long");
 }
 
@@ -73,7 +74,8 @@ int datadir_find(struct datadir *d, const char *path, struct err *e)
 		return err_errno(e, errno, "data directory '%s'", path);
 	if (strlen(real) >= sizeof(d->path)) {
 		free(real);
-		return err_set(e, WEFT_ETOOBIG, "the path of data directory '%s' is too long", path);
+		return err_set(e, WEFT_ETOOBIG, "the path of data directory '%s' is too long",
+			       path);
 	}
 	strcpy(d->path, real);
 	free(real);
@@ -169,10 +171,11 @@ static int check_version(struct datadir *d, struct err *e)
 	found[strcspn(found, "\n")] = 0;
 	if (strcmp(found, DATA_VERSION) == 0)
 		return 0;
-	return err_set(e, WEFT_ELAYOUT,
-		       "data directory '%s' is of version '%s', this weft reads version "
-		       DATA_VERSION ": use the weft that made it, or another directory",
-		       d->path, found);
+	return err_set(
+		e, WEFT_ELAYOUT,
+		"data directory '%s' is of version '%s', this weft reads version " DATA_VERSION
+		": use the weft that made it, or another directory",
+		d->path, found);
 }
 
 /* Field 22 of /proc/PID/stat: when the process started; 0 if there is none. */

@@ -14,9 +14,9 @@
 #include "weft/json.h"
 #include "weft/kube.h"
 
-#define CHUNK 256
+#define CHUNK	256
 #define POLL_NS 20000000
-#define MARGIN 8 /* a part of the window that is not read */
+#define MARGIN	8 /* a part of the window that is not read */
 
 struct journal {
 	struct datadir dir;
@@ -58,7 +58,9 @@ static void put_uid(struct buf *out, const char *key, const uint8_t uid[16])
 
 static const char *operation(const struct version *v)
 {
-	return v->flags & VERSION_TOMBSTONE ? "delete" : v->flags & VERSION_FIRST ? "create" : "update";
+	return v->flags & VERSION_TOMBSTONE ? "delete"
+	       : v->flags & VERSION_FIRST   ? "create"
+					    : "update";
 }
 
 static void put_object(struct journal *j, const struct entry *e)
@@ -215,7 +217,8 @@ static uint64_t smallest_window(const struct control *control)
 	value config;
 	int64_t n = 0;
 
-	if (json_decode(z, (struct str){control->config, control->config_len}, &config, NULL, NULL) == 0)
+	if (json_decode(z, (struct str){control->config, control->config_len}, &config, NULL,
+			NULL) == 0)
 		n = v_as_int(v_path(&config, "cache.journalMin"), 0);
 	zone_free(z);
 	return n > 0 ? (uint64_t)n : 0;

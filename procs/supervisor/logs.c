@@ -9,8 +9,8 @@
 
 #include "weft/json.h"
 
-#define LOG_MAX (16 << 20)   /* then a new file begins; the one before is kept */
-#define LINE_MAX_BYTES 8192  /* longer ones are cut */
+#define LOG_MAX	       (16 << 20) /* then a new file begins; the one before is kept */
+#define LINE_MAX_BYTES 8192	  /* longer ones are cut */
 
 static const char *const levels[] = {
 	[LOG_DEBUG] = "debug", [LOG_INFO] = "info", [LOG_WARN] = "warn", [LOG_ERROR] = "error"};
@@ -46,7 +46,8 @@ static void write_line(struct supervisor *s, const char *process, pid_t pid, enu
 	char when[28];
 
 	time_format_micro(clock_wall_ns(), when);
-	buf_printf(&out, "{\"time\":\"%s\",\"process\":\"%s\",\"pid\":%d,\"level\":\"%s\",\"message\":",
+	buf_printf(&out,
+		   "{\"time\":\"%s\",\"process\":\"%s\",\"pid\":%d,\"level\":\"%s\",\"message\":",
 		   when, process, (int)pid, levels[level]);
 	json_quote(&out, message);
 	buf_puts(&out, "}\n");

@@ -22,10 +22,10 @@
 
 #include "weft/fault.h"
 
-#define SCALE_MAX 32
+#define SCALE_MAX      32
 #define CLIENT_WAIT_MS 30000
-#define START_TRIES 3
-#define ANSWER_NS (20 * INT64_C(1000000000)) /* then a client is told how things stand */
+#define START_TRIES    3
+#define ANSWER_NS      (20 * INT64_C(1000000000)) /* then a client is told how things stand */
 
 /* --- The socket ------------------------------------------------------------------- */
 
@@ -199,7 +199,8 @@ static void tell(struct supervisor *s, int kind, struct scaling *sc)
 		answer(sc->client, "ok %s has %u process%s now\n", name, sc->count,
 		       sc->count == 1 ? "" : "es");
 	else if (s->now - sc->asked_ns >= ANSWER_NS)
-		answer(sc->client, "error %s does not have %u processes after %d s (see "
+		answer(sc->client,
+		       "error %s does not have %u processes after %d s (see "
 		       "`weft status` and DATA/log); it will as soon as it can\n",
 		       name, sc->count, (int)(ANSWER_NS / 1000000000));
 	else
@@ -262,7 +263,8 @@ static void judge(struct supervisor *s, int kind)
 	sc->count = autoscale_judge(&sc->autoscale, &s->config.autoscale, count, age, s->now);
 	if (sc->count != count)
 		logs_say(s, LOG_INFO, "%s: work has waited %lld ms, so from %u to %u processes",
-			 proc_kind_info((enum proc_kind)kind)->name, (long long)age, count, sc->count);
+			 proc_kind_info((enum proc_kind)kind)->name, (long long)age, count,
+			 sc->count);
 }
 
 bool scale_automatic(const struct supervisor *s)
@@ -304,7 +306,8 @@ static bool slots_suffice(const struct supervisor *s, int kind, uint32_t count)
 		const struct scaling *sc = &s->scaling[k];
 
 		if (is_scaled(k))
-			sum += needed(s, k, larger(k == kind ? count : sc->count, sc->autoscale.max));
+			sum += needed(s, k,
+				      larger(k == kind ? count : sc->count, sc->autoscale.max));
 	}
 	return sum <= PROC_SLOTS;
 }
@@ -355,7 +358,8 @@ static void request(struct supervisor *s, char *line, int client)
 		answer(client, "error %s is scaled by itself, from %u to %u processes\n", name,
 		       s->scaling[kind].autoscale.min, s->scaling[kind].autoscale.max);
 	else if (!slots_suffice(s, kind, count))
-		answer(client, "error there are not so many slots: at most %d processes of all kinds\n",
+		answer(client,
+		       "error there are not so many slots: at most %d processes of all kinds\n",
 		       PROC_SLOTS);
 	else
 		begin(s, kind, count, client);

@@ -24,8 +24,8 @@ static void print_row(const struct view_row *row)
 {
 	char process[32], up[16], beat[16], out[24] = "-", in[24] = "-";
 
-	snprintf(process, sizeof(process), "%s/%u",
-		 proc_kind_info((enum proc_kind)row->kind)->name, row->shard);
+	snprintf(process, sizeof(process), "%s/%u", proc_kind_info((enum proc_kind)row->kind)->name,
+		 row->shard);
 	age_text(row->up_ms, up);
 	age_text(row->beat_ms, beat);
 	if (row->kind != PROC_STORE) {
@@ -63,8 +63,8 @@ static void print_cache_json(const struct view *v)
 		return;
 	a = cache_arena_stats(c);
 	printf("\"cache\":{\"reserved\":%llu,\"oldest\":%llu,\"newest\":%llu,\"used\":{",
-	       (unsigned long long)atomic_load(&a->reserved),
-	       (unsigned long long)cache_oldest(c), (unsigned long long)cache_rv(c));
+	       (unsigned long long)atomic_load(&a->reserved), (unsigned long long)cache_oldest(c),
+	       (unsigned long long)cache_rv(c));
 	for (int use = 0; use < ARENA_USE_COUNT; use++)
 		printf("%s\"%s\":%llu", use ? "," : "", arena_use_name((enum arena_use)use),
 		       (unsigned long long)atomic_load(&a->used[use]));

@@ -29,8 +29,7 @@ void supervisor_changed(struct supervisor *s)
 
 	atomic_fetch_add_explicit(&s->control->changes, 1, memory_order_release);
 	for (uint32_t i = 0; i < PROC_SLOTS; i++)
-		if (child_alive(&s->child[i]) &&
-		    write(PROC_BELL_FD(i), &one, sizeof(one)) < 0)
+		if (child_alive(&s->child[i]) && write(PROC_BELL_FD(i), &one, sizeof(one)) < 0)
 			continue; /* rung already */
 }
 
@@ -96,7 +95,8 @@ static int make_control(struct supervisor *s, struct err *e)
 
 	rc = seg_sweep("/weft.", ".control");
 	if (rc)
-		logs_say(s, LOG_INFO, "removed the shared memory of %d clusters that were killed", rc);
+		logs_say(s, LOG_INFO, "removed the shared memory of %d clusters that were killed",
+			 rc);
 	proc_name_control(name, s->dir.cluster);
 	rc = seg_create(&s->control_seg, name, SEG_CONTROL, proc_layout_control(), bytes, bytes, e);
 	if (rc)

@@ -64,7 +64,7 @@ struct child {
 	struct seg proc, inbox;
 	bool has_segments;
 	int log_fd;
-	struct buf line; /* what came of the next log line */
+	struct buf line;   /* what came of the next log line */
 	bool was_ready;	   /* this incarnation */
 	bool has_run;	   /* this one or one before */
 	bool killed;	   /* by us, for a reason that was logged */
@@ -101,7 +101,7 @@ struct supervisor {
 	int epoll, signals, socket, log;
 	int64_t log_bytes;
 	int64_t now, last_tick_ns;
-	int64_t idle_ns; /* between two looks when nobody rings */
+	int64_t idle_ns;	 /* between two looks when nobody rings */
 	uint32_t old_generation; /* whose name is still there; 0: none */
 	bool started;		 /* everybody was started once */
 	bool serving;		 /* the ready line was printed */

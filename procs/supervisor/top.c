@@ -135,17 +135,16 @@ static void print_rows(const struct top *t)
 
 		snprintf(process, sizeof(process), "%s/%u",
 			 proc_kind_info((enum proc_kind)row->kind)->name, row->shard);
-		printf(
-		    "%-18s %8d %-10s %5.1f %7.1f %6.1f %9.0f %9.0f %9.0f %8.0f %8llu %5llums %5.1f "
-		    "%5.1f\n",
-		    process, row->pid, view_state(row), rate(t, row, COUNTER_cpu_ms) / 10,
-		    own_mib(row->pid), (double)row->beat_ms / 1000, rate(t, row, COUNTER_requests),
-		    rate(t, row, COUNTER_errors), rate(t, row, COUNTER_reconciles),
-		    rate(t, row, COUNTER_http_requests),
-		    (unsigned long long)row->counter[COUNTER_queue],
-		    (unsigned long long)row->counter[COUNTER_queue_age_ms],
-		    (double)row->out_used * 100 / (double)row->out_size,
-		    (double)row->in_used * 100 / (double)row->in_size);
+		printf("%-18s %8d %-10s %5.1f %7.1f %6.1f %9.0f %9.0f %9.0f %8.0f %8llu %5llums %5.1f "
+		       "%5.1f\n",
+		       process, row->pid, view_state(row), rate(t, row, COUNTER_cpu_ms) / 10,
+		       own_mib(row->pid), (double)row->beat_ms / 1000,
+		       rate(t, row, COUNTER_requests), rate(t, row, COUNTER_errors),
+		       rate(t, row, COUNTER_reconciles), rate(t, row, COUNTER_http_requests),
+		       (unsigned long long)row->counter[COUNTER_queue],
+		       (unsigned long long)row->counter[COUNTER_queue_age_ms],
+		       (double)row->out_used * 100 / (double)row->out_size,
+		       (double)row->in_used * 100 / (double)row->in_size);
 	}
 }
 
@@ -163,8 +162,9 @@ static void show(struct top *t, bool screen)
 
 int command_top(int argc, char **argv)
 {
-	static const struct option options[] = {
-	    {"data", required_argument, NULL, 'd'}, {"count", required_argument, NULL, 'n'}, {0}};
+	static const struct option options[] = {{"data", required_argument, NULL, 'd'},
+						{"count", required_argument, NULL, 'n'},
+						{0}};
 	struct timespec pause = {.tv_sec = 1};
 	const char *data = NULL;
 	struct top t = {0};

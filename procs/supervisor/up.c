@@ -13,7 +13,8 @@ static int choose_data(const struct config *c, const char *option, char out[512]
 		return datadir_default(out, e);
 	n = option ? snprintf(out, 512, "%s", option)
 		   : snprintf(out, 512, STR_FMT, STR_ARG(c->data));
-	return n > 0 && n < 512 ? 0 : err_set(e, WEFT_EINVAL, "the data directory's path is too long");
+	return n > 0 && n < 512 ? 0
+				: err_set(e, WEFT_EINVAL, "the data directory's path is too long");
 }
 
 int command_up(int argc, char **argv)

@@ -35,8 +35,9 @@ const char *view_counter_text(uint32_t i)
 const char *view_state(const struct view_row *row)
 {
 	static const char *const names[] = {
-		[SLOT_FREE] = "free",	    [SLOT_STARTING] = "starting", [SLOT_RUNNING] = "running",
-		[SLOT_DEAD] = "restarting", [SLOT_STOPPING] = "stopping",
+		[SLOT_FREE] = "free",	      [SLOT_STARTING] = "starting",
+		[SLOT_RUNNING] = "running",   [SLOT_DEAD] = "restarting",
+		[SLOT_STOPPING] = "stopping",
 	};
 
 	return row->state < countof(names) ? names[row->state] : "unknown";
@@ -134,8 +135,8 @@ static void read_process(struct view *v, struct view_row *row)
 		row->beat_ms = proc_mono_ns() > beat ? (proc_mono_ns() - beat) / 1000000 : 0;
 	row->generation = atomic_load_explicit(&own->generation, memory_order_relaxed);
 	for (uint32_t i = 0; i < countof(counters); i++)
-		row->counter[i] = atomic_load_explicit(
-			(const _Atomic uint64_t *)&own->counters + i, memory_order_relaxed);
+		row->counter[i] = atomic_load_explicit((const _Atomic uint64_t *)&own->counters + i,
+						       memory_order_relaxed);
 	read_rings(v, row, own);
 	seg_close(&seg);
 }

@@ -8,9 +8,9 @@
 
 #include "weft/fault.h"
 
-#define DRAIN_WARN_NS INT64_C(1000000000)
+#define DRAIN_WARN_NS	 INT64_C(1000000000)
 #define START_SILENCE_NS (30 * INT64_C(1000000000)) /* before the first heartbeat */
-#define OUR_PAUSE_NS INT64_C(500000000) /* beyond two looks */
+#define OUR_PAUSE_NS	 INT64_C(500000000)	    /* beyond two looks */
 
 struct child *watch_store(struct supervisor *s)
 {
@@ -148,8 +148,7 @@ static void check_accused(struct supervisor *s, uint64_t who, const char *why)
 	if (!who || PROC_WHO_SLOT(who) >= PROC_SLOTS)
 		return;
 	c = &s->child[PROC_WHO_SLOT(who)];
-	if (c->incarnation == PROC_WHO_INCARNATION(who) && child_alive(c) &&
-	    c->kind != PROC_STORE)
+	if (c->incarnation == PROC_WHO_INCARNATION(who) && child_alive(c) && c->kind != PROC_STORE)
 		end_stalled(s, c, why);
 }
 
@@ -209,9 +208,9 @@ static void tick_stopping(struct supervisor *s, struct child *c)
 static void tick_draining(struct supervisor *s, struct child *c)
 {
 	const struct inbox_segment *inbox = (const struct inbox_segment *)c->inbox.base;
-	bool drained = !c->has_segments || !store_up(s) ||
-		       atomic_load_explicit(&inbox->drained, memory_order_acquire) ==
-			       c->incarnation;
+	bool drained =
+		!c->has_segments || !store_up(s) ||
+		atomic_load_explicit(&inbox->drained, memory_order_acquire) == c->incarnation;
 	char name[32];
 
 	if (drained) {

@@ -203,9 +203,12 @@ static const struct {
 	const char *name;
 	void (*fn)(struct victim *v);
 	uint32_t pause_us; /* between two */
-} harms[] = {{"ring", harm_ring, 20},	       {"heads", harm_heads, 1000},
-	     {"false", harm_false, 20},	       {"readers", harm_readers, 1000},
-	     {"heartbeat", harm_heartbeat, 1000}, {"counters", harm_counters, 1000},
+} harms[] = {{"ring", harm_ring, 20},
+	     {"heads", harm_heads, 1000},
+	     {"false", harm_false, 20},
+	     {"readers", harm_readers, 1000},
+	     {"heartbeat", harm_heartbeat, 1000},
+	     {"counters", harm_counters, 1000},
 	     {"segment", harm_segment, 1000}};
 
 int main(int argc, char **argv)

@@ -50,8 +50,9 @@ static inline bool hostile_one_in(struct hostile *h, uint32_t n)
 
 static inline uint64_t hostile_number(struct hostile *h)
 {
-	static const uint64_t odd[] = {0, 1, 2, 255, 256, 65535, 65536, INT32_MAX, UINT32_MAX,
-				       INT64_MAX, UINT64_MAX, (uint64_t)INT64_MIN};
+	static const uint64_t odd[] = {0,	   1,	      2,	  255,
+				       256,	   65535,     65536,	  INT32_MAX,
+				       UINT32_MAX, INT64_MAX, UINT64_MAX, (uint64_t)INT64_MIN};
 
 	if (hostile_one_in(h, 3))
 		return odd[hostile_below(h, countof(odd))];
@@ -60,7 +61,7 @@ static inline uint64_t hostile_number(struct hostile *h)
 
 static inline uint16_t hostile_type(struct hostile *h)
 {
-	static const uint16_t likely[] = {TYPE_POD,	   TYPE_REPLICASET, TYPE_DEPLOYMENT,
+	static const uint16_t likely[] = {TYPE_POD,	  TYPE_REPLICASET, TYPE_DEPLOYMENT,
 					  TYPE_CONFIGMAP, TYPE_NAMESPACE,  TYPE_NODE,
 					  TYPE_EVENT,	  TYPE_LEASE};
 
@@ -72,6 +73,7 @@ static inline uint16_t hostile_type(struct hostile *h)
 
 static inline struct str hostile_word(struct hostile *h)
 {
+	/* clang-format off */
 	static const char *const words[] = {
 		"metadata", "name", "namespace", "uid", "labels", "annotations", "finalizers",
 		"ownerReferences", "controller", "blockOwnerDeletion", "kind", "apiVersion", "spec",
@@ -84,6 +86,7 @@ static inline struct str hostile_word(struct hostile *h)
 		"taints", "unschedulable", "data", "count", "lastTimestamp", "renewTime",
 		"holderIdentity", "default", "a", "foregroundDeletion", "orphan", "Running",
 		"Ready", "True", "Deployment", "ReplicaSet", "apps/v1", "v1", "100%", "-1", "1e99"};
+	/* clang-format on */
 
 	return str_of(words[hostile_below(h, countof(words))]);
 }
@@ -323,10 +326,9 @@ static inline void hostile_fit(struct hostile *h, struct msg *m)
 		m->bind_many.node_of.n = entries->n;
 	if (m->kind == MSG_status_many) {
 		m->status_many.nholes = (uint8_t)hostile_below(h, 3);
-		m->status_many.holes.n =
-		    m->status_many.holes.n < entries->n * m->status_many.nholes
-			? m->status_many.holes.n
-			: entries->n * m->status_many.nholes;
+		m->status_many.holes.n = m->status_many.holes.n < entries->n * m->status_many.nholes
+						 ? m->status_many.holes.n
+						 : entries->n * m->status_many.nholes;
 	}
 }
 
@@ -335,7 +337,7 @@ static inline void hostile_fit(struct hostile *h, struct msg *m)
 static inline void hostile_message(struct hostile *h, struct msg *m)
 {
 	static const enum msg_kind kinds[] = {
-#define MSG(name, num)	   MSG_##name,
+#define MSG(name, num) MSG_##name,
 #define FIELD(kind, field)
 #define END(name)
 #include "weft/messages.def"
@@ -348,12 +350,12 @@ static inline void hostile_message(struct hostile *h, struct msg *m)
 	memset(m, 0, sizeof(*m));
 	m->kind = kinds[hostile_below(h, 7)]; /* requests come first */
 	switch (m->kind) {
-#define MSG(nm, num)                                                                               \
-	case MSG_##nm: {                                                                           \
+#define MSG(nm, num)     \
+	case MSG_##nm: { \
 		struct msg_##nm *at = &m->nm;
 #define FIELD(kind, field) at->field = hostile_##kind(h);
-#define END(nm)                                                                                    \
-	break;                                                                                     \
+#define END(nm) \
+	break;  \
 	}
 #include "weft/messages.def"
 #undef MSG

@@ -25,8 +25,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	value both, obj, before, once;
 	struct buf out = {0};
 
-	if (size < 2 || json_decode(z, (struct str){(const char *)data + 1, (uint32_t)size - 1},
-				    &both, NULL, NULL) != WEFT_OK ||
+	if (size < 2 ||
+	    json_decode(z, (struct str){(const char *)data + 1, (uint32_t)size - 1}, &both, NULL,
+			NULL) != WEFT_OK ||
 	    !v_is_array(&both) || v_len(&both) != 2 || !v_is_map(v_at(&both, 0)))
 		goto out;
 	obj = *v_at(&both, 0);

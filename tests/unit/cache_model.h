@@ -31,7 +31,7 @@ struct mstate {
 	uint32_t holes[4];
 	uint32_t generation, deletion_s;
 	uint8_t phase, flags;
-	int node; /* 0: none */
+	int node;	   /* 0: none */
 	struct version *v; /* while prepared */
 };
 
@@ -233,13 +233,17 @@ static inline int model_prepare(struct model *m)
 	if (!s->live) {
 		int before = s->before;
 
-		*s = (struct mstate){.key = key, .before = before, .live = true, .first = true,
-				     .id = ++m->last_id, .created_rv = rv};
+		*s = (struct mstate){.key = key,
+				     .before = before,
+				     .live = true,
+				     .first = true,
+				     .id = ++m->last_id,
+				     .created_rv = rv};
 		choose(m, s, &x);
 		link_owners(m, s, &x);
 		uid_of(s->id, x.uid);
-		err = cw_prepare_create(m->w, key_type(key), key_ns(key), key_name(key, x.name), x.uid,
-					55, rv, &x.in, &s->v);
+		err = cw_prepare_create(m->w, key_type(key), key_ns(key), key_name(key, x.name),
+					x.uid, 55, rv, &x.in, &s->v);
 	} else if (rnd(m, 4) == 0) {
 		struct entry *e = cw_find(m->w, key_type(key), key_ns(key), key_name(key, x.name));
 
@@ -417,7 +421,8 @@ static inline void compare_dependents(struct model *m, const struct entry *owner
 	     e = cache_next_dependent(m->c, e))
 		controlled += cache_live(m->c, e) != NULL;
 	ck_assert_int_eq(controlled, (int)want.total);
-	for (const struct edge *g = cache_first_edge(m->c, owner); g; g = cache_next_edge(m->c, g)) {
+	for (const struct edge *g = cache_first_edge(m->c, owner); g;
+	     g = cache_next_edge(m->c, g)) {
 		const struct entry *e = cache_entry(m->c, g->dependent);
 		const struct mstate *s = model_at(m, key_of_entry(m, e), m->rv);
 
@@ -437,9 +442,9 @@ static inline void compare_owners(struct model *m)
 		char buf[32];
 
 		if (s && s->live)
-			compare_dependents(m,
-					   cache_find(m->c, key_type(k), key_ns(k), key_name(k, buf)),
-					   s->id);
+			compare_dependents(
+				m, cache_find(m->c, key_type(k), key_ns(k), key_name(k, buf)),
+				s->id);
 	}
 }
 
@@ -626,9 +631,9 @@ static inline void restore_one(struct model *m, const struct mstate *s)
 	x.in.nowners = (uint8_t)n;
 	x.in.owner_uids = x.owners;
 	uid_of(s->id, x.uid);
-	ck_assert_int_eq(cw_restore(m->w, key_type(s->key), key_ns(s->key), key_name(s->key, x.name),
-				    x.uid, 55, s->created_rv, m->start + (uint64_t)(s - m->hist),
-				    &x.in, &e),
+	ck_assert_int_eq(cw_restore(m->w, key_type(s->key), key_ns(s->key),
+				    key_name(s->key, x.name), x.uid, 55, s->created_rv,
+				    m->start + (uint64_t)(s - m->hist), &x.in, &e),
 			 0);
 }
 

@@ -13,7 +13,7 @@
 #include "tests/unit/world.h"
 
 #define CHURN_READERS 2
-#define CHURN_MS 300
+#define CHURN_MS      300
 
 enum churn_mode { CHURN_THREADS, CHURN_PROCESSES, CHURN_KILLED, CHURN_MODES };
 

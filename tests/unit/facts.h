@@ -47,12 +47,12 @@ static inline value facts_json(zone *z, const char *text)
 	return v;
 }
 
-#define ck_assert_text(s, expected)                                                          \
-	do {                                                                                 \
-		struct str s_ = (s);                                                         \
-		const char *e_ = (expected);                                                 \
-		ck_assert_msg(str_eq(s_, str_of(e_)), "is  '" STR_FMT "'\nnot '%s'",         \
-			      STR_ARG(s_), e_);                                              \
+#define ck_assert_text(s, expected)                                                               \
+	do {                                                                                      \
+		struct str s_ = (s);                                                              \
+		const char *e_ = (expected);                                                      \
+		ck_assert_msg(str_eq(s_, str_of(e_)), "is  '" STR_FMT "'\nnot '%s'", STR_ARG(s_), \
+			      e_);                                                                \
 	} while (0)
 
 /* The numbers of a random test: from WEFT_SEED, else from the clock; printed. */

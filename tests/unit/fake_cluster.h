@@ -96,7 +96,8 @@ static inline void fake_cluster_make(struct fake_cluster *f, enum proc_kind kind
 	fake_bells();
 	fake_control(f);
 	proc_name_proc(name, f->cluster, STORE_SLOT, 1);
-	fake_segment(&f->store_seg, name, SEG_PROC, proc_layout_proc(), proc_segment_bytes(1 << 16));
+	fake_segment(&f->store_seg, name, SEG_PROC, proc_layout_proc(),
+		     proc_segment_bytes(1 << 16));
 	fake_process(f, kind);
 	fake_cluster_generation(f);
 	if (proc_attach(&f->p, kind, f->cluster, FAKE_SLOT, &e) || proc_reattach(f->p, 1))

@@ -194,8 +194,9 @@ static inline void fake_store_turn(struct fake_store *f)
 static inline void fake_store_work(struct fake_store *f, uint32_t slot, uint16_t type,
 				   const uint32_t *entries, uint32_t n)
 {
-	struct msg m = {.kind = MSG_work,
-			.work = {.generation = f->generation, .type = type, .entries = {entries, n}}};
+	struct msg m = {
+		.kind = MSG_work,
+		.work = {.generation = f->generation, .type = type, .entries = {entries, n}}};
 
 	fake_send(&f->port[slot], &m);
 }

@@ -19,7 +19,8 @@ static inline void rnd_seed(void)
 {
 	const char *seed = getenv("WEFT_SEED");
 
-	rnd_state = seed ? strtoull(seed, NULL, 10) : (uint64_t)time(NULL) * 1000 + (uint64_t)getpid();
+	rnd_state =
+		seed ? strtoull(seed, NULL, 10) : (uint64_t)time(NULL) * 1000 + (uint64_t)getpid();
 	printf("WEFT_SEED=%llu\n", (unsigned long long)rnd_state);
 	fflush(stdout);
 	rnd_state = rnd_state * 2 + 1;
@@ -48,11 +49,13 @@ static inline uint64_t rnd_sized(void)
 /* Up to `max` characters: plain, such as have to be escaped, and wide ones. */
 static inline struct str rnd_str(zone *z, uint32_t max)
 {
+	/* clang-format off */
 	static const char *const pieces[] = {
 		"a", "Z", "9", " ", "-", ":", "#", "\"", "\\", "/", "<", ">", "&", "\n", "\t", "\r",
 		"\b", "\f", "\x01", "\x1f", "\x7f", "\xc3\xa9", "\xe2\x82\xac", "\xe2\x80\xa8",
 		"\xe2\x80\xa9", "\xf0\x9f\x98\x80", "yes", "null", "0x1f", "010", "1e3", "<<", "{", "[",
 	};
+	/* clang-format on */
 	struct str s = zone_printf(z, "%*s", (int)(4 * max), "");
 	char *p = (char *)s.p;
 	bool tame = rnd(2);
@@ -132,11 +135,11 @@ static inline int run_tests(const char *name, void (*add)(TCase *tc))
 	return failed != 0;
 }
 
-#define ck_str_is(s, text)                                                   \
-	do {                                                                 \
-		struct str got_ = (s);                                       \
-		ck_assert_msg(str_eq(got_, str_of(text)), "\"%.*s\" is not \"%s\"", \
-			      STR_ARG(got_), text);                          \
+#define ck_str_is(s, text)                                                                         \
+	do {                                                                                       \
+		struct str got_ = (s);                                                             \
+		ck_assert_msg(str_eq(got_, str_of(text)), "\"%.*s\" is not \"%s\"", STR_ARG(got_), \
+			      text);                                                               \
 	} while (0)
 
 #endif

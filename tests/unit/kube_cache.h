@@ -44,9 +44,8 @@ static inline void shelf_close(struct shelf *s)
 }
 
 /* What the store does with parts: project, and take what it says. */
-static inline void shelf_in(struct shelf *s, uint16_t type, struct kube_parts *parts,
-			    uint32_t mask, const uint32_t *holes, uint8_t nholes,
-			    struct version_in *in)
+static inline void shelf_in(struct shelf *s, uint16_t type, struct kube_parts *parts, uint32_t mask,
+			    const uint32_t *holes, uint8_t nholes, struct version_in *in)
 {
 	in->mask = mask;
 	in->holes = holes;

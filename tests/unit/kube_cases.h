@@ -48,7 +48,7 @@ static inline void case_line(struct kube_case *c, char *word, char *rest)
 static inline int each_case(const char *file, void (*run)(const struct kube_case *c))
 {
 	char path[256], *line = NULL;
-	struct kube_case c = { 0 };
+	struct kube_case c = {0};
 	zone *lines = zone_new();
 	size_t cap = 0;
 	int n = 0;
@@ -73,7 +73,7 @@ static inline int each_case(const char *file, void (*run)(const struct kube_case
 		}
 		if (c.name)
 			run(&c);
-		c = (struct kube_case){ .name = rest };
+		c = (struct kube_case){.name = rest};
 		n++;
 	}
 	if (c.name)
@@ -132,7 +132,7 @@ struct case_result {
 
 static inline struct case_result case_run(zone *z, const struct kube_case *c)
 {
-	struct case_result res = { .z = z, .errors = { .z = z } };
+	struct case_result res = {.z = z, .errors = {.z = z}};
 	value old = v_null(), *was = NULL;
 	struct str sub;
 	bool bump;
@@ -149,7 +149,7 @@ static inline struct case_result case_run(zone *z, const struct kube_case *c)
 		kube_default(z, res.r, was);
 		kube_admit(z, res.r, was);
 		kube_prepare(z, res.r, was, NULL, STR(""), &bump);
-		res.refused = (struct str){ 0 };
+		res.refused = (struct str){0};
 	}
 	res.obj = case_json(z, c, c->in);
 	if (kube_check(z, res.r, &res.obj, &res.notes, &res.refused))

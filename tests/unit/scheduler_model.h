@@ -22,9 +22,9 @@ struct model_node {
 struct model_kind {
 	int cpu, port, group;
 	int selects_zone; /* -1: any */
-	int apart;        /* 0 no, 1 by host, 2 by zone: from its own group */
-	int together;     /* group to be in a zone with, -1: none */
-	int spread;       /* 0 no, 1 by host, 2 by zone */
+	int apart;	  /* 0 no, 1 by host, 2 by zone: from its own group */
+	int together;	  /* group to be in a zone with, -1: none */
+	int spread;	  /* 0 no, 1 by host, 2 by zone */
 	bool tolerates;
 };
 
@@ -191,11 +191,11 @@ static inline value pod_object(int i)
 	value v;
 
 	buf_printf(
-	    &b,
-	    "{\"metadata\":{\"name\":\"p%d\",\"namespace\":\"d\",\"labels\":{\"app\":\"g%d\"}},"
-	    "\"spec\":{\"schedulerName\":\"default-scheduler\",\"containers\":[{\"name\":\"c\","
-	    "\"resources\":{\"requests\":{\"cpu\":\"%d\"}}",
-	    i, k->group, k->cpu);
+		&b,
+		"{\"metadata\":{\"name\":\"p%d\",\"namespace\":\"d\",\"labels\":{\"app\":\"g%d\"}},"
+		"\"spec\":{\"schedulerName\":\"default-scheduler\",\"containers\":[{\"name\":\"c\","
+		"\"resources\":{\"requests\":{\"cpu\":\"%d\"}}",
+		i, k->group, k->cpu);
 	if (k->port)
 		buf_printf(&b, ",\"ports\":[{\"hostPort\":%d,\"protocol\":\"TCP\"}]", k->port);
 	buf_puts(&b, "}]");
@@ -238,14 +238,14 @@ static inline void make_kinds(bool terms)
 {
 	for (int i = 0; i < KINDS; i++)
 		kinds[i] = (struct model_kind){
-		    .cpu = 1 + (int)(random() % 4),
-		    .port = one_in(6) ? 8000 + (int)(random() % 2) : 0,
-		    .group = (int)(random() % GROUPS),
-		    .selects_zone = one_in(4) ? (int)(random() % 3) : -1,
-		    .apart = terms && one_in(5) ? 1 + (int)(random() % 2) : 0,
-		    .together = terms && one_in(5) ? (int)(random() % GROUPS) : -1,
-		    .spread = terms && one_in(3) ? 1 + (int)(random() % 2) : 0,
-		    .tolerates = one_in(3)};
+			.cpu = 1 + (int)(random() % 4),
+			.port = one_in(6) ? 8000 + (int)(random() % 2) : 0,
+			.group = (int)(random() % GROUPS),
+			.selects_zone = one_in(4) ? (int)(random() % 3) : -1,
+			.apart = terms && one_in(5) ? 1 + (int)(random() % 2) : 0,
+			.together = terms && one_in(5) ? (int)(random() % GROUPS) : -1,
+			.spread = terms && one_in(3) ? 1 + (int)(random() % 2) : 0,
+			.tolerates = one_in(3)};
 }
 
 #endif

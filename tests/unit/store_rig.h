@@ -109,8 +109,11 @@ static inline int rig_open(struct rig *rig, struct files *fs, const char *checkp
 		.checkpoint = checkpoint,
 		.segment_name = rig->name,
 		.generation = generation,
-		.options = {.pod_type = TYPE_POD, .node_type = TYPE_NODE, .size_max = 1u << 30,
-			    .journal_min = 512, .journal_max = 1024},
+		.options = {.pod_type = TYPE_POD,
+			    .node_type = TYPE_NODE,
+			    .size_max = 1u << 30,
+			    .journal_min = 512,
+			    .journal_max = 1024},
 	};
 	memcpy(rig->r.cluster_id, rig_cluster, 16);
 	rc = recover(&rig->r, e);
@@ -287,8 +290,8 @@ static inline const char *random_ns(void)
 
 static inline uint16_t random_type(void)
 {
-	static const uint16_t type[] = {TYPE_POD, TYPE_POD, TYPE_REPLICASET, TYPE_CONFIGMAP,
-					TYPE_EVENT, TYPE_JOB};
+	static const uint16_t type[] = {TYPE_POD,	TYPE_POD,   TYPE_REPLICASET,
+					TYPE_CONFIGMAP, TYPE_EVENT, TYPE_JOB};
 
 	return type[rnd(6)];
 }
@@ -318,8 +321,8 @@ static inline struct str random_status(void)
 
 static inline struct str random_meta(struct rig *rig)
 {
-	const struct entry *o = cw_find(rig->s.w, TYPE_REPLICASET, str_of(random_ns()),
-					str_of(random_name()));
+	const struct entry *o =
+		cw_find(rig->s.w, TYPE_REPLICASET, str_of(random_ns()), str_of(random_name()));
 	char text[400], uid[37];
 
 	if (rnd(3) == 0)
@@ -339,9 +342,9 @@ static inline struct str random_spec(void)
 	char text[200];
 
 	snprintf(
-	    text, sizeof(text),
-	    "{'replicas':%u,'terminationGracePeriodSeconds':%u,'containers':[{'image':'i%u'}]}",
-	    rnd(5), rnd(3) * 10, rnd(3));
+		text, sizeof(text),
+		"{'replicas':%u,'terminationGracePeriodSeconds':%u,'containers':[{'image':'i%u'}]}",
+		rnd(5), rnd(3) * 10, rnd(3));
 	return rig_part(text);
 }
 
@@ -437,8 +440,11 @@ static inline void random_one(struct rig *rig)
 		break;
 	case 1:
 		m = (struct msg){.kind = MSG_update,
-				 .update = {.type = type, .ns = str_of(ns), .name = str_of(name),
-					    .mask = rnd(32), .bump = rnd(2) ? 1u << PART_SPEC : 0}};
+				 .update = {.type = type,
+					    .ns = str_of(ns),
+					    .name = str_of(name),
+					    .mask = rnd(32),
+					    .bump = rnd(2) ? 1u << PART_SPEC : 0}};
 		m.update.meta = random_meta(rig);
 		m.update.spec = random_spec();
 		m.update.status = random_status();

@@ -79,8 +79,8 @@ END_TEST
 /* Any bytes are a path: nothing is read outside them. */
 START_TEST(random_paths_are_harmless)
 {
-	static const char *const words[] = {"/", "api", "apis", "v1", "apps", "namespaces", "pods",
-					    "x", "status", "watch", "%2f", "."};
+	static const char *const words[] = {"/",    "api", "apis",   "v1",    "apps", "namespaces",
+					    "pods", "x",   "status", "watch", "%2f",  "."};
 	const char *seed = getenv("WEFT_SEED");
 	unsigned s = seed ? (unsigned)strtoul(seed, NULL, 10) : (unsigned)clock_wall_ns();
 	struct buf b = {0};
@@ -225,8 +225,9 @@ START_TEST(json_is_indented)
 
 	json_indent(&b, STR("{\"a\":[1,{\"b\":\"x,{\\\"\"}],\"c\":{},\"d\":[]}"));
 	buf_putc(&b, '\0');
-	ck_assert_str_eq(b.p, "{\n  \"a\": [\n    1,\n    {\n      \"b\": \"x,{\\\"\"\n    }\n  ],\n"
-			      "  \"c\": {},\n  \"d\": []\n}");
+	ck_assert_str_eq(b.p,
+			 "{\n  \"a\": [\n    1,\n    {\n      \"b\": \"x,{\\\"\"\n    }\n  ],\n"
+			 "  \"c\": {},\n  \"d\": []\n}");
 	b.n = 0;
 	json_indent(&b, STR("{\"cut")); /* not JSON: no harm */
 	buf_free(&b);

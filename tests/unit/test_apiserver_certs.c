@@ -131,8 +131,9 @@ START_TEST(they_are_good_for_their_purpose)
 	ck_assert(gnutls_x509_crt_check_hostname(server, "example.test"));
 	ck_assert(gnutls_x509_crt_check_hostname(server, "kubernetes.default.svc"));
 	ck_assert(!gnutls_x509_crt_check_hostname(server, "example.com"));
-	ck_assert_int_eq(gnutls_x509_crt_get_dn_by_oid(admin, GNUTLS_OID_X520_ORGANIZATION_NAME, 0, 0,
-						       text, &n), 0);
+	ck_assert_int_eq(gnutls_x509_crt_get_dn_by_oid(admin, GNUTLS_OID_X520_ORGANIZATION_NAME, 0,
+						       0, text, &n),
+			 0);
 	ck_assert_str_eq(text, "system:masters");
 	gnutls_x509_crt_deinit(ca);
 	gnutls_x509_crt_deinit(server);

@@ -7,7 +7,7 @@
 
 #include "procs/supervisor/autoscale.h"
 
-#define MS     INT64_C(1000000)
+#define MS INT64_C(1000000)
 
 static const struct autoscale_rules rules = {
 	.up_age_ms = 1000, .up_after_ms = 3000, .calm_age_ms = 100, .down_after_ms = 60000};
@@ -102,7 +102,7 @@ START_TEST(a_load_on_the_edge_does_not_flap)
 		if (i == 12 * 3600)
 			later = changes;
 	}
-	ck_assert_uint_le(changes, 2 + 2 * 28);	 /* not 2,800 */
+	ck_assert_uint_le(changes, 2 + 2 * 28);	    /* not 2,800 */
 	ck_assert_uint_le(changes - later, 2 * 12); /* once an hour and back */
 }
 END_TEST
@@ -145,8 +145,8 @@ END_TEST
  * which fewer are tried. */
 START_TEST(random_loads_get_what_they_need)
 {
-	unsigned seed = getenv("WEFT_SEED") ? (unsigned)atol(getenv("WEFT_SEED"))
-					    : (unsigned)time(NULL);
+	unsigned seed =
+		getenv("WEFT_SEED") ? (unsigned)atol(getenv("WEFT_SEED")) : (unsigned)time(NULL);
 
 	printf("seed %u\n", seed);
 	fflush(stdout);
@@ -161,7 +161,8 @@ START_TEST(random_loads_get_what_they_need)
 		begin(1, 6);
 		count = 1 + rand_r(&seed) % 6;
 		for (int s = 0; s < 4 * 3600; s++) {
-			int64_t noise = (int64_t)(rand_r(&seed) % 21) - 10, take = each * (int64_t)count;
+			int64_t noise = (int64_t)(rand_r(&seed) % 21) - 10,
+				take = each * (int64_t)count;
 
 			waiting += load + load * noise / 100;
 			waiting -= waiting < take ? waiting : take;

@@ -219,12 +219,16 @@ START_TEST(binds_of_other_clients_count)
 	static const char lonely[] =
 		"{'affinity':{'podAntiAffinity':{'requiredDuringSchedulingIgnoredDuringExecution':"
 		"[{'topologyKey':'zone'}]}}}";
-	struct msg m = {.kind = MSG_update,
-			.update = {.type = TYPE_POD, .ns = STR("a"), .name = STR("one"),
-				   .node = STR("n0")}};
+	struct msg m = {
+		.kind = MSG_update,
+		.update = {
+			.type = TYPE_POD, .ns = STR("a"), .name = STR("one"), .node = STR("n0")}};
 	struct msg many = {.kind = MSG_create_many,
-			   .create_many = {.type = TYPE_POD, .ns = STR("a"), .prefix = STR("m-"),
-					   .count = 2, .spec = rig_part("{'nodeName':'n2'}")}};
+			   .create_many = {.type = TYPE_POD,
+					   .ns = STR("a"),
+					   .prefix = STR("m-"),
+					   .count = 2,
+					   .spec = rig_part("{'nodeName':'n2'}")}};
 	uint64_t seen;
 
 	make_pod("a", "one", "{}");
@@ -257,8 +261,11 @@ END_TEST
 START_TEST(what_binds_nothing_counts_for_nothing)
 {
 	struct msg m = {.kind = MSG_update,
-			.update = {.type = TYPE_POD, .ns = STR("a"), .name = STR("one"),
-				   .node = STR("n0"), .dry_run = true}};
+			.update = {.type = TYPE_POD,
+				   .ns = STR("a"),
+				   .name = STR("one"),
+				   .node = STR("n0"),
+				   .dry_run = true}};
 	struct msg pod = rig_create(TYPE_POD, "a", "tried");
 	uint64_t seen;
 

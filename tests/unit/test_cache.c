@@ -51,8 +51,8 @@ static struct version *prepare(uint16_t type, const char *ns, const char *n, uin
 {
 	struct version *v;
 
-	ck_assert_int_eq(cw_prepare_create(w, type, str_of(ns), str_of(n), uid(id), 1, rv + 1, in, &v),
-			 0);
+	ck_assert_int_eq(
+		cw_prepare_create(w, type, str_of(ns), str_of(n), uid(id), 1, rv + 1, in, &v), 0);
 	rv++;
 	return v;
 }
@@ -82,7 +82,7 @@ static void update(struct entry *e, const struct version_in *in)
 	publish(v);
 }
 
-static void delete(struct entry *e)
+static void delete (struct entry *e)
 {
 	struct version *v;
 
@@ -122,11 +122,13 @@ START_TEST(a_second_of_one_key_is_refused)
 	struct version_in in = {0};
 	struct version *v, *pending = prepare(T_POD, "ns", "p", 1, &in);
 
-	ck_assert_int_eq(cw_prepare_create(w, T_POD, STR("ns"), STR("p"), uid(2), 1, rv + 1, &in, &v),
-			 WEFT_EEXIST);
+	ck_assert_int_eq(
+		cw_prepare_create(w, T_POD, STR("ns"), STR("p"), uid(2), 1, rv + 1, &in, &v),
+		WEFT_EEXIST);
 	publish(pending);
-	ck_assert_int_eq(cw_prepare_create(w, T_POD, STR("ns"), STR("p"), uid(2), 1, rv + 1, &in, &v),
-			 WEFT_EEXIST);
+	ck_assert_int_eq(
+		cw_prepare_create(w, T_POD, STR("ns"), STR("p"), uid(2), 1, rv + 1, &in, &v),
+		WEFT_EEXIST);
 	create(T_POD, "other", "p", 3);
 	create(T_MAP, "ns", "p", 4);
 }
@@ -139,13 +141,14 @@ START_TEST(names_have_a_limit)
 	char longest[255];
 
 	memset(longest, 'x', sizeof(longest));
-	ck_assert_int_eq(cw_prepare_create(w, T_POD, STR("ns"), (struct str){longest, 254}, uid(1), 1,
-					   rv + 1, &in, &v),
+	ck_assert_int_eq(cw_prepare_create(w, T_POD, STR("ns"), (struct str){longest, 254}, uid(1),
+					   1, rv + 1, &in, &v),
 			 WEFT_EINVAL);
-	ck_assert_int_eq(cw_prepare_create(w, T_POD, STR("ns"), STR(""), uid(1), 1, rv + 1, &in, &v),
-			 WEFT_EINVAL);
-	ck_assert_int_eq(cw_prepare_create(w, T_POD, STR("ns"), (struct str){longest, 253}, uid(1), 1,
-					   ++rv, &in, &v),
+	ck_assert_int_eq(
+		cw_prepare_create(w, T_POD, STR("ns"), STR(""), uid(1), 1, rv + 1, &in, &v),
+		WEFT_EINVAL);
+	ck_assert_int_eq(cw_prepare_create(w, T_POD, STR("ns"), (struct str){longest, 253}, uid(1),
+					   1, ++rv, &in, &v),
 			 0);
 	publish(v);
 }
@@ -158,7 +161,7 @@ START_TEST(a_key_created_again_has_two_entries_for_a_while)
 	struct str none = {NULL, 0};
 	struct cache_iter it;
 
-	delete(old);
+	delete (old);
 	ck_assert_ptr_null(cache_find(c, T_POD, STR("ns"), STR("p")));
 	again = create(T_POD, "ns", "p", 2);
 	ck_assert_ptr_eq(cache_find(c, T_POD, STR("ns"), STR("p")), again);
@@ -264,7 +267,7 @@ START_TEST(a_deleted_object_cannot_be_written)
 	cw_abort(w, tombstone);
 	rv--;
 	update(e, &in);
-	delete(e);
+	delete (e);
 	ck_assert_int_eq(cw_prepare_update(w, e, rv + 1, &in, &v), WEFT_ENOENT);
 }
 END_TEST
@@ -300,7 +303,7 @@ START_TEST(a_reader_keeps_what_it_may_see)
 	ck_assert_int_eq(cache_thread(&mine, c, &reader), 0);
 	cw_set_readers(w, readers, 1);
 	cache_lock(mine);
-	delete(e);
+	delete (e);
 	v = cache_at(mine, e, 101);
 	ck_assert_ptr_nonnull(v);
 	churn(30);
@@ -340,7 +343,7 @@ START_TEST(dependents_of_a_reclaimed_owner_have_none)
 	cache_counts(c, owner, &counts);
 	ck_assert_uint_eq(counts.total, 5);
 	ck_assert_uint_eq(counts.pending, 5);
-	delete(owner);
+	delete (owner);
 	ck_assert_uint_eq(e->owner, cache_entry_ref(c, owner).u);
 	for (int i = 0; i < 20; i++) {
 		churn(1);
@@ -376,11 +379,12 @@ START_TEST(an_owner_that_is_taken_apart_shows_no_version)
 		publish(prepare(T_POD, "ns", n, i, &in));
 	}
 	last = cw_find(w, T_POD, STR("ns"), STR("p10"));
-	delete(owner);
+	delete (owner);
 	for (int i = 0; i < 1000 && last->owner; i++) {
 		const struct version *v = cache_newest(c, owner);
 
-		ck_assert(!v || (cache_entry(c, v->entry) == owner && v->flags & VERSION_TOMBSTONE));
+		ck_assert(!v ||
+			  (cache_entry(c, v->entry) == owner && v->flags & VERSION_TOMBSTONE));
 		seen += !v;
 		update(other, &same);
 		cw_reclaim(w, 1);
@@ -405,8 +409,10 @@ START_TEST(restored_objects_are_linked_at_the_end)
 	pod.node = STR("n1");
 	pod.hot.phase = POD_RUNNING;
 	ck_assert_int_eq(cw_restore(w, T_POD, STR("ns"), STR("p"), uid(1), 5, 40, 90, &pod, &e), 0);
-	ck_assert_int_eq(cw_restore(w, T_SET, STR("ns"), STR("rs"), uid(2), 5, 30, 30, &none, &rs), 0);
-	ck_assert_int_eq(cw_restore(w, T_MAP, STR("ns"), STR("m"), uid(3), 5, 20, 20, &none, &map), 0);
+	ck_assert_int_eq(cw_restore(w, T_SET, STR("ns"), STR("rs"), uid(2), 5, 30, 30, &none, &rs),
+			 0);
+	ck_assert_int_eq(cw_restore(w, T_MAP, STR("ns"), STR("m"), uid(3), 5, 20, 20, &none, &map),
+			 0);
 	ck_assert_int_eq(cw_restore(w, T_MAP, STR("ns"), STR("m"), uid(4), 5, 20, 20, &none, &map),
 			 WEFT_EEXIST);
 	ck_assert_int_eq(cw_restore_done(w), 0);
@@ -420,8 +426,8 @@ START_TEST(restored_objects_are_linked_at_the_end)
 	ck_assert_int_eq(cache_journal(c, 100, v, 4), 0);
 	ck_assert_uint_eq(cache_oldest(c), 101);
 	verify();
-	delete(e);
-	delete(map);
+	delete (e);
+	delete (map);
 	verify();
 	churn(30);
 	verify();
@@ -441,7 +447,7 @@ START_TEST(a_reference_from_outside_is_checked)
 		valid += cache_entry_checked(c, r, &found) == 0;
 	ck_assert_uint_eq(valid, 1);
 	ck_assert_int_eq(cache_entry_checked(c, UINT32_MAX, &found), WEFT_EINVAL);
-	delete(e);
+	delete (e);
 	churn(30);
 	ck_assert_int_eq(cache_entry_checked(c, ref, &found), WEFT_EINVAL);
 }
@@ -493,7 +499,8 @@ START_TEST(who_leaves_for_another_list_is_counted)
 {
 	struct entry *one = create(T_SET, "ns", "one", 1), *two = create(T_SET, "ns", "two", 2), *e;
 	uint8_t owners[1][16];
-	struct version_in in = {.mask = 31, .nowners = 1, .has_controller = true, .owner_uids = owners};
+	struct version_in in = {
+		.mask = 31, .nowners = 1, .has_controller = true, .owner_uids = owners};
 	const struct labelset *set;
 
 	memcpy(owners, uid(1), 16);
@@ -525,14 +532,16 @@ START_TEST(replayed_writes_leave_no_history)
 	struct version *v;
 
 	ck_assert_int_eq(cw_restore(w, T_MAP, STR("ns"), STR("m"), uid(1), 5, 20, 20, &in, &e), 0);
-	ck_assert_int_eq(cw_restore(w, T_MAP, STR("ns"), STR("x"), uid(2), 5, 21, 21, &in, &gone), 0);
+	ck_assert_int_eq(cw_restore(w, T_MAP, STR("ns"), STR("x"), uid(2), 5, 21, 21, &in, &gone),
+			 0);
 	ck_assert_int_eq(cw_restore_done(w), 0);
 	in.part[PART_SPEC] = STR("later");
 	ck_assert_int_eq(cw_prepare_update(w, e, 50, &in, &v), 0);
 	cw_replay(w, v);
 	ck_assert_int_eq(cw_prepare_delete(w, gone, 51, 0, 0, &v), 0);
 	cw_replay(w, v);
-	ck_assert_int_eq(cw_prepare_create(w, T_MAP, STR("ns"), STR("x"), uid(3), 6, 52, &in, &v), 0);
+	ck_assert_int_eq(cw_prepare_create(w, T_MAP, STR("ns"), STR("x"), uid(3), 6, 52, &in, &v),
+			 0);
 	cw_replay(w, v);
 	verify();
 	ck_assert_uint_eq(cache_live(c, e)->rv, 50);

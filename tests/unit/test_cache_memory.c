@@ -83,7 +83,8 @@ static int create_big(struct full *f, int i)
 	snprintf(text, sizeof(text), "%d", i);
 	in.part[PART_SPEC] = (struct str){text, sizeof(text)};
 	uid_of((uint64_t)i + 1, uid);
-	err = cw_prepare_create(f->w, T_MAP, STR("ns"), obj_name(i, obj), uid, 1, f->rv + 1, &in, &v);
+	err = cw_prepare_create(f->w, T_MAP, STR("ns"), obj_name(i, obj), uid, 1, f->rv + 1, &in,
+				&v);
 	if (!err)
 		publish_at(f, v);
 	return err;
@@ -92,9 +93,8 @@ static int create_big(struct full *f, int i)
 static void full_open(struct full *f)
 {
 	/* The window is longer than all that this test writes. */
-	struct cache_options opt = {.size_max = UINT64_C(4) << 20,
-				    .pod_type = T_POD,
-				    .node_type = T_NODE};
+	struct cache_options opt = {
+		.size_max = UINT64_C(4) << 20, .pod_type = T_POD, .node_type = T_NODE};
 	uint8_t id[16] = {0};
 	struct err e;
 	int err;

@@ -62,11 +62,11 @@ START_TEST(nothing_is_left_behind)
 		if (!s->live)
 			continue;
 		s->live = false;
-		ck_assert_int_eq(cw_prepare_delete(m->w,
-						   cw_find(m->w, key_type(k), key_ns(k),
-							   key_name(k, buf)),
-						   ++m->prepared, 0, 0, &s->v),
-				 0);
+		ck_assert_int_eq(
+			cw_prepare_delete(m->w,
+					  cw_find(m->w, key_type(k), key_ns(k), key_name(k, buf)),
+					  ++m->prepared, 0, 0, &s->v),
+			0);
 		m->head[k] = (int)(m->prepared - m->start);
 	}
 	model_publish(m);

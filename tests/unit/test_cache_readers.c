@@ -245,9 +245,9 @@ static struct version *create_pod(struct churn *ch)
 	fill(ch, &in, holes, text, node);
 	uid_of(++ch->id, uid);
 	snprintf(buf, sizeof(buf), "pod-%d", name);
-	ck_assert_int_eq(cw_prepare_create(ch->w, T_POD, STR("ns"), str_of(buf), uid, 1, ++ch->rv, &in,
-					   &v),
-			 0);
+	ck_assert_int_eq(
+		cw_prepare_create(ch->w, T_POD, STR("ns"), str_of(buf), uid, 1, ++ch->rv, &in, &v),
+		0);
 	ch->dead[at] = ch->dead[--ch->ndead];
 	ch->live[ch->nlive++] = name;
 	return v;
@@ -370,8 +370,8 @@ static void churn_close(struct churn *ch)
 
 static struct shared *shared_open(void)
 {
-	struct shared *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE,
-				MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct shared *s =
+		mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	ck_assert_ptr_ne(s, MAP_FAILED);
 	return s;
@@ -417,8 +417,9 @@ static void expect_end(pid_t pid, bool killed)
 
 static void report_ages(const struct shared *s)
 {
-	fprintf(stderr, "%" PRIu64 " sections, %" PRIu64 " versions, age 0: %" PRIu64 ", 1: %" PRIu64
-			", more: %" PRIu64 "\n",
+	fprintf(stderr,
+		"%" PRIu64 " sections, %" PRIu64 " versions, age 0: %" PRIu64 ", 1: %" PRIu64
+		", more: %" PRIu64 "\n",
 		s->sections, s->versions, s->age[0], s->age[1], s->age[2] + s->age[3]);
 	ck_assert_uint_gt(s->sections, 10);
 	ck_assert_uint_eq(s->age[2] + s->age[3], 0);

@@ -160,8 +160,11 @@ START_TEST(blobs_are_counted)
 	struct table *t;
 	MDB_stat blobs;
 	struct msg m = {.kind = MSG_create_many,
-			.create_many = {.type = TYPE_POD, .ns = STR("a"), .prefix = STR("p-"),
-					.count = 500, .spec = random_spec(),
+			.create_many = {.type = TYPE_POD,
+					.ns = STR("a"),
+					.prefix = STR("p-"),
+					.count = 500,
+					.spec = random_spec(),
 					.labels = rig_part("{'app':'web'}")}};
 
 	rig_must_open(&rig, fs, dir);

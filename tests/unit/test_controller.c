@@ -56,7 +56,6 @@ static struct controller_ops ops = {.kind = PROC_REPLICASET,
 
 /* --- Objects --------------------------------------------------------------------------------- */
 
-
 static uint32_t create(uint16_t type, const char *name)
 {
 	struct version_in in = {.grace_s = -1};
@@ -440,7 +439,8 @@ static void read_events(void)
 
 static void say(const struct entry *e, const char *reason, const char *message)
 {
-	struct event_source source = {.component = "kubelet", .host = STR("node-0"),
+	struct event_source source = {.component = "kubelet",
+				      .host = STR("node-0"),
 				      .field_path = STR("spec.containers{nginx}")};
 
 	cache_lock(fc.p->cache);

@@ -53,7 +53,7 @@ static value template_of(int number)
 				      "{\"metadata\":{\"labels\":{\"app\":\"a\"}},\"spec\":"
 				      "{\"containers\":[{\"name\":\"c\",\"image\":\"i:%d\"}]}}",
 				      number)
-			      .p);
+				  .p);
 }
 
 static value deployment_spec(void)
@@ -63,7 +63,7 @@ static value deployment_spec(void)
 						 "\"progressDeadlineSeconds\":600,\"selector\":"
 						 "{\"matchLabels\":{\"app\":\"a\"}}}",
 						 w.replicas, w.history)
-					 .p);
+					     .p);
 
 	v_set(w.z, &spec, "template", template_of(w.template));
 	return spec;
@@ -82,11 +82,11 @@ static struct version *version_new(void)
 static void tell_status(struct set *s)
 {
 	s->status =
-	    facts_json(w.z, zone_printf(w.z,
-					"{\"replicas\":%d,\"readyReplicas\":%d,"
-					"\"availableReplicas\":%d,\"observedGeneration\":%u}",
-					s->pods, s->ready, s->ready, s->v->generation)
-				.p);
+		facts_json(w.z, zone_printf(w.z,
+					    "{\"replicas\":%d,\"readyReplicas\":%d,"
+					    "\"availableReplicas\":%d,\"observedGeneration\":%u}",
+					    s->pods, s->ready, s->ready, s->v->generation)
+					.p);
 }
 
 static void create_set(const struct replicaset *made)
@@ -95,8 +95,8 @@ static void create_set(const struct replicaset *made)
 	struct set *s = &w.sets[w.n++];
 
 	ck_assert_int_lt(w.n, SETS_MAX);
-	*s =
-	    (struct set){.e = calloc(1, sizeof(*s->e) + name.n + 1), .wanted = (int)made->replicas};
+	*s = (struct set){.e = calloc(1, sizeof(*s->e) + name.n + 1),
+			  .wanted = (int)made->replicas};
 	s->e->created_rv = (uint64_t)w.n;
 	s->e->name_len = (uint8_t)name.n;
 	memcpy(s->e->name, name.p, name.n);
@@ -276,7 +276,8 @@ static void begin_world(void)
 	w.shelf = shelf_open();
 	w.z = w.shelf.z;
 	obj = facts_json(
-	    w.z, "{\"metadata\":{\"name\":\"web\",\"namespace\":\"d\"},\"spec\":{\"replicas\":1}}");
+		w.z,
+		"{\"metadata\":{\"name\":\"web\",\"namespace\":\"d\"},\"spec\":{\"replicas\":1}}");
 	w.e = shelf_put(&w.shelf, TYPE_DEPLOYMENT, &obj, (struct str){0});
 	w.v = version_new();
 	w.meta = v_map();

@@ -269,7 +269,7 @@ END_TEST
 
 /* --- Readers while the writer churns ------------------------------------------------------ */
 
-#define STABLE 3000 /* items that are always there */
+#define STABLE	3000 /* items that are always there */
 #define CHURNED 6000 /* items that come and go, with numbers behind those */
 
 static uint32_t churned[CHURNED]; /* entry, 0: not there now */
@@ -292,7 +292,8 @@ static bool is_numbered(const char *base, uint32_t ref, const void *key)
 static bool look_up_one(struct world *world)
 {
 	uint32_t i = rng_below(STABLE + CHURNED);
-	uint32_t ref = hash_find(world->base, &world->shared->table, number_hash(i), is_numbered, &i);
+	uint32_t ref =
+		hash_find(world->base, &world->shared->table, number_hash(i), is_numbered, &i);
 	const struct entry *e;
 
 	if (!ref)

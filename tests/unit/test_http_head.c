@@ -19,7 +19,7 @@ static void teardown(void)
 	zone_free(z);
 }
 
-#define ck_str(s, text)                                                                            \
+#define ck_str(s, text) \
 	ck_assert_msg(str_eq((s), str_of(text)), "'" STR_FMT "' is not '%s'", STR_ARG(s), text)
 
 /* A head of its own size: a sanitizer sees reads beyond it. */
@@ -59,20 +59,20 @@ static const struct {
 	int64_t length;
 	bool close, http10;
 } good[] = {
-    {"GET / HTTP/1.1\nHost: x\n\n", "/", 0, false, false},
-    {"GET /a HTTP/1.0\r\n\r\n", "/a", 0, true, true},
-    {"GET http://h:1/a?b HTTP/1.1\r\nHost: h\r\n\r\n", "/a?b", 0, false, false},
-    {"GET https://h HTTP/1.1\r\nHost: h\r\n\r\n", "/", 0, false, false},
-    {"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", "*", 0, false, false},
-    {"GET /a HTTP/1.1\r\nHost:\r\nConnection: Upgrade, Close\r\n\r\n", "/a", 0, true, false},
-    {"POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\nContent-Length: 3\r\n\r\n", "/a",
-     -1, true, false},
-    {"POST /a HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", "/a", 3, true,
-     true},
-    {"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", "/a", 3,
-     false, false},
-    {"GET /a%2fb HTTP/1.1\r\nHost: h\r\n\r\n", "/a%2fb", 0, false, false},
-    {"GET /\xc3\xa9?% HTTP/1.1\r\nHost: h\r\nX: \xff\r\n\r\n", "/\xc3\xa9?%", 0, false, false},
+	{"GET / HTTP/1.1\nHost: x\n\n", "/", 0, false, false},
+	{"GET /a HTTP/1.0\r\n\r\n", "/a", 0, true, true},
+	{"GET http://h:1/a?b HTTP/1.1\r\nHost: h\r\n\r\n", "/a?b", 0, false, false},
+	{"GET https://h HTTP/1.1\r\nHost: h\r\n\r\n", "/", 0, false, false},
+	{"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", "*", 0, false, false},
+	{"GET /a HTTP/1.1\r\nHost:\r\nConnection: Upgrade, Close\r\n\r\n", "/a", 0, true, false},
+	{"POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\nContent-Length: 3\r\n\r\n",
+	 "/a", -1, true, false},
+	{"POST /a HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", "/a", 3,
+	 true, true},
+	{"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", "/a", 3,
+	 false, false},
+	{"GET /a%2fb HTTP/1.1\r\nHost: h\r\n\r\n", "/a%2fb", 0, false, false},
+	{"GET /\xc3\xa9?% HTTP/1.1\r\nHost: h\r\nX: \xff\r\n\r\n", "/\xc3\xa9?%", 0, false, false},
 };
 
 START_TEST(what_clients_send_is_understood)
@@ -94,51 +94,51 @@ static const struct {
 	int code;
 	const char *reason;
 } bad[] = {
-    {"\r\n\r\n", 400, ""},
-    {"GET\r\n\r\n", 400, ""},
-    {"GET /\r\n\r\n", 400, ""},
-    {"GET / HTTP/1.1 x\r\nHost: x\r\n\r\n", 400, ""},
-    {"GET  / HTTP/1.1\r\nHost: x\r\n\r\n", 400, ""},
-    {" GET / HTTP/1.1\r\nHost: x\r\n\r\n", 400, ""},
-    {"GET / HTTP/9.9\r\n\r\n", 505, "unsupported protocol version"},
-    {"GET / HTTP/1\r\n\r\n", 400, ""},
-    {"GET / http/1.1\r\n\r\n", 400, ""},
-    {"G(T / HTTP/1.1\r\nHost: x\r\n\r\n", 400, ""},
-    {"GET a HTTP/1.1\r\nHost: x\r\n\r\n", 400, ""},
-    {"GET /a\x01 HTTP/1.1\r\nHost: x\r\n\r\n", 400, ""},
-    {"GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400, ""},
-    {"GET /% HTTP/1.1\r\nHost: x\r\n\r\n", 400, ""},
-    {"GET / HTTP/1.1\r\n\r\n", 400, "missing required Host header"},
-    {"GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", 400, ""},
-    {"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, "malformed Host header"},
-    {"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", 400, ""},
-    {"GET / HTTP/1.1\r\nHost: x\r\n: y\r\n\r\n", 400, ""},
-    {"GET / HTTP/1.1\r\nHost: x\r\nA : y\r\n\r\n", 400, "invalid header name"},
-    {"GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n", 400, ""},
-    {"GET / HTTP/1.1\r\nHost: x\r\nA: y\x01z\r\n\r\n", 400, ""},
-    {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", 400, ""},
-    {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +5\r\n\r\n", 400, ""},
-    {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length:\r\n\r\n", 400, ""},
-    {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n", 400, ""},
-    {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", 400, ""},
-    {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 5\r\n\r\n", 400, ""},
-    {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\nTransfer-Encoding: chunked\r\n\r\n", 400,
-     ""},
-    {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n"
-     "Transfer-Encoding: chunked\r\n\r\n",
-     400, ""},
-    {"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding : chunked\r\n\r\n", 400,
-     "invalid header name"},
-    {"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:\r\n\r\n", 501,
-     "Unsupported transfer encoding"},
-    {"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: "
-     "identity\r\n\r\n",
-     501, "Unsupported transfer encoding"},
-    {"GET / HTTP/1.1\r\nHost: x\r\nExpect: the best\r\n\r\n", 417, ""},
-    {"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: nonsense\r\n\r\n", 501,
-     "Unsupported transfer encoding"},
-    {"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501,
-     "Unsupported transfer encoding"},
+	{"\r\n\r\n", 400, ""},
+	{"GET\r\n\r\n", 400, ""},
+	{"GET /\r\n\r\n", 400, ""},
+	{"GET / HTTP/1.1 x\r\nHost: x\r\n\r\n", 400, ""},
+	{"GET  / HTTP/1.1\r\nHost: x\r\n\r\n", 400, ""},
+	{" GET / HTTP/1.1\r\nHost: x\r\n\r\n", 400, ""},
+	{"GET / HTTP/9.9\r\n\r\n", 505, "unsupported protocol version"},
+	{"GET / HTTP/1\r\n\r\n", 400, ""},
+	{"GET / http/1.1\r\n\r\n", 400, ""},
+	{"G(T / HTTP/1.1\r\nHost: x\r\n\r\n", 400, ""},
+	{"GET a HTTP/1.1\r\nHost: x\r\n\r\n", 400, ""},
+	{"GET /a\x01 HTTP/1.1\r\nHost: x\r\n\r\n", 400, ""},
+	{"GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400, ""},
+	{"GET /% HTTP/1.1\r\nHost: x\r\n\r\n", 400, ""},
+	{"GET / HTTP/1.1\r\n\r\n", 400, "missing required Host header"},
+	{"GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", 400, ""},
+	{"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, "malformed Host header"},
+	{"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", 400, ""},
+	{"GET / HTTP/1.1\r\nHost: x\r\n: y\r\n\r\n", 400, ""},
+	{"GET / HTTP/1.1\r\nHost: x\r\nA : y\r\n\r\n", 400, "invalid header name"},
+	{"GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n", 400, ""},
+	{"GET / HTTP/1.1\r\nHost: x\r\nA: y\x01z\r\n\r\n", 400, ""},
+	{"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", 400, ""},
+	{"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +5\r\n\r\n", 400, ""},
+	{"POST / HTTP/1.1\r\nHost: x\r\nContent-Length:\r\n\r\n", 400, ""},
+	{"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n", 400, ""},
+	{"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", 400, ""},
+	{"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 5\r\n\r\n", 400, ""},
+	{"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+	 400, ""},
+	{"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n"
+	 "Transfer-Encoding: chunked\r\n\r\n",
+	 400, ""},
+	{"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding : chunked\r\n\r\n", 400,
+	 "invalid header name"},
+	{"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:\r\n\r\n", 501,
+	 "Unsupported transfer encoding"},
+	{"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: "
+	 "identity\r\n\r\n",
+	 501, "Unsupported transfer encoding"},
+	{"GET / HTTP/1.1\r\nHost: x\r\nExpect: the best\r\n\r\n", 417, ""},
+	{"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: nonsense\r\n\r\n", 501,
+	 "Unsupported transfer encoding"},
+	{"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501,
+	 "Unsupported transfer encoding"},
 };
 
 START_TEST(what_is_wrong_is_refused)
@@ -158,11 +158,11 @@ static const struct {
 	const char *text;
 	bool expects;
 } asking[] = {
-    {"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n", true},
-    {"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n",
-     true},
-    {"GET / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n", false},
-    {"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n", false},
+	{"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n", true},
+	{"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n",
+	 true},
+	{"GET / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n", false},
+	{"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n", false},
 };
 
 START_TEST(who_asks_is_told_to_go_on)
@@ -227,33 +227,34 @@ static const struct {
 	size_t left; /* bytes behind the end */
 	const char *wrong;
 } chunked[] = {
-    {"0\r\n\r\n", CHUNKS_END, "", 0, NULL},
-    {"5\r\nhello\r\n0\r\n\r\nGET", CHUNKS_END, "hello", 3, NULL},
-    {"2;a=b\r\nhe\r\n00003 \r\nllo\r\n0;x\r\nA: b\r\nC: d\r\n\r\n", CHUNKS_END, "hello", 0, NULL},
-    {"5\t\r\nhello\r\n0\r\nA: b\n\n", CHUNKS_END, "hello", 0, NULL},
-    {"5;5\r\nhello\r\n0\r\nContent-Length: 5\r\n\r\n", CHUNKS_END, "hello", 0, NULL},
-    {"5\r\nhel", CHUNKS_MORE, "hel", 0, NULL},
-    {"zz\r\n", CHUNKS_BAD, "", 3, "invalid byte in chunk length"},
-    {"-1\r\n", CHUNKS_BAD, "", 3, "invalid byte in chunk length"},
-    {" 5\r\n", CHUNKS_BAD, "", 3, "invalid byte in chunk length"},
-    {"0x5\r\n", CHUNKS_BAD, "", 3, "invalid byte in chunk length"},
-    {"5 5\r\n", CHUNKS_BAD, "", 2, "invalid byte in chunk length"},
-    {"5 ;a\r\n", CHUNKS_BAD, "", 3, "invalid byte in chunk length"},
-    {"\r\n", CHUNKS_BAD, "", 0, "empty hex number for chunk length"},
-    {";a\r\n", CHUNKS_BAD, "", 0, "empty hex number for chunk length"},
-    {"ffffffffffffffff\r\n", CHUNKS_BAD, "", 2, "http chunk length too large"},
-    {"5\nhello\r\n0\r\n\r\n", CHUNKS_BAD, "", 12, "chunked line ends with bare LF"},
-    {"5;a\nhello", CHUNKS_BAD, "", 5, "chunked line ends with bare LF"},
-    {"5\r\r\nhello", CHUNKS_BAD, "", 6, "invalid CR in chunked line"},
-    {"5;\ra\r\nhello", CHUNKS_BAD, "", 7, "invalid CR in chunked line"},
-    {"2\r\nabc\r\n", CHUNKS_BAD, "ab", 2, "malformed chunked encoding"},
-    {"2\r\nab\n0\r\n\r\n", CHUNKS_BAD, "ab", 5, "malformed chunked encoding"},
-    {"2\r\nab\r\r\n", CHUNKS_BAD, "ab", 1, "malformed chunked encoding"},
-    {"2\r\nab0\r\n\r\n", CHUNKS_BAD, "ab", 4, "malformed chunked encoding"},
-    {"0\r\nGET\r\n\r\n", CHUNKS_BAD, "", 2, "malformed MIME header: missing colon"},
-    {"0\r\nGET / HTTP/1.1\r\n", CHUNKS_BAD, "", 12, "malformed MIME header line"},
-    {"0\r\n: b\r\n\r\n", CHUNKS_BAD, "", 6, "malformed MIME header line"},
-    {"0\r\nA: b\rc\r\n\r\n", CHUNKS_BAD, "", 4, "malformed MIME header line"},
+	{"0\r\n\r\n", CHUNKS_END, "", 0, NULL},
+	{"5\r\nhello\r\n0\r\n\r\nGET", CHUNKS_END, "hello", 3, NULL},
+	{"2;a=b\r\nhe\r\n00003 \r\nllo\r\n0;x\r\nA: b\r\nC: d\r\n\r\n", CHUNKS_END, "hello", 0,
+	 NULL},
+	{"5\t\r\nhello\r\n0\r\nA: b\n\n", CHUNKS_END, "hello", 0, NULL},
+	{"5;5\r\nhello\r\n0\r\nContent-Length: 5\r\n\r\n", CHUNKS_END, "hello", 0, NULL},
+	{"5\r\nhel", CHUNKS_MORE, "hel", 0, NULL},
+	{"zz\r\n", CHUNKS_BAD, "", 3, "invalid byte in chunk length"},
+	{"-1\r\n", CHUNKS_BAD, "", 3, "invalid byte in chunk length"},
+	{" 5\r\n", CHUNKS_BAD, "", 3, "invalid byte in chunk length"},
+	{"0x5\r\n", CHUNKS_BAD, "", 3, "invalid byte in chunk length"},
+	{"5 5\r\n", CHUNKS_BAD, "", 2, "invalid byte in chunk length"},
+	{"5 ;a\r\n", CHUNKS_BAD, "", 3, "invalid byte in chunk length"},
+	{"\r\n", CHUNKS_BAD, "", 0, "empty hex number for chunk length"},
+	{";a\r\n", CHUNKS_BAD, "", 0, "empty hex number for chunk length"},
+	{"ffffffffffffffff\r\n", CHUNKS_BAD, "", 2, "http chunk length too large"},
+	{"5\nhello\r\n0\r\n\r\n", CHUNKS_BAD, "", 12, "chunked line ends with bare LF"},
+	{"5;a\nhello", CHUNKS_BAD, "", 5, "chunked line ends with bare LF"},
+	{"5\r\r\nhello", CHUNKS_BAD, "", 6, "invalid CR in chunked line"},
+	{"5;\ra\r\nhello", CHUNKS_BAD, "", 7, "invalid CR in chunked line"},
+	{"2\r\nabc\r\n", CHUNKS_BAD, "ab", 2, "malformed chunked encoding"},
+	{"2\r\nab\n0\r\n\r\n", CHUNKS_BAD, "ab", 5, "malformed chunked encoding"},
+	{"2\r\nab\r\r\n", CHUNKS_BAD, "ab", 1, "malformed chunked encoding"},
+	{"2\r\nab0\r\n\r\n", CHUNKS_BAD, "ab", 4, "malformed chunked encoding"},
+	{"0\r\nGET\r\n\r\n", CHUNKS_BAD, "", 2, "malformed MIME header: missing colon"},
+	{"0\r\nGET / HTTP/1.1\r\n", CHUNKS_BAD, "", 12, "malformed MIME header line"},
+	{"0\r\n: b\r\n\r\n", CHUNKS_BAD, "", 6, "malformed MIME header line"},
+	{"0\r\nA: b\rc\r\n\r\n", CHUNKS_BAD, "", 4, "malformed MIME header line"},
 };
 
 START_TEST(chunks_are_put_together)
@@ -265,7 +266,7 @@ START_TEST(chunks_are_put_together)
 
 	for (int round = 0; round < 50; round++) {
 		enum chunks_state state =
-		    read_chunks(str_of(chunked[_i].text), &seed, &body, &left, &wrong);
+			read_chunks(str_of(chunked[_i].text), &seed, &body, &left, &wrong);
 
 		ck_assert_int_eq(state, chunked[_i].state);
 		ck_str(buf_str(&body), chunked[_i].body);

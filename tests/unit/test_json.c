@@ -92,7 +92,8 @@ static const struct {
 	{"\"\\u0000\\u001f\\b\\f\\n\\r\\t\\\"\\\\\"", "\"\\u0000\\u001f\\b\\f\\n\\r\\t\\\"\\\\\""},
 	{"\"\\ud83d\\ude00\"", "\"\xf0\x9f\x98\x80\""},
 	/* Half a pair, either half, and what only looks like one. */
-	{"\"\\ud83d\\u0041\\ude00\"", "\"\xef\xbf\xbd" "A\xef\xbf\xbd\""},
+	{"\"\\ud83d\\u0041\\ude00\"", "\"\xef\xbf\xbd"
+				      "A\xef\xbf\xbd\""},
 	{"\"\\uD83D\\ud83d\\uDE00\"", "\"\xef\xbf\xbd\xf0\x9f\x98\x80\""},
 	{"\"\\\\ud83d\"", "\"\\\\ud83d\""},
 	{"{}", "{}"},
@@ -144,7 +145,7 @@ static const struct {
 	{"\"\\x\"", "", ""},
 	{"'a'", "", ""},
 	{"\"\xff\"", "byte 1", "UTF-8"},
-	{"\"\xc0\x80\"", "byte 1", "UTF-8"},     /* longer than needed */
+	{"\"\xc0\x80\"", "byte 1", "UTF-8"},	 /* longer than needed */
 	{"\"\xed\xa0\x80\"", "byte 1", "UTF-8"}, /* a surrogate */
 	{"\"\xf4\x90\x80\x80\"", "byte 1", "UTF-8"},
 	{"\"\xe2\x82", "byte 1", "UTF-8"},
@@ -230,7 +231,8 @@ START_TEST(damaged_does_no_harm)
 			((char *)damaged.p)[rnd(damaged.n)] ^= (char)(1 << rnd(8));
 			if (json_decode(z, damaged, &back, NULL, NULL))
 				continue;
-			ck_assert_int_eq(json_decode(z, printed(&back), &again, NULL, NULL), WEFT_OK);
+			ck_assert_int_eq(json_decode(z, printed(&back), &again, NULL, NULL),
+					 WEFT_OK);
 			ck_assert(str_eq(printed(&back), printed(&again)));
 		}
 		zone_reset(z);
@@ -285,8 +287,9 @@ START_TEST(shared_texts_are_what_is_printed)
 	}
 	kept.n = 0;
 	for (int again = 0; again < 3; again++)
-		ck_assert_int_eq(json_from_shared(x, &kept, STR("\x92\xa1xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
-								"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"),
+		ck_assert_int_eq(json_from_shared(x, &kept,
+						  STR("\x92\xa1xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+						      "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"),
 						  3, &h),
 				 WEFT_EINVAL);
 	ck_assert_uint_eq(kept.n, 0);

@@ -26,11 +26,11 @@ static void compare_unknown(const struct kube_case *c, const struct kube_notes *
 /* Everything of `want` below spec, data and the like is in `got`, and no more. */
 static void compare_parts(const struct kube_case *c, const value *want, const value *got)
 {
-	static const char *const parts[] = { "spec", "data", "binaryData", "immutable" };
+	static const char *const parts[] = {"spec", "data", "binaryData", "immutable"};
 
 	for (size_t i = 0; i < countof(parts); i++) {
 		const value *a = v_get(want, parts[i]), *b = v_get(got, parts[i]);
-		struct buf x = { 0 }, y = { 0 };
+		struct buf x = {0}, y = {0};
 
 		if ((v_is_null(a) && v_is_null(b)) || (a && b && v_equal(a, b)))
 			continue;
@@ -75,8 +75,9 @@ END_TEST
 /* Any tree of values is either made right or refused: made again, it stays. */
 static value random_value(zone *z, unsigned *seed, int depth)
 {
-	static const char *const keys[] = { "spec", "metadata", "template", "containers", "name",
-					    "labels", "ports", "resources", "limits", "cpu", "x" };
+	static const char *const keys[] = {"spec",   "metadata", "template", "containers",
+					   "name",   "labels",	 "ports",    "resources",
+					   "limits", "cpu",	 "x"};
 	int kind = rand_r(seed) % (depth ? 8 : 5);
 	value v;
 
@@ -118,7 +119,7 @@ START_TEST(random_trees)
 		const struct kube_resource *r = &all[(uint32_t)rand_r(&seed) % n];
 		value v = random_value(z, &seed, 6), once;
 		struct kube_notes notes;
-		struct kube_errors errs = { .z = z };
+		struct kube_errors errs = {.z = z};
 		struct str message;
 		bool bump;
 

@@ -40,7 +40,7 @@ static void compare(const struct kube_case *c)
 	const struct kube_resource *to = case_resource(c, c->as, &sub);
 	const struct kube_resource *stored = kube_by_type(to->type);
 	value want = case_json(z, c, c->out);
-	struct buf got = { 0 };
+	struct buf got = {0};
 
 	ck_assert_uint_eq(res.errors.n, 0);
 	ck_assert_int_eq(kube_convert(z, res.r, stored, &res.obj), 0);

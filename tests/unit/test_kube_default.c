@@ -13,7 +13,7 @@ static void blank(char *text, const char *prefix, size_t n, const char *with)
 /* As tests/parity/record writes an object. */
 static value as_recorded(zone *z, const struct kube_case *c, const value *obj)
 {
-	struct buf b = { 0 };
+	struct buf b = {0};
 	char now[24];
 	value out;
 
@@ -36,12 +36,13 @@ static int differences;
 /* Say where two values differ. */
 static void explain(const char *path, const value *want, const value *got)
 {
-	struct buf a = { 0 }, b = { 0 };
+	struct buf a = {0}, b = {0};
 	char sub[512];
 
 	if (v_is_map(want) && v_is_map(got)) {
 		v_each_kv(kv, want) {
-			snprintf(sub, sizeof(sub), "%s." STR_FMT, path, STR_ARG(v_as_str(&kv->key)));
+			snprintf(sub, sizeof(sub), "%s." STR_FMT, path,
+				 STR_ARG(v_as_str(&kv->key)));
 			explain(sub, &kv->val, v_getn(got, v_as_str(&kv->key)));
 		}
 		v_each_kv(kv, got)
@@ -116,7 +117,7 @@ START_TEST(defaults_are_set_once)
 {
 	zone *z = zone_new();
 	const struct kube_resource *r = kube_by_type(TYPE_DEPLOYMENT);
-	struct kube_case c = { .name = "twice" };
+	struct kube_case c = {.name = "twice"};
 	value obj = case_json(z, &c,
 			      "{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"a\","
 			      "\"image\":\"x:1\",\"ports\":[{\"containerPort\":80}]}]}}}}");

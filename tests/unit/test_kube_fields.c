@@ -9,8 +9,8 @@ static bool matches(const struct entry *e, const char *text)
 	struct kube_field_selector *f;
 	struct str message = STR("");
 
-	ck_assert_msg(kube_fields_parse(s.z, kube_by_type(e->type), str_of(text), &f,
-					&message) == 0,
+	ck_assert_msg(kube_fields_parse(s.z, kube_by_type(e->type), str_of(text), &f, &message) ==
+			      0,
 		      "%s: " STR_FMT, text, STR_ARG(message));
 	return kube_fields_match(f, s.c, e, shelf_newest(&s, e));
 }
@@ -32,22 +32,34 @@ static const struct entry *put(uint16_t type, const char *json, const char *node
 
 START_TEST(pods)
 {
-	static const char *const yes[] = {
-		"", "metadata.name=p", "metadata.namespace=default", "spec.nodeName=n1",
-		"spec.nodeName!=n2,status.phase=Running",
-		"status.phase!=Succeeded,status.phase!=Failed",
-		"spec.restartPolicy=Always", "spec.hostNetwork=false", "status.podIP=10.0.0.1",
-		"status.nominatedNodeName=", "spec.host=n1", "status.podIPs!=10.0.0.1", NULL};
-	static const char *const no[] = {
-		"metadata.name=q", "metadata.name!=p", "spec.nodeName=",
-		"spec.nodeName=n1,metadata.name=q",
-		"spec.hostNetwork=true", "spec.schedulerName=x", NULL};
+	static const char *const yes[] = {"",
+					  "metadata.name=p",
+					  "metadata.namespace=default",
+					  "spec.nodeName=n1",
+					  "spec.nodeName!=n2,status.phase=Running",
+					  "status.phase!=Succeeded,status.phase!=Failed",
+					  "spec.restartPolicy=Always",
+					  "spec.hostNetwork=false",
+					  "status.podIP=10.0.0.1",
+					  "status.nominatedNodeName=",
+					  "spec.host=n1",
+					  "status.podIPs!=10.0.0.1",
+					  NULL};
+	static const char *const no[] = {"metadata.name=q",
+					 "metadata.name!=p",
+					 "spec.nodeName=",
+					 "spec.nodeName=n1,metadata.name=q",
+					 "spec.hostNetwork=true",
+					 "spec.schedulerName=x",
+					 NULL};
 	const struct entry *e;
 
 	s = shelf_open();
-	e = put(TYPE_POD, "{\"metadata\":{\"name\":\"p\",\"namespace\":\"default\"},\"spec\":"
-			  "{\"restartPolicy\":\"Always\"},\"status\":{\"phase\":\"Running\","
-			  "\"podIP\":\"10.0.0.1\"}}", "n1");
+	e = put(TYPE_POD,
+		"{\"metadata\":{\"name\":\"p\",\"namespace\":\"default\"},\"spec\":"
+		"{\"restartPolicy\":\"Always\"},\"status\":{\"phase\":\"Running\","
+		"\"podIP\":\"10.0.0.1\"}}",
+		"n1");
 	check(e, yes, no);
 	shelf_close(&s);
 }
@@ -60,8 +72,10 @@ START_TEST(pods_without_a_node)
 	const struct entry *e;
 
 	s = shelf_open();
-	e = put(TYPE_POD, "{\"metadata\":{\"name\":\"p\",\"namespace\":\"default\"},"
-			  "\"spec\":{\"hostNetwork\":true}}", "");
+	e = put(TYPE_POD,
+		"{\"metadata\":{\"name\":\"p\",\"namespace\":\"default\"},"
+		"\"spec\":{\"hostNetwork\":true}}",
+		"");
 	check(e, yes, no);
 	shelf_close(&s);
 }
@@ -91,10 +105,12 @@ END_TEST
 
 START_TEST(other_kinds)
 {
-	static const char *const event_yes[] = {
-		"involvedObject.name=web,involvedObject.kind=Pod", "reason=Started",
-		"type!=Warning",
-		"source=kubelet", "involvedObject.uid=", NULL};
+	static const char *const event_yes[] = {"involvedObject.name=web,involvedObject.kind=Pod",
+						"reason=Started",
+						"type!=Warning",
+						"source=kubelet",
+						"involvedObject.uid=",
+						NULL};
 	static const char *const event_no[] = {"involvedObject.name=x", "source=x", NULL};
 	static const char *const new_yes[] = {"source=sched", "reportingComponent=sched", NULL};
 	static const char *const node_yes[] = {"spec.unschedulable=false", NULL};
@@ -104,17 +120,25 @@ START_TEST(other_kinds)
 	static const char *const none[] = {NULL};
 
 	s = shelf_open();
-	check(put(TYPE_EVENT, "{\"metadata\":{\"name\":\"e\",\"namespace\":\"default\"},"
-			      "\"involvedObject\":{\"kind\":\"Pod\",\"name\":\"web\"},\"reason\":"
-			      "\"Started\",\"type\":\"Normal\",\"source\":{\"component\":"
-			      "\"kubelet\"}}", ""), event_yes, event_no);
-	check(put(TYPE_EVENT, "{\"metadata\":{\"name\":\"f\",\"namespace\":\"default\"},"
-			      "\"source\":{},\"reportingComponent\":\"sched\"}", ""),
+	check(put(TYPE_EVENT,
+		  "{\"metadata\":{\"name\":\"e\",\"namespace\":\"default\"},"
+		  "\"involvedObject\":{\"kind\":\"Pod\",\"name\":\"web\"},\"reason\":"
+		  "\"Started\",\"type\":\"Normal\",\"source\":{\"component\":"
+		  "\"kubelet\"}}",
+		  ""),
+	      event_yes, event_no);
+	check(put(TYPE_EVENT,
+		  "{\"metadata\":{\"name\":\"f\",\"namespace\":\"default\"},"
+		  "\"source\":{},\"reportingComponent\":\"sched\"}",
+		  ""),
 	      new_yes, none);
-	check(put(TYPE_NODE, "{\"metadata\":{\"name\":\"n\"},\"spec\":{}}", "n"),
-	      node_yes, node_no);
-	check(put(TYPE_JOB, "{\"metadata\":{\"name\":\"j\",\"namespace\":\"default\"},\"status\":"
-			    "{\"succeeded\":3}}", ""), job_yes, job_no);
+	check(put(TYPE_NODE, "{\"metadata\":{\"name\":\"n\"},\"spec\":{}}", "n"), node_yes,
+	      node_no);
+	check(put(TYPE_JOB,
+		  "{\"metadata\":{\"name\":\"j\",\"namespace\":\"default\"},\"status\":"
+		  "{\"succeeded\":3}}",
+		  ""),
+	      job_yes, job_no);
 	shelf_close(&s);
 }
 END_TEST
@@ -126,8 +150,8 @@ START_TEST(what_is_required)
 	struct str message;
 
 	s = shelf_open();
-	ck_assert_int_eq(kube_fields_parse(s.z, r, STR("spec.host=n1,metadata.name!=x"), &f,
-					   &message), 0);
+	ck_assert_int_eq(
+		kube_fields_parse(s.z, r, STR("spec.host=n1,metadata.name!=x"), &f, &message), 0);
 	ck_assert_text(kube_fields_required(f, "spec.nodeName"), "n1");
 	ck_assert_ptr_null(kube_fields_required(f, "metadata.name").p);
 	ck_assert_ptr_null(kube_fields_required(f, "metadata.namespace").p);

@@ -6,7 +6,12 @@
 
 static struct str random_text(zone *z)
 {
-	static const char *const words[] = {"", "a", "web", "nginx:1.14.2", "\"quoted\"\n", "ü",
+	static const char *const words[] = {"",
+					    "a",
+					    "web",
+					    "nginx:1.14.2",
+					    "\"quoted\"\n",
+					    "ü",
 					    "a longer text of more than thirty-one bytes"};
 
 	return zone_str(z, str_of(words[rand() % (int)countof(words)]));
@@ -124,8 +129,8 @@ static void assert_json(struct shelf *s, const struct entry *e, const value *tre
 		ck_assert(str_eq(buf_str(&again), buf_str(&b)));
 		buf_free(&again);
 	}
-	ck_assert_msg(json_decode(s->z, buf_str(&b), &back, &notes, &err) == 0, "%s: %.*s",
-		      err.msg, (int)b.n, b.p);
+	ck_assert_msg(json_decode(s->z, buf_str(&b), &back, &notes, &err) == 0, "%s: %.*s", err.msg,
+		      (int)b.n, b.p);
 	ck_assert_uint_eq(notes.nduplicate, 0);
 	assert_same(&back, tree);
 	b.n = 0;
@@ -180,8 +185,8 @@ START_TEST(only_what_changed_is_encoded)
 		v_del(&tree, "data");
 		kube_split_changed(s.z, s.c, e, v, &tree, &parts, &mask);
 		ck_assert_uint_eq(parts.present, 1u << PART_STATUS);
-		ck_assert_uint_eq(mask, 1u << PART_STATUS |
-						(v_get(&obj, "data") ? 1u << PART_REST : 0));
+		ck_assert_uint_eq(mask,
+				  1u << PART_STATUS | (v_get(&obj, "data") ? 1u << PART_REST : 0));
 		kube_parts_free(&parts);
 		if (i % 50 == 0)
 			zone_reset(s.z);
@@ -256,9 +261,18 @@ START_TEST(deletion_costs)
 		const char *text;
 		int32_t cost;
 	} facts[] = {
-		{"0", 0},	  {"7", 7},	    {"-7", -7},		  {"+7", 0}, {"07", 0},
-		{"-", 0},	  {"", 0},	    {"7x", 0},		  {"-0", 0},
-		{"2147483647", INT32_MAX}, {"2147483648", 0}, {"-2147483648", INT32_MIN},
+		{"0", 0},
+		{"7", 7},
+		{"-7", -7},
+		{"+7", 0},
+		{"07", 0},
+		{"-", 0},
+		{"", 0},
+		{"7x", 0},
+		{"-0", 0},
+		{"2147483647", INT32_MAX},
+		{"2147483648", 0},
+		{"-2147483648", INT32_MIN},
 		{"99999999999", 0},
 	};
 	zone *z = zone_new();
@@ -305,8 +319,9 @@ START_TEST(holes_are_filled)
 	static const uint32_t holes[] = {1700000000, 0x0a000001, 5};
 	struct shelf s = shelf_open();
 	zone *z = s.z;
-	value obj = facts_json(z, "{\"metadata\":{},\"spec\":{},\"status\":{\"conditions\":["
-				  "{\"type\":\"Ready\",\"status\":\"True\"}],\"containerStatuses\":[{}]}}");
+	value obj = facts_json(
+		z, "{\"metadata\":{},\"spec\":{},\"status\":{\"conditions\":["
+		   "{\"type\":\"Ready\",\"status\":\"True\"}],\"containerStatuses\":[{}]}}");
 	value *status = v_get(&obj, "status"), out;
 	struct version_in in = {.node = STR("node-1")};
 	const struct version *v;
@@ -427,8 +442,8 @@ START_TEST(malformed_parts_are_refused)
 		zone_reset(z);
 	}
 	for (size_t cut = 1; cut < parts.part[PART_STATUS].n; cut++) {
-		struct str part[PART_COUNT] = {[PART_STATUS] = {parts.part[PART_STATUS].p,
-								(uint32_t)cut}};
+		struct str part[PART_COUNT] = {
+			[PART_STATUS] = {parts.part[PART_STATUS].p, (uint32_t)cut}};
 
 		in = before;
 		ck_assert_int_eq(kube_project(z, TYPE_POD, part, NULL, 0, &in), WEFT_EINVAL);

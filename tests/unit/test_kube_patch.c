@@ -80,9 +80,17 @@ END_TEST
 
 static value random_value(int depth)
 {
-	static const char *const keys[] = {"a", "b", "spec", "containers", "name", "$patch",
-					   "$retainKeys", "$setElementOrder/containers",
-					   "$deleteFromPrimitiveList/a", "finalizers", "metadata"};
+	static const char *const keys[] = {"a",
+					   "b",
+					   "spec",
+					   "containers",
+					   "name",
+					   "$patch",
+					   "$retainKeys",
+					   "$setElementOrder/containers",
+					   "$deleteFromPrimitiveList/a",
+					   "finalizers",
+					   "metadata"};
 	static const char *const words[] = {"x", "delete", "replace", "merge", "a"};
 	value v;
 

@@ -17,12 +17,12 @@ START_TEST(conditions_keep_their_time)
 	value list = v_null();
 
 	z = zone_new();
-	ck_assert(kube_condition_set(z, &list, "Ready", "False", "Why", STR("m"), 1700000000,
-				     false));
+	ck_assert(
+		kube_condition_set(z, &list, "Ready", "False", "Why", STR("m"), 1700000000, false));
 	ck_assert(!kube_condition_set(z, &list, "Ready", "False", "Why", STR("m"), 1700000009,
 				      false));
-	ck_assert(kube_condition_set(z, &list, "Ready", "False", "New", STR("m"), 1700000009,
-				     false));
+	ck_assert(
+		kube_condition_set(z, &list, "Ready", "False", "New", STR("m"), 1700000009, false));
 	ck_assert_str_eq(text_at(&list, 0, "lastTransitionTime"), "2023-11-14T22:13:20Z");
 	ck_assert(kube_condition_set(z, &list, "Ready", "True", "", STR(""), 1700000009, false));
 	ck_assert_str_eq(text_at(&list, 0, "lastTransitionTime"), "2023-11-14T22:13:29Z");
@@ -58,7 +58,7 @@ END_TEST
 
 /* --- Templates --------------------------------------------------------------------------- */
 
-#define TEMPLATE                                                                          \
+#define TEMPLATE                                                                              \
 	"{\"metadata\":{\"labels\":{\"app\":\"web\",\"b\":\"c\"}},\"spec\":{\"containers\":[" \
 	"{\"name\":\"nginx\",\"image\":\"nginx:1.14.2\"}]}}"
 
@@ -196,7 +196,8 @@ START_TEST(tolerations)
 		{"{}", "{\"key\":\"a\",\"effect\":\"NoSchedule\"}", false},
 		{"{\"operator\":\"Exists\"}", "{\"key\":\"a\",\"effect\":\"NoSchedule\"}", true},
 		{"{\"key\":\"a\"}", "{\"key\":\"a\",\"effect\":\"NoSchedule\"}", true},
-		{"{\"key\":\"a\"}", "{\"key\":\"a\",\"value\":\"1\",\"effect\":\"NoSchedule\"}", false},
+		{"{\"key\":\"a\"}", "{\"key\":\"a\",\"value\":\"1\",\"effect\":\"NoSchedule\"}",
+		 false},
 		{"{\"key\":\"a\",\"value\":\"1\"}", "{\"key\":\"a\",\"value\":\"1\"}", true},
 		{"{\"key\":\"b\",\"operator\":\"Exists\"}", "{\"key\":\"a\"}", false},
 		{"{\"operator\":\"Exists\",\"effect\":\"NoExecute\"}",

@@ -89,7 +89,7 @@ static void put_pod(struct buf *out)
 		put_message(&c, 2, &quantity);
 		buf_free(&quantity);
 	}
-	put_message(&b, 2, &c);	 /* resources.requests */
+	put_message(&b, 2, &c); /* resources.requests */
 	put_message(&a, 8, &b);
 	{
 		struct buf port = {0}, get = {0}, handler = {0};
@@ -99,7 +99,7 @@ static void put_pod(struct buf *out)
 		put_message(&get, 2, &port);
 		put_message(&handler, 2, &get); /* httpGet */
 		put_message(&b, 1, &handler);
-		put_int(&b, 2, 5); /* initialDelaySeconds */
+		put_int(&b, 2, 5);	 /* initialDelaySeconds */
 		put_message(&a, 10, &b); /* livenessProbe */
 		buf_free(&port);
 		buf_free(&get);

@@ -67,77 +67,78 @@ static const struct {
 	bool over;
 	const char *meta, *spec, *status, *uses;
 } cases[] = {
-    {"a pod that states nothing", TYPE_POD, false, NULL, "{'containers':[{'name':'c'}]}", NULL,
-     "pods=1"},
-    {"one that is over", TYPE_POD, true, NULL,
-     "{'containers':[{'name':'c','resources':{'requests':{'cpu':'1'}}}]}", NULL, ""},
-    {"containers add up", TYPE_POD, false, NULL,
-     "{'containers':[{'name':'a','resources':{'requests':{'cpu':'1','memory':'1Gi'},"
-     "'limits':{'cpu':'2'}}},{'name':'b','resources':{'requests':{'cpu':'500m'},"
-     "'limits':{'cpu':'1','ephemeral-storage':'1G'}}}]}",
-     NULL,
-     "cpu=1500m limits.cpu=3 limits.ephemeral-storage=1G memory=1Gi pods=1 requests.cpu=1500m "
-     "requests.memory=1Gi"},
-    {"init containers one after the other, beside sidecars", TYPE_POD, false, NULL,
-     "{'containers':[{'name':'a','resources':{'requests':{'cpu':'1'}}}],"
-     "'initContainers':[{'name':'i','resources':{'requests':{'cpu':'2'}}},"
-     "{'name':'s','restartPolicy':'Always','resources':{'requests':{'cpu':'300m'}}},"
-     "{'name':'j','resources':{'requests':{'cpu':'1900m'}}}]}",
-     NULL, "cpu=2200m pods=1 requests.cpu=2200m"},
-    {"a sidecar runs beside the others", TYPE_POD, false, NULL,
-     "{'containers':[{'name':'a','resources':{'requests':{'cpu':'1'}}}],"
-     "'initContainers':[{'name':'s','restartPolicy':'Always',"
-     "'resources':{'requests':{'cpu':'300m'}}}]}",
-     NULL, "cpu=1300m pods=1 requests.cpu=1300m"},
-    {"overhead, and of limits only where there are any", TYPE_POD, false, NULL,
-     "{'overhead':{'cpu':'100m','memory':'8Mi'},'containers':[{'name':'a',"
-     "'resources':{'requests':{'cpu':'1'},'limits':{'cpu':'2'}}}]}",
-     NULL, "cpu=1100m limits.cpu=2100m memory=8Mi pods=1 requests.cpu=1100m requests.memory=8Mi"},
-    {"the pod's own amounts", TYPE_POD, false, NULL,
-     "{'resources':{'requests':{'cpu':'5'},'limits':{'cpu':'6'}},'containers':[{'name':'a',"
-     "'resources':{'requests':{'cpu':'1','memory':'1Mi'}}}]}",
-     NULL, "cpu=5 limits.cpu=6 memory=1Mi pods=1 requests.cpu=5 requests.memory=1Mi"},
-    {"huge pages and extended resources", TYPE_POD, false, NULL,
-     "{'containers':[{'name':'a','resources':{'requests':{'hugepages-2Mi':'4Mi',"
-     "'example.com/gpu':'2','kubernetes.io/odd':'1'},'limits':{'example.com/gpu':'2'}}}]}",
-     NULL, "hugepages-2Mi=4Mi pods=1 requests.example.com/gpu=2 requests.hugepages-2Mi=4Mi"},
-    {"what its node has given it, if that is more", TYPE_POD, false, NULL,
-     "{'containers':[{'name':'a','resources':{'requests':{'cpu':'1'},'limits':{'cpu':'1'}}}]}",
-     "{'containerStatuses':[{'name':'a','allocatedResources':{'cpu':'2'},"
-     "'resources':{'requests':{'cpu':'1500m'},'limits':{'cpu':'3'}}}]}",
-     "cpu=2 limits.cpu=3 pods=1 requests.cpu=2"},
-    {"what it cannot be given does not count", TYPE_POD, false, NULL,
-     "{'containers':[{'name':'a','resources':{'requests':{'cpu':'9'}}}]}",
-     "{'conditions':[{'type':'PodResizePending','status':'True','reason':'Infeasible'}],"
-     "'containerStatuses':[{'name':'a','allocatedResources':{'cpu':'2'},"
-     "'resources':{'requests':{'cpu':'2'}}}]}",
-     "cpu=2 pods=1 requests.cpu=2"},
-    {"a Service", TYPE_SERVICE, false, NULL, "{'type':'ClusterIP','ports':[{'port':1}]}", NULL,
-     "services=1 services.loadbalancers=0 services.nodeports=0"},
-    {"its node ports", TYPE_SERVICE, false, NULL,
-     "{'type':'NodePort','ports':[{'port':1},{'port':2}]}", NULL,
-     "services=1 services.loadbalancers=0 services.nodeports=2"},
-    {"a load balancer has them, too", TYPE_SERVICE, false, NULL,
-     "{'type':'LoadBalancer','ports':[{'port':1},{'port':2}]}", NULL,
-     "services=1 services.loadbalancers=1 services.nodeports=2"},
-    {"unless it wants none", TYPE_SERVICE, false, NULL,
-     "{'type':'LoadBalancer','allocateLoadBalancerNodePorts':false,"
-     "'ports':[{'port':1},{'port':2,'nodePort':30000}]}",
-     NULL, "services=1 services.loadbalancers=1 services.nodeports=1"},
-    {"a claim, in whole bytes", TYPE_PERSISTENTVOLUMECLAIM, false, NULL,
-     "{'storageClassName':'gold','resources':{'requests':{'storage':'1500m'}}}", NULL,
-     "gold.storageclass.storage.k8s.io/persistentvolumeclaims=1 "
-     "gold.storageclass.storage.k8s.io/requests.storage=2 persistentvolumeclaims=1 "
-     "requests.storage=2"},
-    {"its class as it was once named, and what it has", TYPE_PERSISTENTVOLUMECLAIM, false,
-     "{'annotations':{'volume.beta.kubernetes.io/storage-class':'tin'}}",
-     "{'storageClassName':'gold','resources':{'requests':{'storage':'1Gi'}}}",
-     "{'allocatedResources':{'storage':'2Gi'}}",
-     "persistentvolumeclaims=1 requests.storage=2Gi "
-     "tin.storageclass.storage.k8s.io/persistentvolumeclaims=1 "
-     "tin.storageclass.storage.k8s.io/requests.storage=2Gi"},
-    {"kinds with a name of old", TYPE_SECRET, false, NULL, NULL, NULL, "secrets=1"},
-    {"and without", TYPE_DEPLOYMENT, false, NULL, NULL, NULL, ""},
+	{"a pod that states nothing", TYPE_POD, false, NULL, "{'containers':[{'name':'c'}]}", NULL,
+	 "pods=1"},
+	{"one that is over", TYPE_POD, true, NULL,
+	 "{'containers':[{'name':'c','resources':{'requests':{'cpu':'1'}}}]}", NULL, ""},
+	{"containers add up", TYPE_POD, false, NULL,
+	 "{'containers':[{'name':'a','resources':{'requests':{'cpu':'1','memory':'1Gi'},"
+	 "'limits':{'cpu':'2'}}},{'name':'b','resources':{'requests':{'cpu':'500m'},"
+	 "'limits':{'cpu':'1','ephemeral-storage':'1G'}}}]}",
+	 NULL,
+	 "cpu=1500m limits.cpu=3 limits.ephemeral-storage=1G memory=1Gi pods=1 requests.cpu=1500m "
+	 "requests.memory=1Gi"},
+	{"init containers one after the other, beside sidecars", TYPE_POD, false, NULL,
+	 "{'containers':[{'name':'a','resources':{'requests':{'cpu':'1'}}}],"
+	 "'initContainers':[{'name':'i','resources':{'requests':{'cpu':'2'}}},"
+	 "{'name':'s','restartPolicy':'Always','resources':{'requests':{'cpu':'300m'}}},"
+	 "{'name':'j','resources':{'requests':{'cpu':'1900m'}}}]}",
+	 NULL, "cpu=2200m pods=1 requests.cpu=2200m"},
+	{"a sidecar runs beside the others", TYPE_POD, false, NULL,
+	 "{'containers':[{'name':'a','resources':{'requests':{'cpu':'1'}}}],"
+	 "'initContainers':[{'name':'s','restartPolicy':'Always',"
+	 "'resources':{'requests':{'cpu':'300m'}}}]}",
+	 NULL, "cpu=1300m pods=1 requests.cpu=1300m"},
+	{"overhead, and of limits only where there are any", TYPE_POD, false, NULL,
+	 "{'overhead':{'cpu':'100m','memory':'8Mi'},'containers':[{'name':'a',"
+	 "'resources':{'requests':{'cpu':'1'},'limits':{'cpu':'2'}}}]}",
+	 NULL,
+	 "cpu=1100m limits.cpu=2100m memory=8Mi pods=1 requests.cpu=1100m requests.memory=8Mi"},
+	{"the pod's own amounts", TYPE_POD, false, NULL,
+	 "{'resources':{'requests':{'cpu':'5'},'limits':{'cpu':'6'}},'containers':[{'name':'a',"
+	 "'resources':{'requests':{'cpu':'1','memory':'1Mi'}}}]}",
+	 NULL, "cpu=5 limits.cpu=6 memory=1Mi pods=1 requests.cpu=5 requests.memory=1Mi"},
+	{"huge pages and extended resources", TYPE_POD, false, NULL,
+	 "{'containers':[{'name':'a','resources':{'requests':{'hugepages-2Mi':'4Mi',"
+	 "'example.com/gpu':'2','kubernetes.io/odd':'1'},'limits':{'example.com/gpu':'2'}}}]}",
+	 NULL, "hugepages-2Mi=4Mi pods=1 requests.example.com/gpu=2 requests.hugepages-2Mi=4Mi"},
+	{"what its node has given it, if that is more", TYPE_POD, false, NULL,
+	 "{'containers':[{'name':'a','resources':{'requests':{'cpu':'1'},'limits':{'cpu':'1'}}}]}",
+	 "{'containerStatuses':[{'name':'a','allocatedResources':{'cpu':'2'},"
+	 "'resources':{'requests':{'cpu':'1500m'},'limits':{'cpu':'3'}}}]}",
+	 "cpu=2 limits.cpu=3 pods=1 requests.cpu=2"},
+	{"what it cannot be given does not count", TYPE_POD, false, NULL,
+	 "{'containers':[{'name':'a','resources':{'requests':{'cpu':'9'}}}]}",
+	 "{'conditions':[{'type':'PodResizePending','status':'True','reason':'Infeasible'}],"
+	 "'containerStatuses':[{'name':'a','allocatedResources':{'cpu':'2'},"
+	 "'resources':{'requests':{'cpu':'2'}}}]}",
+	 "cpu=2 pods=1 requests.cpu=2"},
+	{"a Service", TYPE_SERVICE, false, NULL, "{'type':'ClusterIP','ports':[{'port':1}]}", NULL,
+	 "services=1 services.loadbalancers=0 services.nodeports=0"},
+	{"its node ports", TYPE_SERVICE, false, NULL,
+	 "{'type':'NodePort','ports':[{'port':1},{'port':2}]}", NULL,
+	 "services=1 services.loadbalancers=0 services.nodeports=2"},
+	{"a load balancer has them, too", TYPE_SERVICE, false, NULL,
+	 "{'type':'LoadBalancer','ports':[{'port':1},{'port':2}]}", NULL,
+	 "services=1 services.loadbalancers=1 services.nodeports=2"},
+	{"unless it wants none", TYPE_SERVICE, false, NULL,
+	 "{'type':'LoadBalancer','allocateLoadBalancerNodePorts':false,"
+	 "'ports':[{'port':1},{'port':2,'nodePort':30000}]}",
+	 NULL, "services=1 services.loadbalancers=1 services.nodeports=1"},
+	{"a claim, in whole bytes", TYPE_PERSISTENTVOLUMECLAIM, false, NULL,
+	 "{'storageClassName':'gold','resources':{'requests':{'storage':'1500m'}}}", NULL,
+	 "gold.storageclass.storage.k8s.io/persistentvolumeclaims=1 "
+	 "gold.storageclass.storage.k8s.io/requests.storage=2 persistentvolumeclaims=1 "
+	 "requests.storage=2"},
+	{"its class as it was once named, and what it has", TYPE_PERSISTENTVOLUMECLAIM, false,
+	 "{'annotations':{'volume.beta.kubernetes.io/storage-class':'tin'}}",
+	 "{'storageClassName':'gold','resources':{'requests':{'storage':'1Gi'}}}",
+	 "{'allocatedResources':{'storage':'2Gi'}}",
+	 "persistentvolumeclaims=1 requests.storage=2Gi "
+	 "tin.storageclass.storage.k8s.io/persistentvolumeclaims=1 "
+	 "tin.storageclass.storage.k8s.io/requests.storage=2Gi"},
+	{"kinds with a name of old", TYPE_SECRET, false, NULL, NULL, NULL, "secrets=1"},
+	{"and without", TYPE_DEPLOYMENT, false, NULL, NULL, NULL, ""},
 };
 
 static struct kube_charged charged(uint16_t type, bool over, const char *meta, const char *spec,
@@ -186,26 +187,26 @@ START_TEST(whose_resources_they_are)
 		const char *name;
 		uint16_t type;
 	} facts[] = {
-	    {"pods", TYPE_POD},
-	    {"requests.cpu", TYPE_POD},
-	    {"hugepages-1Gi", TYPE_POD},
-	    {"requests.hugepages-1Gi", TYPE_POD},
-	    {"requests.example.com/gpu", TYPE_POD},
-	    {"requests.deviceclass.resource.kubernetes.io/gpu", TYPE_POD},
-	    {"example.com/gpu", 0},
-	    {"requests.storage", TYPE_PERSISTENTVOLUMECLAIM},
-	    {"x.storageclass.storage.k8s.io/requests.storage", TYPE_PERSISTENTVOLUMECLAIM},
-	    {"services.nodeports", TYPE_SERVICE},
-	    {"replicationcontrollers", TYPE_REPLICATIONCONTROLLER},
-	    {"count/pods", TYPE_POD},
-	    {"count/deployments.apps", TYPE_DEPLOYMENT},
-	    {"count/deployments", 0},
-	    {"count/horizontalpodautoscalers.autoscaling", TYPE_HORIZONTALPODAUTOSCALER},
-	    {"count/leases.coordination.k8s.io", TYPE_LEASE},
-	    {"count/events", 0},
-	    {"count/events.events.k8s.io", 0},
-	    {"count/nodes", 0},
-	    {"count/foos.example.com", 0},
+		{"pods", TYPE_POD},
+		{"requests.cpu", TYPE_POD},
+		{"hugepages-1Gi", TYPE_POD},
+		{"requests.hugepages-1Gi", TYPE_POD},
+		{"requests.example.com/gpu", TYPE_POD},
+		{"requests.deviceclass.resource.kubernetes.io/gpu", TYPE_POD},
+		{"example.com/gpu", 0},
+		{"requests.storage", TYPE_PERSISTENTVOLUMECLAIM},
+		{"x.storageclass.storage.k8s.io/requests.storage", TYPE_PERSISTENTVOLUMECLAIM},
+		{"services.nodeports", TYPE_SERVICE},
+		{"replicationcontrollers", TYPE_REPLICATIONCONTROLLER},
+		{"count/pods", TYPE_POD},
+		{"count/deployments.apps", TYPE_DEPLOYMENT},
+		{"count/deployments", 0},
+		{"count/horizontalpodautoscalers.autoscaling", TYPE_HORIZONTALPODAUTOSCALER},
+		{"count/leases.coordination.k8s.io", TYPE_LEASE},
+		{"count/events", 0},
+		{"count/events.events.k8s.io", 0},
+		{"count/nodes", 0},
+		{"count/foos.example.com", 0},
 	};
 
 	for (size_t i = 0; i < countof(facts); i++)
@@ -214,16 +215,16 @@ START_TEST(whose_resources_they_are)
 }
 END_TEST
 
-#define SELECTS(scope, op, values)                                                                 \
-	"{'scopeSelector':{'matchExpressions':[{'scopeName':'" scope "','operator':'" op           \
+#define SELECTS(scope, op, values)                                                       \
+	"{'scopeSelector':{'matchExpressions':[{'scopeName':'" scope "','operator':'" op \
 	"','values':" values "}]}}"
 
 START_TEST(scopes)
 {
 	static const char plain[] = "{'containers':[{'name':'c'}]}";
 	static const char gold[] =
-	    "{'priorityClassName':'gold','activeDeadlineSeconds':0,"
-	    "'containers':[{'name':'c','resources':{'limits':{'cpu':'1'}}}]}";
+		"{'priorityClassName':'gold','activeDeadlineSeconds':0,"
+		"'containers':[{'name':'c','resources':{'limits':{'cpu':'1'}}}]}";
 	static const char near[] = "{'affinity':{'podAntiAffinity':{'preferredDuringScheduling"
 				   "IgnoredDuringExecution':[{'podAffinityTerm':{"
 				   "'namespaceSelector':{}}}]}}}";
@@ -233,32 +234,32 @@ START_TEST(scopes)
 		const char *quota, *spec;
 		bool in;
 	} facts[] = {
-	    {TYPE_POD, "{}", plain, true},
-	    {TYPE_SECRET, "{}", plain, true},
-	    {TYPE_SECRET, "{'scopes':['BestEffort']}", plain, false},
-	    {TYPE_POD, "{'scopes':['BestEffort']}", plain, true},
-	    {TYPE_POD, "{'scopes':['BestEffort']}", gold, false},
-	    {TYPE_POD, "{'scopes':['NotBestEffort']}", gold, true},
-	    {TYPE_POD, "{'scopes':['Terminating']}", gold, true},
-	    {TYPE_POD, "{'scopes':['Terminating']}", plain, false},
-	    {TYPE_POD, "{'scopes':['NotTerminating','BestEffort']}", plain, true},
-	    {TYPE_POD, "{'scopes':['NotTerminating','NotBestEffort']}", plain, false},
-	    {TYPE_POD, "{'scopes':['PriorityClass']}", gold, true},
-	    {TYPE_POD, "{'scopes':['PriorityClass']}", plain, false},
-	    {TYPE_POD, SELECTS("PriorityClass", "In", "['gold','tin']"), gold, true},
-	    {TYPE_POD, SELECTS("PriorityClass", "In", "['tin']"), gold, false},
-	    {TYPE_POD, SELECTS("PriorityClass", "NotIn", "['tin']"), gold, true},
-	    {TYPE_POD, SELECTS("PriorityClass", "NotIn", "['gold']"), gold, false},
-	    {TYPE_POD, SELECTS("PriorityClass", "NotIn", "['gold']"), plain, true},
-	    {TYPE_POD, SELECTS("PriorityClass", "DoesNotExist", "[]"), plain, true},
-	    {TYPE_POD, SELECTS("PriorityClass", "DoesNotExist", "[]"), gold, false},
-	    {TYPE_POD, "{'scopes':['CrossNamespacePodAffinity']}", near, true},
-	    {TYPE_POD, "{'scopes':['CrossNamespacePodAffinity']}", plain, false},
-	    {TYPE_PERSISTENTVOLUMECLAIM, SELECTS("VolumeAttributesClass", "In", "['fast']"), claim,
-	     true},
-	    {TYPE_PERSISTENTVOLUMECLAIM, SELECTS("VolumeAttributesClass", "In", "['slow']"), claim,
-	     false},
-	    {TYPE_PERSISTENTVOLUMECLAIM, "{'scopes':['Terminating']}", claim, false},
+		{TYPE_POD, "{}", plain, true},
+		{TYPE_SECRET, "{}", plain, true},
+		{TYPE_SECRET, "{'scopes':['BestEffort']}", plain, false},
+		{TYPE_POD, "{'scopes':['BestEffort']}", plain, true},
+		{TYPE_POD, "{'scopes':['BestEffort']}", gold, false},
+		{TYPE_POD, "{'scopes':['NotBestEffort']}", gold, true},
+		{TYPE_POD, "{'scopes':['Terminating']}", gold, true},
+		{TYPE_POD, "{'scopes':['Terminating']}", plain, false},
+		{TYPE_POD, "{'scopes':['NotTerminating','BestEffort']}", plain, true},
+		{TYPE_POD, "{'scopes':['NotTerminating','NotBestEffort']}", plain, false},
+		{TYPE_POD, "{'scopes':['PriorityClass']}", gold, true},
+		{TYPE_POD, "{'scopes':['PriorityClass']}", plain, false},
+		{TYPE_POD, SELECTS("PriorityClass", "In", "['gold','tin']"), gold, true},
+		{TYPE_POD, SELECTS("PriorityClass", "In", "['tin']"), gold, false},
+		{TYPE_POD, SELECTS("PriorityClass", "NotIn", "['tin']"), gold, true},
+		{TYPE_POD, SELECTS("PriorityClass", "NotIn", "['gold']"), gold, false},
+		{TYPE_POD, SELECTS("PriorityClass", "NotIn", "['gold']"), plain, true},
+		{TYPE_POD, SELECTS("PriorityClass", "DoesNotExist", "[]"), plain, true},
+		{TYPE_POD, SELECTS("PriorityClass", "DoesNotExist", "[]"), gold, false},
+		{TYPE_POD, "{'scopes':['CrossNamespacePodAffinity']}", near, true},
+		{TYPE_POD, "{'scopes':['CrossNamespacePodAffinity']}", plain, false},
+		{TYPE_PERSISTENTVOLUMECLAIM, SELECTS("VolumeAttributesClass", "In", "['fast']"),
+		 claim, true},
+		{TYPE_PERSISTENTVOLUMECLAIM, SELECTS("VolumeAttributesClass", "In", "['slow']"),
+		 claim, false},
+		{TYPE_PERSISTENTVOLUMECLAIM, "{'scopes':['Terminating']}", claim, false},
 	};
 
 	for (size_t i = 0; i < countof(facts); i++) {
@@ -275,8 +276,8 @@ END_TEST
 START_TEST(what_has_to_be_stated)
 {
 	static const char pod[] =
-	    "{'containers':[{'name':'b'},{'name':'a','resources':{'requests':{'cpu':'1'}}}],"
-	    "'initContainers':[{'name':'i','resources':{'limits':{'memory':'1'}}}]}";
+		"{'containers':[{'name':'b'},{'name':'a','resources':{'requests':{'cpu':'1'}}}],"
+		"'initContainers':[{'name':'i','resources':{'limits':{'memory':'1'}}}]}";
 	struct kube_charged o = charged(TYPE_POD, false, NULL, pod, NULL);
 	struct kube_charged whole = charged(TYPE_POD, false, NULL,
 					    "{'resources':{'limits':{'cpu':'1'}},"

@@ -15,9 +15,9 @@ START_TEST(every_resource_is_found_by_its_names)
 		ck_assert_ptr_eq(kube_resource(str_of(r[i].group), str_of(r[i].version),
 					       str_of(r[i].resource)),
 				 &r[i]);
-		ck_assert_ptr_eq(kube_by_kind(str_of(r[i].group), str_of(r[i].version),
-					      str_of(r[i].kind)),
-				 &r[i]);
+		ck_assert_ptr_eq(
+			kube_by_kind(str_of(r[i].group), str_of(r[i].version), str_of(r[i].kind)),
+			&r[i]);
 		ck_assert_ptr_nonnull(r[i].schema);
 		if (r[i].stored_version)
 			ck_assert_ptr_eq(kube_by_type(r[i].type), &r[i]);
@@ -70,10 +70,10 @@ END_TEST
 
 START_TEST(kinds_of_several_versions_share_a_number)
 {
-	const struct kube_resource *v1 = kube_by_kind(STR("autoscaling"), STR("v1"),
-						      STR("HorizontalPodAutoscaler"));
-	const struct kube_resource *v2 = kube_by_kind(STR("autoscaling"), STR("v2"),
-						      STR("HorizontalPodAutoscaler"));
+	const struct kube_resource *v1 =
+		kube_by_kind(STR("autoscaling"), STR("v1"), STR("HorizontalPodAutoscaler"));
+	const struct kube_resource *v2 =
+		kube_by_kind(STR("autoscaling"), STR("v2"), STR("HorizontalPodAutoscaler"));
 
 	ck_assert_uint_eq(v1->type, v2->type);
 	ck_assert(!v1->stored_version && v2->stored_version);

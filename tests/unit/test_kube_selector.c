@@ -125,8 +125,11 @@ START_TEST(canonical_text)
 	struct str message;
 
 	z = zone_new();
-	ck_assert_int_eq(kube_selector_parse(z, STR(" z , b in (y,x,y), !c,a==1,d!=e , f>2,"
-						    "g notin()"), &s, &message), 0);
+	ck_assert_int_eq(kube_selector_parse(z,
+					     STR(" z , b in (y,x,y), !c,a==1,d!=e , f>2,"
+						 "g notin()"),
+					     &s, &message),
+			 0);
 	ck_assert_text(kube_selector_print(z, s), "a==1,b in (x,y),!c,d!=e,f>2,g notin (),z");
 	zone_free(z);
 }

@@ -29,8 +29,8 @@ static bool same_cause(struct str want, struct str got)
 	if (a < want.n && a == b && !memcmp(want.p, got.p, a)) {
 		a = find(want, "}]: ");
 		b = find(got, "}]: ");
-		want = (struct str){ want.p + a, want.n - a };
-		got = (struct str){ got.p + b, got.n - b };
+		want = (struct str){want.p + a, want.n - a};
+		got = (struct str){got.p + b, got.n - b};
 	}
 	return str_eq(want, got);
 }
@@ -57,7 +57,7 @@ static void compare(const struct kube_case *c)
 {
 	zone *z = zone_new();
 	struct case_result res = case_run(z, c);
-	bool met[CASE_LINES] = { false };
+	bool met[CASE_LINES] = {false};
 	int before = wrong;
 
 	if (c->code == 403 || c->code == 400) {
@@ -148,22 +148,22 @@ END_TEST
 START_TEST(annotations_have_a_size)
 {
 	zone *z = zone_new();
-	struct kube_case c = { .name = "size" };
-	struct kube_errors errs = { .z = z };
+	struct kube_case c = {.name = "size"};
+	struct kube_errors errs = {.z = z};
 	value obj = case_json(z, &c, "{\"metadata\":{\"name\":\"x\",\"namespace\":\"default\"}}");
 	static char text[256 * 1024 + 1];
 	value *annotations = v_map_at(z, v_get(&obj, "metadata"), "annotations");
 
 	memset(text, 'a', sizeof(text) - 1);
-	v_set(z, annotations, "k", v_str((struct str){ text, sizeof(text) - 2 }));
+	v_set(z, annotations, "k", v_str((struct str){text, sizeof(text) - 2}));
 	kube_validate(z, kube_by_type(TYPE_CONFIGMAP), &obj, NULL, STR(""), &errs);
 	ck_assert_uint_eq(errs.n, 0);
-	v_set(z, annotations, "k", v_str((struct str){ text, sizeof(text) - 1 }));
+	v_set(z, annotations, "k", v_str((struct str){text, sizeof(text) - 1}));
 	kube_validate(z, kube_by_type(TYPE_CONFIGMAP), &obj, NULL, STR(""), &errs);
 	ck_assert_uint_eq(errs.n, 1);
-	ck_assert_msg(str_eq(errs.list[0].message,
-			     STR("Too long: may not be more than 262144 bytes")),
-		      STR_FMT, STR_ARG(errs.list[0].message));
+	ck_assert_msg(
+		str_eq(errs.list[0].message, STR("Too long: may not be more than 262144 bytes")),
+		STR_FMT, STR_ARG(errs.list[0].message));
 	zone_free(z);
 }
 END_TEST

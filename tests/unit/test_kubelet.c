@@ -131,9 +131,9 @@ START_TEST(ends_as_its_policy_says)
 	static const struct {
 		const char *policy, *code, *phase;
 		int restarts; /* after 60 s: at once, then after 10, 20 s ... */
-	} cases[] = {{"Never", "0", "Succeeded", 0},     {"Never", "1", "Failed", 0},
+	} cases[] = {{"Never", "0", "Succeeded", 0},	 {"Never", "1", "Failed", 0},
 		     {"OnFailure", "0", "Succeeded", 0}, {"OnFailure", "1", "Running", 3},
-		     {"Always", "0", "Running", 3},      {"Always", "1", "Running", 3}};
+		     {"Always", "0", "Running", 3},	 {"Always", "1", "Running", 3}};
 
 	for (size_t i = 0; i < countof(cases); i++) {
 		char spec[256], how[128];
@@ -146,8 +146,8 @@ START_TEST(ends_as_its_policy_says)
 		live(&l, 60000);
 		is_at(&l, "phase", cases[i].phase);
 		ck_assert_int_eq(
-		    v_get_int(container(&l, "containerStatuses", 0), "restartCount", -1),
-		    cases[i].restarts);
+			v_get_int(container(&l, "containerStatuses", 0), "restartCount", -1),
+			cases[i].restarts);
 		end_life(&l);
 	}
 }
@@ -163,10 +163,11 @@ START_TEST(crashes_with_growing_back_off)
 	for (size_t i = 1; i < countof(at_s); i++) {
 		live(&l, at_s[i] * 1000 - 500);
 		ck_assert_int_eq(
-		    v_get_int(container(&l, "containerStatuses", 0), "restartCount", -1), (int)i);
-		ck_assert_text(
-		    v_as_str(v_path(container(&l, "containerStatuses", 0), "state.waiting.reason")),
-		    "CrashLoopBackOff");
+			v_get_int(container(&l, "containerStatuses", 0), "restartCount", -1),
+			(int)i);
+		ck_assert_text(v_as_str(v_path(container(&l, "containerStatuses", 0),
+					       "state.waiting.reason")),
+			       "CrashLoopBackOff");
 		ck_assert_int_eq(v_as_int(v_path(container(&l, "containerStatuses", 0),
 						 "lastState.terminated.exitCode"),
 					  0),
@@ -235,9 +236,9 @@ START_TEST(sidecars_end_with_the_pod)
 	begin_life(&l, spec, "{\"weft.dev/run.c\":\"1s\"}");
 	live(&l, 5000);
 	is_at(&l, "phase", "Succeeded");
-	ck_assert_text(
-	    v_as_str(v_path(container(&l, "initContainerStatuses", 1), "state.terminated.reason")),
-	    "Completed");
+	ck_assert_text(v_as_str(v_path(container(&l, "initContainerStatuses", 1),
+				       "state.terminated.reason")),
+		       "Completed");
 	end_life(&l);
 }
 END_TEST
@@ -252,14 +253,14 @@ START_TEST(images_that_cannot_be_pulled)
 		   "{\"weft.dev/pull\":\"error\"}");
 	look(&l);
 	for (uint32_t i = 0; i < 2; i++)
-		ck_assert_text(
-		    v_as_str(v_path(container(&l, "containerStatuses", i), "state.waiting.reason")),
-		    "ErrImagePull");
+		ck_assert_text(v_as_str(v_path(container(&l, "containerStatuses", i),
+					       "state.waiting.reason")),
+			       "ErrImagePull");
 	live(&l, 2000);
 	for (uint32_t i = 0; i < 2; i++)
-		ck_assert_text(
-		    v_as_str(v_path(container(&l, "containerStatuses", i), "state.waiting.reason")),
-		    "ImagePullBackOff");
+		ck_assert_text(v_as_str(v_path(container(&l, "containerStatuses", i),
+					       "state.waiting.reason")),
+			       "ImagePullBackOff");
 	live(&l, 600000);
 	is_at(&l, "phase", "Pending");
 	ck_assert_int_ge(l.attempts, 4);
@@ -279,8 +280,9 @@ START_TEST(a_deadline_passes)
 	is_at(&l, "phase", "Failed");
 	is_at(&l, "reason", "DeadlineExceeded");
 	ck_assert_int_eq(
-	    v_as_int(v_path(container(&l, "containerStatuses", 0), "state.terminated.exitCode"), 0),
-	    137);
+		v_as_int(v_path(container(&l, "containerStatuses", 0), "state.terminated.exitCode"),
+			 0),
+		137);
 	end_life(&l);
 }
 END_TEST
@@ -290,10 +292,10 @@ START_TEST(readiness_gates)
 	struct life l;
 
 	begin_life(
-	    &l,
-	    "{\"restartPolicy\":\"Always\",\"readinessGates\":[{\"conditionType\":\"ok\"}]," ONE
-	    "}",
-	    "{}");
+		&l,
+		"{\"restartPolicy\":\"Always\",\"readinessGates\":[{\"conditionType\":\"ok\"}]," ONE
+		"}",
+		"{}");
 	live(&l, 1000);
 	ck_assert_str_eq(condition(&l, "Ready"), "False");
 	ck_assert_str_eq(condition(&l, "ContainersReady"), "True");
@@ -377,12 +379,12 @@ END_TEST
 START_TEST(rules_and_annotations)
 {
 	zone *z = zone_new();
-	value rules =
-	    facts_json(z, "[{\"image\":\"nginx:*\",\"labels\":{\"app\":\"slow\"},\"ready\":5000},"
-			  "{\"namespace\":\"bad\",\"exitCode\":3,\"run\":100},"
-			  "{\"image\":\"nginx:1.161\",\"pull\":\"error\"}]");
+	value rules = facts_json(
+		z, "[{\"image\":\"nginx:*\",\"labels\":{\"app\":\"slow\"},\"ready\":5000},"
+		   "{\"namespace\":\"bad\",\"exitCode\":3,\"run\":100},"
+		   "{\"image\":\"nginx:1.161\",\"pull\":\"error\"}]");
 	value meta = facts_json(
-	    z, "{\"annotations\":{\"weft.dev/ready.b\":\"1s\",\"weft.dev/run\":\"9s\"}}");
+		z, "{\"annotations\":{\"weft.dev/ready.b\":\"1s\",\"weft.dev/run\":\"9s\"}}");
 	value job = facts_json(z, "{\"ownerReferences\":[{\"kind\":\"Job\",\"controller\":true}]}");
 	value labels = facts_json(z, "{\"app\":\"slow\"}"), none = v_map();
 	value a = facts_json(z, "{\"name\":\"a\",\"image\":\"nginx:1\"}");
@@ -430,7 +432,8 @@ START_TEST(addresses_are_given_once)
 			uint32_t k = (uint32_t)random() % n;
 
 			ip = held[k];
-			address_give(&a[owner[ip & 4095] - 1], ip, pod + 1 + (uint32_t)random() % 9);
+			address_give(&a[owner[ip & 4095] - 1], ip,
+				     pod + 1 + (uint32_t)random() % 9);
 			if (random() % 2) /* somebody who had it long ago, or never */
 				continue;
 			address_give(&a[owner[ip & 4095] - 1], ip, by[k]);
@@ -462,7 +465,7 @@ END_TEST
 
 START_TEST(odd_ranges)
 {
-	static const char *const bad[] = {"",    "10.0.0.0", "10.0.0.0/3", "10.0.0.0/31",
+	static const char *const bad[] = {"",	 "10.0.0.0", "10.0.0.0/3", "10.0.0.0/31",
 					  "x/8", "0.0.0.0/8"};
 	struct addresses a;
 

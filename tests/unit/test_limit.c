@@ -20,7 +20,7 @@ START_TEST(a_zone_is_judged_by_its_lost_nodes)
 		uint32_t ready, lost;
 		enum zone_health health;
 	} cases[] = {
-		{0, 0, ZONE_NORMAL}, {3, 0, ZONE_NORMAL},     {1, 1, ZONE_NORMAL},
+		{0, 0, ZONE_NORMAL},   {3, 0, ZONE_NORMAL},    {1, 1, ZONE_NORMAL},
 		{1, 2, ZONE_NORMAL}, /* two are few, whatever their share */
 		{3, 3, ZONE_NORMAL}, /* half of them */
 		{2, 3, ZONE_PARTIAL},  {45, 55, ZONE_PARTIAL}, {46, 54, ZONE_NORMAL},

@@ -30,15 +30,15 @@ static const enum msg_kind kinds[] = {
 
 /* --- Random and equal, field by field --------------------------------------------- */
 
-#define fill_U8(f) (*(f) = (uint8_t)rnd_sized())
-#define fill_U16(f) (*(f) = (uint16_t)rnd_sized())
-#define fill_U32(f) (*(f) = (uint32_t)rnd_sized())
-#define fill_U64(f) (*(f) = rnd_sized())
-#define fill_I32(f) (*(f) = (int32_t)(rnd(2) ? rnd_sized() : -rnd_sized()))
-#define fill_I64(f) (*(f) = (int64_t)(rnd(2) ? rnd_sized() : -rnd_sized()))
+#define fill_U8(f)   (*(f) = (uint8_t)rnd_sized())
+#define fill_U16(f)  (*(f) = (uint16_t)rnd_sized())
+#define fill_U32(f)  (*(f) = (uint32_t)rnd_sized())
+#define fill_U64(f)  (*(f) = rnd_sized())
+#define fill_I32(f)  (*(f) = (int32_t)(rnd(2) ? rnd_sized() : -rnd_sized()))
+#define fill_I64(f)  (*(f) = (int64_t)(rnd(2) ? rnd_sized() : -rnd_sized()))
 #define fill_BOOL(f) (*(f) = rnd(2))
-#define fill_STR(f) (*(f) = rnd_str(z, rnd(10) ? 40 : 70000))
-#define fill_UID(f) (*(f) = rnd(2) ? STR("0123456789abcdef") : STR(""))
+#define fill_STR(f)  (*(f) = rnd_str(z, rnd(10) ? 40 : 70000))
+#define fill_UID(f)  (*(f) = rnd(2) ? STR("0123456789abcdef") : STR(""))
 
 static void *random_array(uint32_t each, uint32_t *n)
 {
@@ -61,15 +61,15 @@ static void fill_U64S(struct u64s *f)
 	f->p = random_array(8, &f->n);
 }
 
-#define same_U8(a, b) ((a) == (b))
-#define same_U16(a, b) ((a) == (b))
-#define same_U32(a, b) ((a) == (b))
-#define same_U64(a, b) ((a) == (b))
-#define same_I32(a, b) ((a) == (b))
-#define same_I64(a, b) ((a) == (b))
+#define same_U8(a, b)	((a) == (b))
+#define same_U16(a, b)	((a) == (b))
+#define same_U32(a, b)	((a) == (b))
+#define same_U64(a, b)	((a) == (b))
+#define same_I32(a, b)	((a) == (b))
+#define same_I64(a, b)	((a) == (b))
 #define same_BOOL(a, b) ((a) == (b))
-#define same_STR(a, b) str_eq(a, b)
-#define same_UID(a, b) str_eq(a, b)
+#define same_STR(a, b)	str_eq(a, b)
+#define same_UID(a, b)	str_eq(a, b)
 #define same_U32S(a, b) ((a).n == (b).n && memcmp((a).p, (b).p, 4ul * (a).n) == 0)
 #define same_U64S(a, b) ((a).n == (b).n && memcmp((a).p, (b).p, 8ul * (a).n) == 0)
 
@@ -78,12 +78,12 @@ static struct msg random_msg(enum msg_kind kind)
 	struct msg m = {.kind = kind};
 
 	switch (kind) {
-#define MSG(name, num)                                                       \
-	case MSG_##name: {                                                   \
+#define MSG(name, num)     \
+	case MSG_##name: { \
 		struct msg_##name *x = &m.name;
 #define FIELD(kind, field) fill_##kind(&x->field);
-#define END(name)                                                            \
-		break;                                                       \
+#define END(name) \
+	break;    \
 	}
 #include "weft/messages.def"
 #undef MSG
@@ -99,14 +99,14 @@ static bool same_msg(const struct msg *a, const struct msg *b)
 	if (a->kind != b->kind)
 		return false;
 	switch (a->kind) {
-#define MSG(name, num)                                                       \
-	case MSG_##name: {                                                   \
+#define MSG(name, num)     \
+	case MSG_##name: { \
 		const struct msg_##name *x = &a->name, *y = &b->name;
-#define FIELD(kind, field)                                                   \
-		if (!same_##kind(x->field, y->field))                        \
-			return false;
-#define END(name)                                                            \
-		return true;                                                 \
+#define FIELD(kind, field)                    \
+	if (!same_##kind(x->field, y->field)) \
+		return false;
+#define END(name)    \
+	return true; \
 	}
 #include "weft/messages.def"
 #undef MSG
@@ -227,7 +227,7 @@ START_TEST(rubbish_is_refused)
 		{"\x94\x21\x01\xa0\xc4\x00", 6, "field 'type'"},
 		{"\x94\x21\x01\x01\xc4\x02xx", 8, "field 'entries'"},
 		{"\x94\x21\x01\xce\x00\x01\x00\x00\xc4\x00", 10, "field 'type'"}, /* 65536 */
-		{"\x94\x21\xff\x01\xc4\x00", 6, "field 'generation'"},		    /* -1 */
+		{"\x94\x21\xff\x01\xc4\x00", 6, "field 'generation'"},		  /* -1 */
 		{"\x94\x21\x01\x01\xc4\x00\x00", 7, "too many"},
 	};
 	struct msg_scratch scratch = {0};

@@ -149,9 +149,9 @@ static void insert_many(uint32_t (*make)(void *arg), void *arg, uint32_t max)
 START_TEST(order_is_that_of_one_string)
 {
 	static const char *const ordered[][2] = {
-	    {"", "z"}, /* cluster scope: "z" alone, see below */
-	    {"a-b", "x"}, {"a", ""},   {"a", "x"},  {"a", "x-1"},
-	    {"a", "x.1"}, {"a", "x1"}, {"a0", "x"}, {"ab", "a"},
+		{"", "z"}, /* cluster scope: "z" alone, see below */
+		{"a-b", "x"}, {"a", ""},   {"a", "x"},	{"a", "x-1"},
+		{"a", "x.1"}, {"a", "x1"}, {"a0", "x"}, {"ab", "a"},
 	};
 	struct ordered_key last = {0}, k;
 
@@ -177,14 +177,14 @@ struct shape {
 };
 
 static const struct shape shapes[] = {
-    {"pods of one template", {"default"}, "nginx-deployment-7fb96c846b-%05x", 100000},
-    {"few names, many lives", {"a", "a-b", "ab", "b"}, "x%u", 40},
-    {"numbers", {"kube-system", "kube-public", "k"}, "%u", 100000},
-    {"cluster scope", {NULL}, "node-%u.example.org", 5000},
-    {"long common beginnings",
-     {"n"},
-     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa%u",
-     9000},
+	{"pods of one template", {"default"}, "nginx-deployment-7fb96c846b-%05x", 100000},
+	{"few names, many lives", {"a", "a-b", "ab", "b"}, "x%u", 40},
+	{"numbers", {"kube-system", "kube-public", "k"}, "%u", 100000},
+	{"cluster scope", {NULL}, "node-%u.example.org", 5000},
+	{"long common beginnings",
+	 {"n"},
+	 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa%u",
+	 9000},
 };
 
 static uint32_t random_entry(const struct shape *s, const string_ref *ns, uint64_t rv)
@@ -354,7 +354,7 @@ END_TEST
 
 /* Entries with numbers divisible by 8 are always there, the others come and go. */
 #define NUMBERS 8000
-#define ALWAYS  8
+#define ALWAYS	8
 
 static uint32_t numbered[NUMBERS]; /* entry, 0: not there now */
 static string_ref churn_ns;

@@ -37,8 +37,8 @@ static void open_client(struct client *x, uint32_t slot, uint32_t kind, uint32_t
 	ring_init(x->inbox, INBOX);
 	ring_producer(&x->send, x->out, &x->requests, -1);
 	ck_assert_int_eq(ring_consumer(&x->receive, x->inbox, &x->replies, INBOX, -1), WEFT_OK);
-	ck_assert_int_eq(port_open(&ports, slot, kind, shard, 1, x->out, &x->requests, RING, x->inbox,
-				   &x->replies, -1),
+	ck_assert_int_eq(port_open(&ports, slot, kind, shard, 1, x->out, &x->requests, RING,
+				   x->inbox, &x->replies, -1),
 			 WEFT_OK);
 }
 
@@ -155,9 +155,10 @@ END_TEST
 /* The dependents of one that is gone belong to several shards: all hear of it. */
 START_TEST(an_owner_that_is_gone_is_routed_to_all_collectors)
 {
-	struct msg gone = {.kind = MSG_remove,
-			   .remove = {.type = TYPE_REPLICASET, .ns = STR("a"), .name = STR("rs"),
-				      .grace = -1}};
+	struct msg gone = {
+		.kind = MSG_remove,
+		.remove = {
+			.type = TYPE_REPLICASET, .ns = STR("a"), .name = STR("rs"), .grace = -1}};
 	struct msg pods = {.kind = MSG_create_many}, m;
 	char meta[300], uid[37];
 	uint32_t heard[2] = {0};
@@ -193,8 +194,11 @@ END_TEST
 START_TEST(work_is_routed_once)
 {
 	struct msg m = {.kind = MSG_create_many,
-			.create_many = {.type = TYPE_POD, .ns = STR("a"), .prefix = STR("p-"),
-					.count = 30, .spec = rig_part("{}")}};
+			.create_many = {.type = TYPE_POD,
+					.ns = STR("a"),
+					.prefix = STR("p-"),
+					.count = 30,
+					.spec = rig_part("{}")}};
 	const struct entry *rs;
 	char meta[300], uid[37];
 	uint32_t sets = 0, pods = 0;
@@ -211,8 +215,11 @@ START_TEST(work_is_routed_once)
 		 "'controller':true}]}",
 		 uid);
 	m = (struct msg){.kind = MSG_create_many,
-			 .create_many = {.type = TYPE_POD, .ns = STR("a"), .prefix = STR("p-"),
-					 .count = 30, .spec = rig_part("{}"),
+			 .create_many = {.type = TYPE_POD,
+					 .ns = STR("a"),
+					 .prefix = STR("p-"),
+					 .count = 30,
+					 .spec = rig_part("{}"),
 					 .meta = rig_part(meta)}};
 	send_as(&client[0], &m, 1, 1);
 	serve();
@@ -277,12 +284,15 @@ END_TEST
  * across a bulk request and across rubbish. */
 START_TEST(requests_read_together_are_done_in_turn)
 {
-	struct msg gone = {.kind = MSG_remove,
-			   .remove = {.type = TYPE_REPLICASET, .ns = STR("a"), .name = STR("x"),
-				      .grace = -1}};
+	struct msg gone = {
+		.kind = MSG_remove,
+		.remove = {.type = TYPE_REPLICASET, .ns = STR("a"), .name = STR("x"), .grace = -1}};
 	struct msg many = {.kind = MSG_create_many,
-			   .create_many = {.type = TYPE_POD, .ns = STR("a"), .prefix = STR("p-"),
-					   .count = 3, .spec = rig_part("{}")}};
+			   .create_many = {.type = TYPE_POD,
+					   .ns = STR("a"),
+					   .prefix = STR("p-"),
+					   .count = 3,
+					   .spec = rig_part("{}")}};
 	uint64_t seq = 0;
 
 	for (int i = 0; i < 12; i++) {
@@ -412,7 +422,8 @@ START_TEST(a_damaged_inbox_is_reported)
 	for (size_t i = 0; i < countof(tails); i++) {
 		ports.hostile = 0;
 		ports.port[3].bad = 0;
-		atomic_store(&client[0].replies.tail, atomic_load(&client[0].inbox->head) + tails[i]);
+		atomic_store(&client[0].replies.tail,
+			     atomic_load(&client[0].inbox->head) + tails[i]);
 		for (int k = 0; k < PORT_HOSTILE; k++)
 			ports_drain(&ports);
 		ck_assert_uint_eq(ports.hostile, PROC_WHO(3, 1));
@@ -426,7 +437,8 @@ START_TEST(a_dead_process_with_a_damaged_ring_is_done_with)
 	static const uint64_t heads[] = {3, RING + 8, UINT64_MAX, UINT64_MAX - 7};
 
 	for (size_t i = 0; i < countof(heads); i++) {
-		atomic_store(&client[0].out->head, atomic_load(&client[0].requests.tail) + heads[i]);
+		atomic_store(&client[0].out->head,
+			     atomic_load(&client[0].requests.tail) + heads[i]);
 		ports.port[3].dead = true;
 		ports.port[3].drained_at = 0;
 		for (int k = 0; k < 3; k++)
@@ -435,7 +447,6 @@ START_TEST(a_dead_process_with_a_damaged_ring_is_done_with)
 	}
 }
 END_TEST
-
 
 int main(void)
 {

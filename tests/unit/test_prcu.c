@@ -13,10 +13,10 @@
 
 #include "tests/unit/world.h"
 
-#define POOL 10
-#define AGES (POOL + 1)
+#define POOL	10
+#define AGES	(POOL + 1)
 #define READERS 3
-#define RUN_MS 300
+#define RUN_MS	300
 
 struct element {
 	_Atomic uint32_t age; /* grace periods since it was replaced */

@@ -13,8 +13,8 @@
 
 static struct fake_cluster fc;
 
-#define SLOT FAKE_SLOT
-#define store (fc.store)
+#define SLOT	FAKE_SLOT
+#define store	(fc.store)
 #define cluster (fc.cluster)
 
 static struct control *control;
@@ -134,8 +134,7 @@ START_TEST(what_cannot_fit_is_too_big)
 	size_t n = proc_kind_info(PROC_REPLICASET)->ring_out;
 	char *big = calloc(1, n);
 	struct msg m = {.kind = MSG_create,
-			.create = {.type = TYPE_POD, .name = STR("a"),
-				   .spec = {big, (uint32_t)n}}};
+			.create = {.type = TYPE_POD, .name = STR("a"), .spec = {big, (uint32_t)n}}};
 
 	ck_assert_int_eq(proc_send(p, &m, on_reply, NULL), WEFT_ETOOBIG);
 	ck_assert_uint_eq(proc_in_flight(p), 0);
@@ -437,8 +436,8 @@ START_TEST(every_route_leads_somewhere)
 		bool owner = r->how == ROUTE_CONTROLLER || r->how == ROUTE_RELABELLED;
 
 		ck_assert_uint_lt(r->kind, PROC_KIND_COUNT);
-		ck_assert(proc_kind_info((enum proc_kind)r->kind)->sharded ||
-			  r->how == ROUTE_ALL || r->how == ROUTE_FOLLOW);
+		ck_assert(proc_kind_info((enum proc_kind)r->kind)->sharded || r->how == ROUTE_ALL ||
+			  r->how == ROUTE_FOLLOW);
 		ck_assert_int_eq(owner, r->owner != 0);
 		ck_assert(!r->type || kube_by_type(r->type));
 	}

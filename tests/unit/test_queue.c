@@ -186,7 +186,7 @@ END_TEST
 struct model {
 	bool waits, again, failed;
 	unsigned in_flight, failures;
-	int64_t timer; /* 0: none */
+	int64_t timer;	/* 0: none */
 	uint64_t order; /* when it was queued */
 };
 

@@ -84,8 +84,8 @@ static const struct msg_reply *change(uint16_t type, const char *name, enum part
 				      const char *text)
 {
 	struct msg m = {
-	    .kind = MSG_update,
-	    .update = {.type = type, .ns = STR("a"), .name = str_of(name), .mask = 1u << part}};
+		.kind = MSG_update,
+		.update = {.type = type, .ns = STR("a"), .name = str_of(name), .mask = 1u << part}};
 
 	*(&m.update.meta + part) = rig_part(text);
 	return rig_do(&rig, &m);
@@ -94,8 +94,9 @@ static const struct msg_reply *change(uint16_t type, const char *name, enum part
 static const struct msg_reply *to_node(const char *name)
 {
 	struct msg m = {
-	    .kind = MSG_update,
-	    .update = {.type = TYPE_POD, .ns = STR("a"), .name = str_of(name), .node = STR("n")}};
+		.kind = MSG_update,
+		.update = {
+			.type = TYPE_POD, .ns = STR("a"), .name = str_of(name), .node = STR("n")}};
 
 	return rig_do(&rig, &m);
 }
@@ -132,15 +133,16 @@ static const char *used(const char *name)
 	text[0] = '\0';
 	if (!v || v_decode(rig_zone, cache_part(rig.s.c, v, PART_STATUS), &status))
 		return "nothing";
-	v_each_kv(kv, v_get(&status, "used")) n +=
-	    (size_t)snprintf(text + n, sizeof(text) - n, "%s" STR_FMT "=" STR_FMT, n ? " " : "",
-			     STR_ARG(v_as_str(&kv->key)), STR_ARG(v_as_str(&kv->val)));
+	v_each_kv(kv, v_get(&status, "used"))
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s" STR_FMT "=" STR_FMT,
+				      n ? " " : "", STR_ARG(v_as_str(&kv->key)),
+				      STR_ARG(v_as_str(&kv->val)));
 	return text;
 }
 
 #define POD(resources) "{'containers':[{'name':'c','resources':" resources "}]}"
-#define CPU(n)         POD("{'requests':{'cpu':'" n "'}}")
-#define PLAIN          POD("{}")
+#define CPU(n)	       POD("{'requests':{'cpu':'" n "'}}")
+#define PLAIN	       POD("{}")
 
 /* --- What is refused --------------------------------------------------------------- */
 
@@ -392,7 +394,8 @@ static int64_t cpu_of(const struct version *v)
 
 	if (!v_decode(rig_zone, cache_part(rig.s.c, v, PART_SPEC), &spec))
 		kube_quantity_milli(
-		    v_path(v_at(v_get(&spec, "containers"), 0), "resources.requests.cpu"), &milli);
+			v_path(v_at(v_get(&spec, "containers"), 0), "resources.requests.cpu"),
+			&milli);
 	return milli;
 }
 
@@ -410,7 +413,7 @@ static struct sums count_objects(const char *ns)
 	while ((e = cache_iter_next(&it))) {
 		const struct version *v = cw_newest(rig.s.w, e);
 		bool late =
-		    v && v->deletion_s && clock_wall_s() > v->deletion_s + (uint32_t)v->grace_s;
+			v && v->deletion_s && clock_wall_s() > v->deletion_s + (uint32_t)v->grace_s;
 
 		n.all_pods += v != NULL;
 		n.late |= late;

@@ -3,7 +3,7 @@
 #include "kube_cache.h"
 #include "procs/replicaset/rank.h"
 
-#define NOW      1700100000u
+#define NOW	 1700100000u
 #define PODS_MAX 60
 
 static struct shelf shelf;
@@ -48,17 +48,18 @@ static void add_pod(const struct entry *rs, int i)
 		      v_cstr(one_in(2) ? "-5" : "100"));
 	status = v_map_at(z, &obj, "status");
 	v_set(z, status, "phase", v_cstr(phases[random() % countof(phases)]));
-	v_set(
-	    z, status, "conditions",
-	    facts_json(
-		z, zone_printf(
-		       z, "[{\"type\":\"Ready\",\"status\":\"%s\",\"lastTransitionTime\":\"%s\"}]",
-		       one_in(3) ? "False" : "True", since)
-		       .p));
-	v_set(z, status, "containerStatuses",
+	v_set(z, status, "conditions",
 	      facts_json(
-		  z,
-		  zone_printf(z, "[{\"name\":\"c\",\"restartCount\":%d}]", (int)(random() % 3)).p));
+		      z,
+		      zone_printf(
+			      z,
+			      "[{\"type\":\"Ready\",\"status\":\"%s\",\"lastTransitionTime\":\"%s\"}]",
+			      one_in(3) ? "False" : "True", since)
+			      .p));
+	v_set(z, status, "containerStatuses",
+	      facts_json(z, zone_printf(z, "[{\"name\":\"c\",\"restartCount\":%d}]",
+					(int)(random() % 3))
+				    .p));
 	if (!one_in(6))
 		snprintf(node, sizeof(node), "n%d", (int)(random() % 5));
 	kube_split(z, &obj, &parts);
@@ -139,8 +140,8 @@ static int order(const struct entry *deployment, const struct entry *a, const st
 	if (ready_a && va->hot.ready_since_s != vb->hot.ready_since_s)
 		return (d = differ(magnitude(va->hot.ready_since_s),
 				   magnitude(vb->hot.ready_since_s)))
-			   ? d
-			   : (ua < ub ? -1 : 1);
+			       ? d
+			       : (ua < ub ? -1 : 1);
 	if ((d = differ(vb->hot.restarts, va->hot.restarts)))
 		return d;
 	if (a->created_s != b->created_s &&
@@ -152,11 +153,11 @@ static int order(const struct entry *deployment, const struct entry *a, const st
 static const struct entry *put_owned(uint16_t type, const char *name, const struct entry *owner)
 {
 	value obj =
-	    facts_json(shelf.z, zone_printf(shelf.z,
-					    "{\"metadata\":{\"name\":\"%s\","
-					    "\"namespace\":\"d\"},\"spec\":{\"replicas\":1}}",
-					    name)
-				    .p);
+		facts_json(shelf.z, zone_printf(shelf.z,
+						"{\"metadata\":{\"name\":\"%s\","
+						"\"namespace\":\"d\"},\"spec\":{\"replicas\":1}}",
+						name)
+					    .p);
 
 	if (owner)
 		v_set(shelf.z, v_get(&obj, "metadata"), "ownerReferences", owner_of(owner));
@@ -166,7 +167,7 @@ static const struct entry *put_owned(uint16_t type, const char *name, const stru
 static void round_of(int round)
 {
 	const struct entry *deployment =
-	    put_owned(TYPE_DEPLOYMENT, zone_printf(shelf.z, "d%d", round).p, NULL);
+		put_owned(TYPE_DEPLOYMENT, zone_printf(shelf.z, "d%d", round).p, NULL);
 	const struct entry *rs[2];
 	struct rank_choice choice;
 	int n = (int)(random() % PODS_MAX), active = 0;
@@ -215,12 +216,13 @@ static const struct entry *put_pod(const struct entry *rs, int i, bool ready)
 {
 	zone *z = shelf.z;
 	value obj = facts_json(
-	    z, zone_printf(z,
-			   "{\"metadata\":{},\"status\":{\"phase\":\"Running\",\"conditions\":[{"
-			   "\"type\":\"Ready\",\"status\":\"%s\","
-			   "\"lastTransitionTime\":\"2023-11-16T00:00:00Z\"}]}}",
-			   ready ? "True" : "False")
-		   .p);
+		z,
+		zone_printf(z,
+			    "{\"metadata\":{},\"status\":{\"phase\":\"Running\",\"conditions\":[{"
+			    "\"type\":\"Ready\",\"status\":\"%s\","
+			    "\"lastTransitionTime\":\"2023-11-16T00:00:00Z\"}]}}",
+			    ready ? "True" : "False")
+			.p);
 	struct version_in in = {.generation = 1, .grace_s = -1};
 	struct kube_parts parts;
 	uint8_t uid[16];
@@ -287,7 +289,7 @@ START_TEST(a_ranking_serves_until_something_changes)
 		check_choice(rs, &kept, NOW + 1, false);
 	ck_assert_uint_eq(kept.kept[0].at, first * 7); /* one ranking for all */
 	put_pod(rs, MANY, true);
-	check_choice(rs, &kept, NOW + 2, true);     /* a new pod may go first */
+	check_choice(rs, &kept, NOW + 2, true);	    /* a new pod may go first */
 	check_choice(rs, &kept, NOW + 2 + 5, true); /* too old */
 	sick = put_pod(rs, MANY + 1, false);
 	rank_choose(shelf.c, rs, 1, NOW + 8, &kept, &choice);

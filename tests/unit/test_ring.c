@@ -133,7 +133,8 @@ START_TEST(full_and_too_big)
 	ck_assert_uint_eq(atomic_load(&pair->out.full), 1);
 	ck_assert_int_eq(ring_peek(&cons, &s), 1);
 	ring_next(&cons);
-	ck_assert_int_eq(ring_put(&prod, (struct str){big, 1}), WEFT_EFULL); /* not yet given back */
+	ck_assert_int_eq(ring_put(&prod, (struct str){big, 1}),
+			 WEFT_EFULL); /* not yet given back */
 	ring_release(&cons);
 	while (ring_put(&prod, (struct str){big, 100}) == WEFT_OK)
 		n++;
@@ -261,8 +262,8 @@ static void damage(uint32_t length, uint64_t bytes)
 
 START_TEST(bad_lengths)
 {
-	static const uint32_t lengths[] = {0, 13, 100, SIZE / 2, SIZE, 0x7fffffff, 0xfffffff8,
-					   0xfffffffe};
+	static const uint32_t lengths[] = {0,	 13,	     100,	 SIZE / 2,
+					   SIZE, 0x7fffffff, 0xfffffff8, 0xfffffffe};
 
 	for (size_t i = 0; i < countof(lengths); i++) {
 		damage(lengths[i], 16);

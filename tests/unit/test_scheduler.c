@@ -136,8 +136,8 @@ static void give_replies(void)
 {
 	for (int i = 0; i < nreplies; i++) {
 		struct msg_reply r = {
-		    .status = WEFT_OK,
-		    .skipped = {waiting_replies[i].skipped, waiting_replies[i].nskipped}};
+			.status = WEFT_OK,
+			.skipped = {waiting_replies[i].skipped, waiting_replies[i].nskipped}};
 
 		waiting_replies[i].cb(waiting_replies[i].arg, &r);
 	}
@@ -167,7 +167,7 @@ static void add_pod(void)
 	obj = pod_object(npods);
 	shelf_put(&shelf, TYPE_POD, &obj, (struct str){0});
 	pods[npods++].e =
-	    cache_find(cache, TYPE_POD, STR("d"), v_as_str(v_path(&obj, "metadata.name")));
+		cache_find(cache, TYPE_POD, STR("d"), v_as_str(v_path(&obj, "metadata.name")));
 }
 
 /* Nothing that waits could go anywhere. */

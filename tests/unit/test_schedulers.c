@@ -129,9 +129,10 @@ static void judge(void)
 				continue;
 			node = cache_string(cache, cache_nodeslot(cache, v->hot.node)->name);
 			to = atoi(node.p + 1);
-			ck_assert_msg(may_go(&kinds[pods[at].kind], to),
-				      "pod %d of kind %d may not go to node %d (slot %u, rv %" PRIu64 ")",
-				      at, pods[at].kind, to, CAUSE_SLOT(v->cause), v->rv);
+			ck_assert_msg(
+				may_go(&kinds[pods[at].kind], to),
+				"pod %d of kind %d may not go to node %d (slot %u, rv %" PRIu64 ")",
+				at, pods[at].kind, to, CAUSE_SLOT(v->cause), v->rv);
 			pods[at].node = to;
 			bound++;
 		}

@@ -12,8 +12,8 @@
 
 #include "weft/segment.h"
 
-#define LAYOUT 0x1234u
-#define SIZE 8192u
+#define LAYOUT	  0x1234u
+#define SIZE	  8192u
 #define SIZE_MAX_ (UINT64_C(1) << 20)
 
 static char name[SEG_NAME_MAX], prefix[32];
@@ -377,7 +377,7 @@ START_TEST(what_nobody_holds_is_swept)
 	ck_assert_int_eq(seg_sweep(prefix, ".control"), 0); /* all new */
 	sleep(SEG_SWEEP_S + 2); /* the time of a file's last change cannot be set */
 	ck_assert_int_eq(seg_sweep(prefix, ".control"), 0); /* all held */
-	seg_close(&gone); /* as when its maker dies */
+	seg_close(&gone);				    /* as when its maker dies */
 	ck_assert_int_eq(seg_sweep(prefix, ".control"), 1);
 	seg_close(&other);
 	ck_assert_int_eq(seg_open(&other, part, SEG_CACHE, 1, false, &e), WEFT_ENOENT);

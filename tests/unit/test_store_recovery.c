@@ -275,7 +275,6 @@ START_TEST(memory_writes_keep_their_resource_versions)
 }
 END_TEST
 
-
 START_TEST(a_damaged_log_stops_the_start)
 {
 	struct rig rig = {0};

@@ -212,8 +212,8 @@ static void setup(void)
 
 static void teardown(void)
 {
-	static const char *const names[] = {"lock", "log", "log.1", "version", "pids",
-					    "control.sock"};
+	static const char *const names[] = {"lock",    "log",  "log.1",
+					    "version", "pids", "control.sock"};
 	char path[128];
 
 	if (supervisor)
@@ -304,9 +304,10 @@ START_TEST(two_on_one_directory_do_not_go)
 
 	start_ready("");
 	ck_assert_int_eq(datadir_take(&d, dir, &e), WEFT_EBUSY);
-	snprintf(expect, sizeof(expect),
-		 "another weft (pid %d) runs on '%s': stop it, or name another directory with --data",
-		 (int)supervisor, dir);
+	snprintf(
+		expect, sizeof(expect),
+		"another weft (pid %d) runs on '%s': stop it, or name another directory with --data",
+		(int)supervisor, dir);
 	ck_assert_str_eq(e.msg, expect);
 	datadir_leave(&d);
 	ck_assert(wait_until(everybody_runs, 3000));
@@ -668,7 +669,8 @@ START_TEST(a_wish_takes_the_place_of_the_one_before)
 	ck_assert(wait_until(second_starts, 2000));
 	second = ask(1);
 	ck_assert_int_eq(answered(first), WEFT_EINVAL);
-	ck_assert_str_eq(refused.msg, "somebody else asked for 1 processes of replicaset meanwhile");
+	ck_assert_str_eq(refused.msg,
+			 "somebody else asked for 1 processes of replicaset meanwhile");
 	ck_assert_msg(answered(second) == 0, "%s", refused.msg);
 	ck_assert_uint_eq(map_word(), SHARD_WORD(1, 1));
 	ck_assert(wait_until(everybody_runs, 4000));
@@ -813,7 +815,8 @@ END_TEST
 
 START_TEST(output_goes_into_the_log_as_json)
 {
-	struct str needle = STR("\"level\":\"info\",\"message\":\"hello \\\"from\\\" replicaset\"}");
+	struct str needle =
+		STR("\"level\":\"info\",\"message\":\"hello \\\"from\\\" replicaset\"}");
 	struct buf text = {0};
 	char path[128];
 	FILE *f;

@@ -189,8 +189,8 @@ END_TEST
 /* What msgpack-c itself writes is read, in every width that it has. */
 START_TEST(widths_of_msgpack)
 {
-	static const uint64_t numbers[] = {0, 127, 128, 255, 256, 65535, 65536, UINT32_MAX,
-					   1ull << 32, INT64_MAX, UINT64_MAX};
+	static const uint64_t numbers[] = {
+		0, 127, 128, 255, 256, 65535, 65536, UINT32_MAX, 1ull << 32, INT64_MAX, UINT64_MAX};
 	static const uint32_t lengths[] = {0, 15, 16, 31, 32, 255, 256, 65535, 65536};
 	msgpack_sbuffer sb;
 	msgpack_packer pk;
@@ -225,14 +225,14 @@ START_TEST(malformed_is_refused)
 		const char *bytes;
 		uint32_t n;
 	} bad[] = {
-		{"", 0},		     /* nothing */
-		{"\xc1", 1},		     /* no such type */
-		{"\xc0\xc0", 2},	     /* two values */
-		{"\xa2x", 2},		     /* a string cut short */
-		{"\x81\x01\x02", 3},	     /* a key that is no string */
-		{"\x81\xa1k", 3},	     /* a member without value */
-		{"\xc4\x01x", 3},	     /* bin */
-		{"\xd4\x08\x01", 3},	     /* an extension that is no hole */
+		{"", 0},	     /* nothing */
+		{"\xc1", 1},	     /* no such type */
+		{"\xc0\xc0", 2},     /* two values */
+		{"\xa2x", 2},	     /* a string cut short */
+		{"\x81\x01\x02", 3}, /* a key that is no string */
+		{"\x81\xa1k", 3},    /* a member without value */
+		{"\xc4\x01x", 3},    /* bin */
+		{"\xd4\x08\x01", 3}, /* an extension that is no hole */
 		{"\xd4\x00\x01", 3},
 		{"\xd5\x01\x01\x01", 4},     /* a hole with too much in it */
 		{"\xc7\x00\x07", 3},	     /* a hole without its salt */
@@ -245,7 +245,8 @@ START_TEST(malformed_is_refused)
 	value v;
 
 	for (size_t i = 0; i < countof(bad); i++)
-		ck_assert_int_eq(v_decode(z, (struct str){bad[i].bytes, bad[i].n}, &v), WEFT_EINVAL);
+		ck_assert_int_eq(v_decode(z, (struct str){bad[i].bytes, bad[i].n}, &v),
+				 WEFT_EINVAL);
 }
 END_TEST
 
@@ -294,8 +295,11 @@ END_TEST
 START_TEST(uids)
 {
 	static const char *const bad[] = {
-		"", "12345678-1234-1234-1234-1234567890a", "12345678-1234-1234-1234-1234567890abc",
-		"12345678x1234-1234-1234-1234567890ab", "g2345678-1234-1234-1234-1234567890ab",
+		"",
+		"12345678-1234-1234-1234-1234567890a",
+		"12345678-1234-1234-1234-1234567890abc",
+		"12345678x1234-1234-1234-1234567890ab",
+		"g2345678-1234-1234-1234-1234567890ab",
 	};
 	uint8_t uid[16], back[16];
 	char text[37];
@@ -336,8 +340,11 @@ static const uint8_t hole_uid[16] = {27, 0, 0, 0, 5};
 
 static struct hole_values holes(void)
 {
-	return (struct hole_values){.holes = hole_numbers, .nholes = countof(hole_numbers),
-				    .uid = hole_uid, .name = STR("web-1"), .node = STR("n<1>")};
+	return (struct hole_values){.holes = hole_numbers,
+				    .nholes = countof(hole_numbers),
+				    .uid = hole_uid,
+				    .name = STR("web-1"),
+				    .node = STR("n<1>")};
 }
 
 static value template(void)
@@ -381,8 +388,9 @@ START_TEST(holes_are_filled)
 	ck_str_is(buf_str(&json), filled_json);
 	json.n = 0;
 	ck_assert_int_eq(json_from_msgpack(&json, bytes, NULL), WEFT_OK);
-	ck_str_is(buf_str(&json), "{\"time\":null,\"never\":null,\"ip\":null,\"n\":null,\"out\":null,"
-				  "\"name\":null,\"gen\":null,\"node\":null,\"list\":[null]}");
+	ck_str_is(buf_str(&json),
+		  "{\"time\":null,\"never\":null,\"ip\":null,\"n\":null,\"out\":null,"
+		  "\"name\":null,\"gen\":null,\"node\":null,\"list\":[null]}");
 	buf_free(&json);
 }
 END_TEST

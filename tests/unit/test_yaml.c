@@ -55,8 +55,10 @@ static const struct {
 	{"[2001-01-01, 2001-12-14t21:59:43.10-05:00]",
 	 "[\"2001-01-01\",\"2001-12-14t21:59:43.10-05:00\"]"},
 	/* keys */
-	{"1: a\n2.5: b\nyes: c\n0x10: d", "{\"1\":\"a\",\"2.5\":\"b\",\"true\":\"c\",\"16\":\"d\"}"},
-	{"1e10: a\n123456789.5: b\n0.1: c", "{\"1e+10\":\"a\",\"1.2345679e+08\":\"b\",\"0.1\":\"c\"}"},
+	{"1: a\n2.5: b\nyes: c\n0x10: d",
+	 "{\"1\":\"a\",\"2.5\":\"b\",\"true\":\"c\",\"16\":\"d\"}"},
+	{"1e10: a\n123456789.5: b\n0.1: c",
+	 "{\"1e+10\":\"a\",\"1.2345679e+08\":\"b\",\"0.1\":\"c\"}"},
 	{"1e60: a", "{\".inf\":\"a\"}"},
 	{"? a\n: b\n? c", "{\"a\":\"b\",\"c\":null}"},
 	/* tags */
@@ -64,7 +66,8 @@ static const struct {
 	/* several lines */
 	{"a: |\n  x\n  y\nb: >-\n  x\n  y\nc: |+\n  x\n\n",
 	 "{\"a\":\"x\\ny\\n\",\"b\":\"x y\",\"c\":\"x\\n\\n\"}"},
-	{"a: \"\\u00e9\\x41\\n\"\nb: 'it''s'", "{\"a\":\"\xc3\xa9" "A\\n\",\"b\":\"it's\"}"},
+	{"a: \"\\u00e9\\x41\\n\"\nb: 'it''s'", "{\"a\":\"\xc3\xa9"
+					       "A\\n\",\"b\":\"it's\"}"},
 	/* anchors and merging: in order, what comes later counts */
 	{"a: &x {b: 1}\nc: *x", "{\"a\":{\"b\":1},\"c\":{\"b\":1}}"},
 	{"- &a x\n- &a y\n- *a", "[\"x\",true,true]"},
@@ -170,7 +173,8 @@ START_TEST(duplicates_are_noted)
 	struct json_notes notes;
 	value v;
 
-	ck_assert_int_eq(yaml_decode(z, STR("a:\n- {b: 1, b: 2}\nc: 1\nc: 2\nd: {<<: {x: 1}, x: 2}"),
+	ck_assert_int_eq(yaml_decode(z,
+				     STR("a:\n- {b: 1, b: 2}\nc: 1\nc: 2\nd: {<<: {x: 1}, x: 2}"),
 				     &v, &notes, NULL),
 			 WEFT_OK);
 	ck_assert_uint_eq(notes.nduplicate, 2);
@@ -201,8 +205,9 @@ END_TEST
 
 START_TEST(encoded_form)
 {
-	static const char want[] = "name: web\nports:\n- port: 80\n  name: \"yes\"\nempty: {}\nnone: []\n"
-				   "text: |\n  a\n  b\nnil: null\nt: true\nz: \"010\"\n";
+	static const char want[] =
+		"name: web\nports:\n- port: 80\n  name: \"yes\"\nempty: {}\nnone: []\n"
+		"text: |\n  a\n  b\nnil: null\nt: true\nz: \"010\"\n";
 	struct buf out = {0};
 	value v;
 
@@ -221,10 +226,10 @@ START_TEST(random_round_trip)
 		struct err e = {0};
 
 		yaml_encode(&out, &v);
-		ck_assert_msg(yaml_decode(z, buf_str(&out), &back, NULL, &e) == WEFT_OK, "%s in\n%.*s",
-			      e.msg, (int)out.n, out.p);
-		ck_assert_msg(v_equal(&v, &back), STR_FMT "\n" STR_FMT "\n%.*s", STR_ARG(as_json(&v)),
-			      STR_ARG(as_json(&back)), (int)out.n, out.p);
+		ck_assert_msg(yaml_decode(z, buf_str(&out), &back, NULL, &e) == WEFT_OK,
+			      "%s in\n%.*s", e.msg, (int)out.n, out.p);
+		ck_assert_msg(v_equal(&v, &back), STR_FMT "\n" STR_FMT "\n%.*s",
+			      STR_ARG(as_json(&v)), STR_ARG(as_json(&back)), (int)out.n, out.p);
 		buf_free(&out);
 		if (i % 50 == 0)
 			zone_reset(z);

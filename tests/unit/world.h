@@ -16,7 +16,7 @@
 #include "shm/hash.h"
 #include "shm/ordered.h"
 
-#define WORLD_READERS 8
+#define WORLD_READERS  8
 #define WORLD_COUNTERS 64
 
 /* At the beginning of the segment. */
@@ -225,21 +225,21 @@ static inline void world_retire_entry(struct world *w, uint32_t ref)
 
 /* --- Running ------------------------------------------------------------------------------ */
 
-#define world_suite(name, cases)                                                      \
-	int main(void)                                                                \
-	{                                                                             \
-		Suite *suite = suite_create(name);                                    \
-		TCase *tc = tcase_create(name);                                       \
-		SRunner *runner;                                                      \
-		int failed;                                                           \
-		tcase_set_timeout(tc, 60);                                            \
-		cases(tc);                                                            \
-		suite_add_tcase(suite, tc);                                           \
-		runner = srunner_create(suite);                                       \
-		srunner_run_all(runner, CK_ENV);                                      \
-		failed = srunner_ntests_failed(runner);                               \
-		srunner_free(runner);                                                 \
-		return failed != 0;                                                   \
+#define world_suite(name, cases)                        \
+	int main(void)                                  \
+	{                                               \
+		Suite *suite = suite_create(name);      \
+		TCase *tc = tcase_create(name);         \
+		SRunner *runner;                        \
+		int failed;                             \
+		tcase_set_timeout(tc, 60);              \
+		cases(tc);                              \
+		suite_add_tcase(suite, tc);             \
+		runner = srunner_create(suite);         \
+		srunner_run_all(runner, CK_ENV);        \
+		failed = srunner_ntests_failed(runner); \
+		srunner_free(runner);                   \
+		return failed != 0;                     \
 	}
 
 #endif

@@ -15,7 +15,7 @@
 
 int main(int argc, char **argv)
 {
-	struct gen g = { 0 };
+	struct gen g = {0};
 
 	if (argc == 3 && !strcmp(argv[1], "protobuf")) {
 		gen_write_protobuf(argv[2], stdout);

@@ -5,7 +5,7 @@
 #include "procs/kube/gen/kubegen.h"
 
 #define LINE_MAX_BYTES 16384
-#define TYPES_MAX 2048
+#define TYPES_MAX      2048
 
 struct line {
 	char *name, *rest;
@@ -75,7 +75,8 @@ void gen_write_protobuf(const char *path, FILE *out)
 
 	qsort(lines, (size_t)n, sizeof(*lines), by_name);
 	fputs("/* Made by kubegen from procs/kube/schema/protobuf.txt. */\n"
-	      "#include \"procs/kube/protobuf.h\"\n\n", out);
+	      "#include \"procs/kube/protobuf.h\"\n\n",
+	      out);
 	for (int i = 0; i < n; i++)
 		fields[i] = put_fields(out, i, lines[i].rest);
 	fputs("\nconst struct proto_type proto_types[] = {\n", out);

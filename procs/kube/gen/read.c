@@ -103,7 +103,7 @@ static void read_field(struct gen *g, char **words, int n)
 		gen_die("a field needs a type, a name, a type and a mode: %s", words[0]);
 	t->fields = gen_grow(t->fields, t->nfields, &t->cap, sizeof(*t->fields));
 	f = &t->fields[t->nfields++];
-	*f = (struct gen_field){ .name = words[0], .type = words[1], .mode = words[2] };
+	*f = (struct gen_field){.name = words[0], .type = words[1], .mode = words[2]};
 	for (int i = 3; i < n; i++) {
 		char *v;
 

@@ -14,16 +14,16 @@
 static const struct scalar {
 	const char *name, *kind, *go;
 } scalars[] = {
-	{ "string", "SCHEMA_STRING", "string" },
-	{ "bytes", "SCHEMA_BYTES", "[]uint8" },
-	{ "bool", "SCHEMA_BOOL", "bool" },
-	{ "int32", "SCHEMA_INT32", "int32" },
-	{ "int64", "SCHEMA_INT64", "int64" },
-	{ "double", "SCHEMA_DOUBLE", "float64" },
-	{ "quantity", "SCHEMA_QUANTITY", "resource.Quantity" },
-	{ "time", "SCHEMA_TIME", "v1.Time" },
-	{ "microtime", "SCHEMA_MICROTIME", "v1.MicroTime" },
-	{ "intorstring", "SCHEMA_INT_OR_STRING", "intstr.IntOrString" },
+	{"string", "SCHEMA_STRING", "string"},
+	{"bytes", "SCHEMA_BYTES", "[]uint8"},
+	{"bool", "SCHEMA_BOOL", "bool"},
+	{"int32", "SCHEMA_INT32", "int32"},
+	{"int64", "SCHEMA_INT64", "int64"},
+	{"double", "SCHEMA_DOUBLE", "float64"},
+	{"quantity", "SCHEMA_QUANTITY", "resource.Quantity"},
+	{"time", "SCHEMA_TIME", "v1.Time"},
+	{"microtime", "SCHEMA_MICROTIME", "v1.MicroTime"},
+	{"intorstring", "SCHEMA_INT_OR_STRING", "intstr.IntOrString"},
 };
 #define NSCALARS (int)(sizeof(scalars) / sizeof(scalars[0]))
 
@@ -154,29 +154,26 @@ static const char *word(const char *what, const char *given, const char *const m
 }
 
 static const char *const modes[][2] = {
-	{ "omit", "MODE_OMIT" },
-	{ "ptr", "MODE_PTR" },
-	{ "zero", "MODE_ZERO" },
-	{ "null", "MODE_NULL" },
-	{ NULL, NULL },
+	{"omit", "MODE_OMIT"}, {"ptr", "MODE_PTR"}, {"zero", "MODE_ZERO"},
+	{"null", "MODE_NULL"}, {NULL, NULL},
 };
 static const char *const list_types[][2] = {
-	{ "atomic", "LIST_ATOMIC" },
-	{ "set", "LIST_SET" },
-	{ "map", "LIST_MAP" },
-	{ NULL, NULL },
+	{"atomic", "LIST_ATOMIC"},
+	{"set", "LIST_SET"},
+	{"map", "LIST_MAP"},
+	{NULL, NULL},
 };
 static const char *const map_types[][2] = {
-	{ "atomic", "MAP_ATOMIC" },
-	{ "granular", "MAP_GRANULAR" },
-	{ NULL, NULL },
+	{"atomic", "MAP_ATOMIC"},
+	{"granular", "MAP_GRANULAR"},
+	{NULL, NULL},
 };
 static const char *const patches[][2] = {
-	{ "merge", "PATCH_MERGE" },
-	{ "retainKeys", "PATCH_RETAIN_KEYS" },
-	{ "replace", "PATCH_REPLACE" },
-	{ "merge,retainKeys", "PATCH_MERGE | PATCH_RETAIN_KEYS" },
-	{ NULL, NULL },
+	{"merge", "PATCH_MERGE"},
+	{"retainKeys", "PATCH_RETAIN_KEYS"},
+	{"replace", "PATCH_REPLACE"},
+	{"merge,retainKeys", "PATCH_MERGE | PATCH_RETAIN_KEYS"},
+	{NULL, NULL},
 };
 
 /* A C string literal of a JSON text. */
@@ -257,9 +254,9 @@ static void put_unions(const struct gen_type *t, FILE *out)
 
 static void put_type(const struct gen_type *t, int index, uint32_t mask, uint32_t seed, FILE *out)
 {
-	const char *kind = !strcmp(t->form, "any") ? "SCHEMA_ANY" :
-			   !strcmp(t->form, "raw") ? "SCHEMA_RAW" :
-						     "SCHEMA_OBJECT";
+	const char *kind = !strcmp(t->form, "any")   ? "SCHEMA_ANY"
+			   : !strcmp(t->form, "raw") ? "SCHEMA_RAW"
+						     : "SCHEMA_OBJECT";
 
 	fprintf(out, "\t{ .kind = %s, .name = \"%s\", .go_name = \"%s\"", kind, t->full,
 		short_go(t));
