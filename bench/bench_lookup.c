@@ -152,7 +152,7 @@ static double from_another_process(const char *segment, struct reader *r)
 	return r->rate;
 }
 
-/* --- cds_lfht ------------------------------------------------------------------------ */
+/* --- cds_lfht ----------------------------------------------------------------------- */
 
 struct object {
 	struct cds_lfht_node node;

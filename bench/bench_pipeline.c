@@ -30,7 +30,7 @@ struct record {
 	struct str name;
 };
 
-/* --- Rings --------------------------------------------------------------------------- */
+/* --- Rings -------------------------------------------------------------------------- */
 
 struct link {
 	struct ring_in in;
@@ -103,7 +103,7 @@ static void put_wait(struct ring *r, const struct record *rec)
 	}
 }
 
-/* --- The three processes --------------------------------------------------------------- */
+/* --- The three processes ------------------------------------------------------------ */
 
 /* Spread over the index as random uids are. */
 static uint64_t uid_of(uint64_t i)
@@ -171,7 +171,7 @@ static pid_t start(enum op op, uint32_t pods)
 	_exit(0);
 }
 
-/* --- The store --------------------------------------------------------------------------- */
+/* --- The store ---------------------------------------------------------------------- */
 
 struct version {
 	struct version *prev;
@@ -356,7 +356,7 @@ static void store_init(struct store *s, uint32_t pods)
 	}
 }
 
-/* --- Figures ------------------------------------------------------------------------------- */
+/* --- Figures ------------------------------------------------------------------------ */
 
 static double cpu_s(void)
 {

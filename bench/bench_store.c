@@ -105,7 +105,7 @@ static void *client_main(void *arg)
 	return NULL;
 }
 
-/* --- The store ------------------------------------------------------------------------- */
+/* --- The store ---------------------------------------------------------------------- */
 
 static void serve(void)
 {
@@ -232,7 +232,7 @@ static void close_world(const char *dir)
 	file_dir_close(w.dir);
 }
 
-/* --- Objects one by one --------------------------------------------------------------------- */
+/* --- Objects one by one ------------------------------------------------------------- */
 
 static struct str part(const char *text)
 {

@@ -32,7 +32,7 @@ static uint64_t goal;
 static uint64_t dice = 88172645463325252u;
 static bool filling;
 
-/* --- Messages: protocol buffers by hand, five bytes of gRPC before them --------------------- */
+/* --- Messages: protocol buffers by hand, five bytes of gRPC before them ------------- */
 
 static void put_varint(struct buf *b, uint64_t v)
 {

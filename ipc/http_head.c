@@ -10,7 +10,7 @@
 #define SIZE_LINE_MAX	4096  /* bytes of the line with a chunk's size */
 #define TRAILER_MAX	16384 /* bytes of the lines behind the last chunk */
 
-/* --- Characters ------------------------------------------------------------------------ */
+/* --- Characters --------------------------------------------------------------------- */
 
 /* What each byte may be in: a name (of a method, of a header), a header's value,
  * a request's target, a Host. */
@@ -77,7 +77,7 @@ static bool same_word(struct str a, struct str b)
 	return a.n == b.n && !strncasecmp(a.p, b.p, a.n);
 }
 
-/* --- Lines ------------------------------------------------------------------------------- */
+/* --- Lines -------------------------------------------------------------------------- */
 
 size_t head_end(struct str in, size_t *seen)
 {
@@ -110,7 +110,7 @@ static int refuse(struct head_refusal *why, int code, const char *reason)
 	return WEFT_EINVAL;
 }
 
-/* --- The request line ---------------------------------------------------------------------- */
+/* --- The request line --------------------------------------------------------------- */
 
 /* "HTTP/1.1" or "HTTP/1.0". */
 static int parse_version(struct str version, bool *http10, struct head_refusal *why)
@@ -176,7 +176,7 @@ static int parse_request_line(struct str line, struct head *h, struct head_refus
 	return WEFT_OK;
 }
 
-/* --- Header lines ---------------------------------------------------------------------------- */
+/* --- Header lines ------------------------------------------------------------------- */
 
 /* Room for one more line. */
 static void widen(zone *z, struct head *h, uint32_t *room)

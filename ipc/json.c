@@ -399,7 +399,7 @@ int json_from_msgpack(struct buf *out, struct str bytes, const struct hole_value
 	return WEFT_EINVAL;
 }
 
-/* --- Texts made ahead ---------------------------------------------------------------- */
+/* --- Texts made ahead --------------------------------------------------------------- */
 
 /* JSON with its holes left out, and the bytes that it was made from. */
 struct json_text {

@@ -202,7 +202,7 @@ static bool take_U64S(struct reader *r, struct u64s *v)
 	return true;
 }
 
-/* --- Fields: printing ---------------------------------------------------------------- */
+/* --- Fields: printing --------------------------------------------------------------- */
 
 #define print_U8(out, v)   buf_printf(out, "%u", v)
 #define print_U16(out, v)  buf_printf(out, "%u", v)
@@ -251,7 +251,7 @@ static void print_UID(struct buf *out, struct str v)
 PRINT_ARRAY(U32S, struct u32s)
 PRINT_ARRAY(U64S, struct u64s)
 
-/* --- Messages -------------------------------------------------------------------------- */
+/* --- Messages ----------------------------------------------------------------------- */
 
 /* Fields of each message, its number not counted. */
 enum {

@@ -122,7 +122,7 @@ static bool take_run(struct arena *a, struct size_class *c, size_t size)
 	return true;
 }
 
-/* --- Allocation ---------------------------------------------------------------------- */
+/* --- Allocation --------------------------------------------------------------------- */
 
 static bool must_fail(struct arena *a)
 {
@@ -174,7 +174,7 @@ void arena_free(struct arena *a, uint32_t ref, size_t n, enum arena_use use)
 	account(a, use, -(uint64_t)arena_class_size(n), -UINT64_C(1));
 }
 
-/* --- Opening -------------------------------------------------------------------------- */
+/* --- Opening ------------------------------------------------------------------------ */
 
 int arena_open(struct arena **out, struct seg *seg, uint64_t start, struct arena_stats *stats,
 	       struct err *e)

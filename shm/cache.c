@@ -167,7 +167,7 @@ const struct arena_stats *cache_arena_stats(const struct cache *c)
 	return &c->h->stats;
 }
 
-/* --- References ----------------------------------------------------------------------- */
+/* --- References --------------------------------------------------------------------- */
 
 const struct entry *cache_entry(const struct cache *c, entry_ref r)
 {
@@ -258,7 +258,7 @@ struct str cache_part(const struct cache *c, const struct version *v, enum part 
 	return blob_str(c->base, s->labels.u);
 }
 
-/* --- States ----------------------------------------------------------------------------- */
+/* --- States ------------------------------------------------------------------------- */
 
 const struct version *cache_newest(const struct cache *c, const struct entry *e)
 {
@@ -301,7 +301,7 @@ const struct version *cache_live(const struct cache *c, const struct entry *e)
 	return is_live(e) ? unless_gone(cache_newest(c, e)) : NULL;
 }
 
-/* --- Finding ------------------------------------------------------------------------------ */
+/* --- Finding ------------------------------------------------------------------------ */
 
 struct live_key {
 	uint16_t type;
@@ -343,7 +343,7 @@ uint64_t cache_type_count(const struct cache *c, uint16_t type)
 	return type < CACHE_TYPES_MAX ? prcu_own(&c->h->types[type].count) : 0;
 }
 
-/* --- Iterating ------------------------------------------------------------------------------ */
+/* --- Iterating ---------------------------------------------------------------------- */
 
 void cache_iter_init(struct cache_iter *it, const struct cache *c, uint16_t type, struct str ns,
 		     struct str after_ns, struct str after_name)
@@ -392,7 +392,7 @@ bool cache_same_key(const struct cache *c, const struct entry *a, const struct e
 	return str_eq(entry_name(a), entry_name(b)) && str_eq(cache_ns(c, a), cache_ns(c, b));
 }
 
-/* --- Lists ------------------------------------------------------------------------------------ */
+/* --- Lists -------------------------------------------------------------------------- */
 
 static const struct entry *follow(const struct cache *c, const _Atomic uint32_t *link)
 {
@@ -497,7 +497,7 @@ uint32_t cache_left_set(const struct cache *c, const struct labelset *s)
 	return prcu_dereference(&s->left); /* [cache.A7] pairs with [cache.R7] */
 }
 
-/* --- Counts ------------------------------------------------------------------------------------- */
+/* --- Counts ------------------------------------------------------------------------- */
 
 /* How often a copy is tried.  Each failure means that the store has made two
  * changes meanwhile: no store does that a thousand times in a row to a reader
@@ -538,7 +538,7 @@ void cache_counts(const struct cache *c, const struct entry *owner, struct count
 	}
 }
 
-/* --- Journal -------------------------------------------------------------------------------------- */
+/* --- Journal ------------------------------------------------------------------------ */
 
 int cache_journal(const struct cache *c, uint64_t after, const struct version **out, int max)
 {

@@ -310,7 +310,7 @@ void cw_abort(struct cache_writer *w, struct version *v)
 	w->unpublished--;
 }
 
-/* --- Restoring ------------------------------------------------------------------------ */
+/* --- Restoring ---------------------------------------------------------------------- */
 
 int cw_restore(struct cache_writer *w, uint16_t type, struct str ns, struct str name,
 	       const uint8_t uid[16], uint32_t created_s, uint64_t created_rv, uint64_t rv,
@@ -352,7 +352,7 @@ int cw_restore_done(struct cache_writer *w)
 	return links_restore_done(w);
 }
 
-/* --- Readers --------------------------------------------------------------------------- */
+/* --- Readers ------------------------------------------------------------------------ */
 
 void cw_set_readers(struct cache_writer *w, struct prcu_reader *const *readers, size_t n)
 {

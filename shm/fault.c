@@ -111,7 +111,7 @@ static bool take_one(_Atomic uint32_t *n)
 	return have != 0;
 }
 
-/* --- What a point does ---------------------------------------------------------------- */
+/* --- What a point does -------------------------------------------------------------- */
 
 static void sleep_us(uint32_t us)
 {

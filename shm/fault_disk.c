@@ -92,7 +92,7 @@ static bool name_on_disk(int dir, const char *name, char path[PATH_BYTES])
 	return below_disk(path);
 }
 
-/* --- The trace ------------------------------------------------------------------------ */
+/* --- The trace ---------------------------------------------------------------------- */
 
 static uint64_t next_seq(void)
 {
@@ -140,7 +140,7 @@ static void trace(enum op op, const char *path, const char *path2, uint64_t off,
 	errno = saved;
 }
 
-/* --- Writing ----------------------------------------------------------------------------- */
+/* --- Writing ------------------------------------------------------------------------ */
 
 /* The first `n` bytes of `iov`; returns how many pieces. */
 static int first_bytes(const struct iovec *iov, int niov, size_t n, struct iovec *out)
@@ -249,7 +249,7 @@ ssize_t pwritev(int fd, const struct iovec *iov, int niov, off_t off)
 	return put(fd, iov, niov, off);
 }
 
-/* --- Syncing --------------------------------------------------------------------------------- */
+/* --- Syncing ------------------------------------------------------------------------ */
 
 static int sync_and_trace(int fd, long number)
 {

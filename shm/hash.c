@@ -339,7 +339,7 @@ uint64_t hash_memory(const struct hash *h)
 	return bytes;
 }
 
-/* --- Checking ------------------------------------------------------------------------ */
+/* --- Checking ----------------------------------------------------------------------- */
 
 /* The items of bucket `i`, each where it belongs and once; <0 when not. */
 static int64_t check_chain(const struct hash *h, uint32_t i, struct err *e)

@@ -7,7 +7,7 @@
 #define FULL	    (ORDERED_FANOUT - APPEND_MAX / 2) /* entries that are enough for a leaf */
 #define FRESH_MAX   (3 * ORDERED_DEPTH)
 
-/* --- A change: new nodes that become visible at once --------------------------------- */
+/* --- A change: new nodes that become visible at once -------------------------------- */
 
 /* What a change has made and what it replaces.  Nothing is visible before
  * publish(); give_up() undoes all. */
@@ -78,7 +78,7 @@ static void range_of(const struct change *c, int d, const struct sep **lo, const
 	ordered_range(&c->path, c->o->m.base, d, lo, hi);
 }
 
-/* --- Building leaves ------------------------------------------------------------------- */
+/* --- Building leaves ---------------------------------------------------------------- */
 
 static bool has_ties(const uint64_t *d, uint32_t n)
 {
@@ -148,7 +148,7 @@ static uint32_t build_sep(struct change *c, uint32_t a, uint32_t b)
 	return ref;
 }
 
-/* --- Building inner nodes ----------------------------------------------------------------- */
+/* --- Building inner nodes ----------------------------------------------------------- */
 
 /* Children on their way into new inner nodes; digests under `skip`, where
  * `known` says so. */
@@ -218,7 +218,7 @@ static uint32_t build_inner(struct change *c, const struct children *s, uint32_t
 	return ref;
 }
 
-/* --- Inserting -------------------------------------------------------------------------------- */
+/* --- Inserting ---------------------------------------------------------------------- */
 
 /* What takes the place of a node: one node, or (right != 0) two and the
  * separator between them. */

@@ -344,7 +344,7 @@ int version_new(struct cache_writer *w, struct entry *e, const struct version *p
 	return WEFT_OK;
 }
 
-/* --- The three kinds of write ---------------------------------------------------------- */
+/* --- The three kinds of write ------------------------------------------------------- */
 
 static void make_pending(struct cache_writer *w, struct entry *e, struct version *v)
 {
@@ -437,7 +437,7 @@ uint32_t cw_list(struct cache_writer *w, uint16_t type, const entry_ref *entry, 
 	return done;
 }
 
-/* --- With memory kept back or without ----------------------------------------------------- */
+/* --- With memory kept back or without ----------------------------------------------- */
 
 /* An ordinary write's result: whether memory suffices is what reclaiming goes by. */
 static int outcome(struct cache_writer *w, int err)

@@ -433,7 +433,7 @@ static void check_memberships(struct verify *v)
 		    v->on_nodes, v->in_sets);
 }
 
-/* --- Blobs, journal, memory -------------------------------------------------------------- */
+/* --- Blobs, journal, memory --------------------------------------------------------- */
 
 static void check_blobs(struct verify *v)
 {

@@ -23,7 +23,7 @@ static struct {
 	uint32_t next, waiting, image;
 } run;
 
-/* --- What the API is told -------------------------------------------------------------- */
+/* --- What the API is told ----------------------------------------------------------- */
 
 void deployment_path(struct buf *out, uint32_t i)
 {
@@ -117,7 +117,7 @@ static void answered(struct pool *p, struct job *j, const struct answer *a)
 		   STR_ARG(a->body));
 }
 
-/* --- What it tells ------------------------------------------------------------------------- */
+/* --- What it tells ------------------------------------------------------------------ */
 
 struct deployment_seen deployment_event(struct str line)
 {

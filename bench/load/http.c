@@ -174,7 +174,7 @@ static void broke(struct conn *c)
 	finish(c);
 }
 
-/* --- Sending ----------------------------------------------------------------------------- */
+/* --- Sending ------------------------------------------------------------------------ */
 
 static void want_out(struct conn *c, bool want)
 {
@@ -228,7 +228,7 @@ void http_send(struct conn *c, const char *method, struct str path, const char *
 		shutdown(c->fd, SHUT_RDWR); /* it is told by client_turn() */
 }
 
-/* --- Receiving ----------------------------------------------------------------------------- */
+/* --- Receiving ---------------------------------------------------------------------- */
 
 static struct str rest(const struct conn *c)
 {

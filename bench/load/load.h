@@ -95,7 +95,7 @@ static inline double meter_ms(const struct meter *m, double share)
 	return (double)hist_at(&m->hist, share) / 1e6;
 }
 
-/* --- The pool: requests on schedule ------------------------------------------------------ */
+/* --- The pool: requests on schedule ------------------------------------------------- */
 
 /* A request to make and what to do with its answer. */
 struct job {
@@ -143,7 +143,7 @@ void pool_drain(struct pool *p);
 /* For `seconds`: start, send, show meters, drain. */
 void pool_run(struct pool *p, double rate, double seconds, struct meter *m, uint32_t nmeters);
 
-/* --- Watches ---------------------------------------------------------------------------------- */
+/* --- Watches ------------------------------------------------------------------------ */
 
 /* --- Deployments ------------------------------------------------------------------- */
 

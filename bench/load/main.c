@@ -97,7 +97,7 @@ void remove_namespace(struct client *cl)
 	conn_close(c);
 }
 
-/* --- The command line -------------------------------------------------------------------- */
+/* --- The command line --------------------------------------------------------------- */
 
 static const struct flag {
 	const char *name, *what;

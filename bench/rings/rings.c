@@ -46,7 +46,7 @@ static struct rings {
 	char *value;
 } r;
 
-/* --- What is asked for ------------------------------------------------------------------ */
+/* --- What is asked for -------------------------------------------------------------- */
 
 static void parse_mix(char *text)
 {
@@ -96,7 +96,7 @@ static void parse(const char *text)
 	opt.connections = 1;
 }
 
-/* --- Requests ------------------------------------------------------------------------------- */
+/* --- Requests ----------------------------------------------------------------------- */
 
 static struct str name_of(const char *prefix, uint32_t i)
 {

@@ -104,7 +104,7 @@ value kube_status_forbidden(zone *z, const struct kube_resource *r, struct str n
 			    struct str why);
 value kube_status_method_not_allowed(zone *z, const struct kube_resource *r, struct str verb);
 
-/* --- Schema --------------------------------------------------------------------------- */
+/* --- Schema ------------------------------------------------------------------------- */
 
 /* What a client sent, made right by the schema: field types are checked (a
  * wrong one is an error with Go's words), fields that the schema does not know
@@ -176,7 +176,7 @@ int kube_convert(zone *z, const struct kube_resource *from, const struct kube_re
  * kinds that the schema does not have. */
 int kube_protobuf_decode(zone *z, struct str bytes, value *out, struct str *message);
 
-/* --- Patches ----------------------------------------------------------------------------- */
+/* --- Patches ------------------------------------------------------------------------ */
 
 /* Each leaves the result in *obj, which is as it was after an error:
  * WEFT_EINVAL    the patch is malformed (400 BadRequest)
@@ -188,7 +188,7 @@ int kube_patch_merge(zone *z, value *obj, const value *patch, struct str *messag
 int kube_patch_strategic(zone *z, const struct kube_resource *r, value *obj, const value *patch,
 			 struct str *message);
 
-/* --- Selectors ----------------------------------------------------------------------------- */
+/* --- Selectors ---------------------------------------------------------------------- */
 
 struct kube_selector; /* parsed, in a zone */
 
@@ -217,7 +217,7 @@ bool kube_fields_match(const struct kube_field_selector *s, const struct cache *
 /* Set when the selector pins metadata.name / metadata.namespace / spec.nodeName. */
 struct str kube_fields_required(const struct kube_field_selector *s, const char *field);
 
-/* --- Quantities, int-or-string ---------------------------------------------------------------- */
+/* --- Quantities, int-or-string ------------------------------------------------------ */
 
 /* "100m", "1Gi", "1e3", 0.5: in thousandths (rounded up, saturating); false if
  * malformed. */
@@ -239,7 +239,7 @@ struct str kube_amount_print(zone *z, struct kube_amount a); /* canonical */
  * down; -1 if malformed. */
 int64_t kube_int_or_percent(const value *v, int64_t total, bool round_up, int64_t absent);
 
-/* --- Objects in and out of the cache -------------------------------------------------------------- */
+/* --- Objects in and out of the cache ------------------------------------------------ */
 
 /* The whole object as a client sees it in the version of `r`: apiVersion, kind,
  * metadata in full, holes filled.  Call inside a read section; strings of the
@@ -289,7 +289,7 @@ bool kube_parts_valid(const struct str part[PART_COUNT], uint32_t mask);
 int kube_project(zone *z, uint16_t type, const struct str part[PART_COUNT],
 		 const uint32_t *status_holes, uint8_t nholes, struct version_in *in);
 
-/* --- Pods and workloads: rules shared by controllers and API server ------------------------------ */
+/* --- Pods and workloads: rules shared by controllers and API server ----------------- */
 
 /* A pod made from a template (spec.template of a workload): metadata and spec
  * as a controller creates them, defaulted and admitted, with holes, and a
@@ -319,7 +319,7 @@ bool kube_condition_set(zone *z, value *conditions, const char *type, const char
 			const char *reason, struct str message, uint32_t now_s, bool update_time);
 bool kube_condition_del(value *conditions, const char *type);
 
-/* --- Quotas ---------------------------------------------------------------------------------------- */
+/* --- Quotas ------------------------------------------------------------------------- */
 
 /* An object as a quota sees it; parts as they are stored. */
 struct kube_charged {
@@ -347,7 +347,7 @@ bool kube_quota_in_scope(zone *z, const value *quota_spec, const struct kube_cha
  * if nothing is missing.  `hard` is the quota's. */
 struct str kube_quota_missing(zone *z, const value *hard, const struct kube_charged *o);
 
-/* --- Tables (kubectl get) --------------------------------------------------------------------------- */
+/* --- Tables (kubectl get) ----------------------------------------------------------- */
 
 /* meta.k8s.io/v1 Table: column definitions, and one row's cells, as Kubernetes'
  * printers give them.  Kinds without columns of their own get Name and Created

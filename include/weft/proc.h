@@ -136,7 +136,7 @@ struct control {
 	char config[64 << 10];
 };
 
-/* --- A process's own segment --------------------------------------------------------- */
+/* --- A process's own segment -------------------------------------------------------- */
 
 /* X(name, "what it counts") */
 #define PROC_COUNTERS(X)                                          \
@@ -210,7 +210,7 @@ struct inbox_segment {
 	struct ring_out out; /* replies and work; last */
 };
 
-/* --- Segments: names, layouts, sizes ---------------------------------------------------- */
+/* --- Segments: names, layouts, sizes ------------------------------------------------ */
 
 /* "/weft.<16 hex of cluster>." and what follows; `out` holds SEG_NAME_MAX bytes. */
 void proc_name_prefix(char *out, uint64_t cluster);
@@ -231,7 +231,7 @@ size_t inbox_segment_bytes(uint32_t ring);
 /* CLOCK_MONOTONIC in ns, whatever the virtual clock says: for heartbeats. */
 int64_t proc_mono_ns(void);
 
-/* --- Routing ------------------------------------------------------------------------------ */
+/* --- Routing ------------------------------------------------------------------------ */
 
 enum route_how {
 	ROUTE_SELF,	  /* the object itself, to the shard of its uid */
@@ -265,7 +265,7 @@ extern const uint32_t proc_route_count;
 uint32_t shard_of_uid(const uint8_t uid[16], uint32_t count);
 uint32_t shard_of_name(struct str name, uint32_t count);
 
-/* --- Being a process ------------------------------------------------------------------------ */
+/* --- Being a process ---------------------------------------------------------------- */
 
 struct proc; /* this process */
 
@@ -367,7 +367,7 @@ void proc_beat_ahead(struct proc *p, int64_t ns);
 /* Ring the supervisor's bell, see the top of this file. */
 void proc_tell_supervisor(void);
 
-/* --- Controllers ------------------------------------------------------------------------------ */
+/* --- Controllers -------------------------------------------------------------------- */
 
 /*
  * A controller is its rules: reconcile() looks at one object in the cache and

@@ -21,7 +21,7 @@ static bool live_part(struct request *q, uint16_t type, struct str ns, struct st
 	return v != NULL;
 }
 
-/* --- Namespaces ------------------------------------------------------------------------------ */
+/* --- Namespaces --------------------------------------------------------------------- */
 
 static int admit_namespace(struct request *q, const struct kube_resource *r, const value *obj)
 {
@@ -70,7 +70,7 @@ bool admit_delete(struct request *q)
 	return true;
 }
 
-/* --- Pods ---------------------------------------------------------------------------------------- */
+/* --- Pods --------------------------------------------------------------------------- */
 
 static void pod_forbidden(struct request *q, const value *pod, struct str why)
 {
@@ -199,7 +199,7 @@ static int admit_old_pod(struct request *q, value *pod, const value *old)
 	return WEFT_OK;
 }
 
-/* --- Signing requests ------------------------------------------------------------------------------- */
+/* --- Signing requests --------------------------------------------------------------- */
 
 /* Who asks is never taken from the body. */
 static void admit_signing_request(struct request *q, value *obj)
@@ -217,7 +217,7 @@ static void admit_signing_request(struct request *q, value *obj)
 	v_del(spec, "extra");
 }
 
-/* --- Quotas --------------------------------------------------------------------------------------------- */
+/* --- Quotas ------------------------------------------------------------------------- */
 
 /* Requests that may be more than limits are no error, but hardly meant. */
 static void warn_of_quota(struct request *q, const value *obj)
@@ -251,7 +251,7 @@ static void warn_of_quota(struct request *q, const value *obj)
 	}
 }
 
-/* --- All ---------------------------------------------------------------------------------------------- */
+/* --- All ---------------------------------------------------------------------------- */
 
 int admit(struct request *q, const struct kube_resource *r, value *obj, const value *old,
 	  struct str sub)

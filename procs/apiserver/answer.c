@@ -116,7 +116,7 @@ static void make_pretty(struct request *q)
 	q->out = pretty;
 }
 
-/* --- Answers ------------------------------------------------------------------------- */
+/* --- Answers ------------------------------------------------------------------------ */
 
 enum outcome answer_json(struct request *q, int code)
 {

@@ -126,7 +126,7 @@ bool query_bool(const struct query *q, const char *key);
 int query_int(zone *z, const struct query *q, const char *key, int64_t absent, int64_t *out,
 	      struct str *message);
 
-/* --- What is asked for (route.c) ----------------------------------------------------- */
+/* --- What is asked for (route.c) ---------------------------------------------------- */
 
 enum target_kind {
 	TARGET_NONE,	   /* no such path: "404 page not found" */
@@ -155,7 +155,7 @@ void route_parse(struct str path, struct target *out);
 /* Does what q asks for (q->user is known). */
 enum outcome route_handle(struct request *q);
 
-/* --- A body made piece by piece ------------------------------------------------------- */
+/* --- A body made piece by piece ----------------------------------------------------- */
 
 enum stream_state {
 	STREAM_MORE,   /* something was added to *out */
@@ -181,7 +181,7 @@ void chunk_begin(struct buf *out);
 void chunk_end(struct buf *out);
 bool stream_push(struct request *q, const struct buf *chunk);
 
-/* --- A request ------------------------------------------------------------------------ */
+/* --- A request ---------------------------------------------------------------------- */
 
 struct header {
 	const char *name;
@@ -269,7 +269,7 @@ void json_indent(struct buf *out, struct str compact);
 /* Keys in byte order, below too. */
 void value_sort_keys(value *v);
 
-/* --- Content negotiation (negotiate.c) --------------------------------------------------- */
+/* --- Content negotiation (negotiate.c) ---------------------------------------------- */
 
 /* One clause of an Accept header. */
 struct accept {
@@ -283,7 +283,7 @@ bool accept_each(struct str header, bool (*take)(void *arg, const struct accept 
  * `transforms`: tables and partial objects may be asked for. */
 int negotiate(struct request *q, bool transforms, bool collection);
 
-/* --- The process ---------------------------------------------------------------------------- */
+/* --- The process -------------------------------------------------------------------- */
 
 struct feed;  /* feed.c */
 struct token; /* token.c */
@@ -333,7 +333,7 @@ static inline struct cache *api_cache(struct api *api)
 	return proc_cache(api->p);
 }
 
-/* --- Handlers: one file each ------------------------------------------------------------------ */
+/* --- Handlers: one file each -------------------------------------------------------- */
 
 enum outcome discovery_groups(struct request *q);
 enum outcome discovery_group(struct request *q);

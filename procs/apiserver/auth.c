@@ -12,7 +12,7 @@
 #include "procs/apiserver/token.h"
 #include "procs/apiserver/verbs.h"
 
-/* --- Who ------------------------------------------------------------------------------- */
+/* --- Who ---------------------------------------------------------------------------- */
 
 static const struct user anonymous = {
 	.name = STR("system:anonymous"),
@@ -138,7 +138,7 @@ bool auth_identify(struct request *q)
 	return true;
 }
 
-/* --- Whether ----------------------------------------------------------------------------- */
+/* --- Whether ------------------------------------------------------------------------ */
 
 /* `pods "x" is forbidden: ` is put in front of this by the status. */
 static struct str why_not(struct request *q, const char *verb)

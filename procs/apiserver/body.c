@@ -9,7 +9,7 @@
 
 #define SNIPPET_MAX 30 /* bytes of a bad body that its error shows */
 
-/* --- Decoding ----------------------------------------------------------------------------- */
+/* --- Decoding ----------------------------------------------------------------------- */
 
 /* The media type without parameters. */
 static struct str content_type(struct request *q)
@@ -124,7 +124,7 @@ static int decode(struct request *q, const char *kind, value *out, struct json_n
 	return WEFT_EINVAL;
 }
 
-/* --- Kind ----------------------------------------------------------------------------------- */
+/* --- Kind --------------------------------------------------------------------------- */
 
 /* What Go's decoder calls a JSON value. */
 static const char *go_kind(const value *v)
@@ -240,7 +240,7 @@ static int check_kind(struct request *q, value *obj, const char *api_version, co
 	return WEFT_EINVAL;
 }
 
-/* --- Fields ----------------------------------------------------------------------------------- */
+/* --- Fields ------------------------------------------------------------------------- */
 
 enum validation { VALIDATE_WARN, VALIDATE_STRICT, VALIDATE_IGNORE, VALIDATE_UNKNOWN };
 

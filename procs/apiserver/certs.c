@@ -26,7 +26,7 @@
 #define DIR_LEN	     1024
 #define PATH_LEN     (DIR_LEN + 64)
 
-/* --- Files ---------------------------------------------------------------------------- */
+/* --- Files -------------------------------------------------------------------------- */
 
 static int read_all(const char *path, struct str *out)
 {
@@ -65,7 +65,7 @@ static int write_all(const char *path, struct str text, mode_t mode, struct err 
 	return WEFT_OK;
 }
 
-/* --- Making certificates ---------------------------------------------------------------- */
+/* --- Making certificates ------------------------------------------------------------ */
 
 static int tls_err(struct err *e, int ret, const char *what)
 {
@@ -458,7 +458,7 @@ void pki_free(struct pki *pki)
 	}
 }
 
-/* --- kubeconfig --------------------------------------------------------------------------- */
+/* --- kubeconfig --------------------------------------------------------------------- */
 
 static void add_base64(struct buf *out, struct str text)
 {

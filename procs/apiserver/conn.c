@@ -17,7 +17,7 @@
 #define RECORD_MAX  16384      /* bytes of one TLS record */
 #define BUFFER_KEPT CONN_PIECE /* a larger one is not used again */
 
-/* --- Out -------------------------------------------------------------------------------------- */
+/* --- Out ---------------------------------------------------------------------------- */
 
 /* Nothing goes in either direction any more. */
 static void fail(struct conn *c)

@@ -9,7 +9,7 @@
 
 #define BATCH 512 /* objects in one request to the store */
 
-/* --- Options --------------------------------------------------------------------------------- */
+/* --- Options ------------------------------------------------------------------------ */
 
 static int read_policy(struct request *q, struct str text, struct delete_options *o)
 {
@@ -132,7 +132,7 @@ int delete_options_read(struct request *q, struct delete_options *o)
 	return read_policy(q, query_get(&q->query, "propagationPolicy"), o);
 }
 
-/* --- One object --------------------------------------------------------------------------------- */
+/* --- One object --------------------------------------------------------------------- */
 
 /* Kinds that are answered as they were, where others are with a Status. */
 static bool returns_object(uint16_t type)
@@ -338,7 +338,7 @@ enum outcome object_delete(struct request *q)
 	return delete_object(q, &o);
 }
 
-/* --- Collections ------------------------------------------------------------------------------------ */
+/* --- Collections -------------------------------------------------------------------- */
 
 struct purge {
 	struct delete_options o;

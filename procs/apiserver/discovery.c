@@ -5,7 +5,7 @@
 #include <gnutls/crypto.h>
 #include "procs/apiserver/api.h"
 
-/* --- Resources in order ------------------------------------------------------------------ */
+/* --- Resources in order ------------------------------------------------------------- */
 
 /* Order in which groups are offered to people who name a resource without its
  * group; those not named follow by name. */
@@ -122,7 +122,7 @@ static value verbs_of(zone *z, uint32_t mask)
 	return out;
 }
 
-/* --- Legacy discovery --------------------------------------------------------------------- */
+/* --- Legacy discovery --------------------------------------------------------------- */
 
 static value group_version(zone *z, const char *group, const char *version)
 {
@@ -287,7 +287,7 @@ enum outcome discovery_version(struct request *q)
 	return answer_value(q, 200, &v);
 }
 
-/* --- Aggregated discovery --------------------------------------------------------------------- */
+/* --- Aggregated discovery ----------------------------------------------------------- */
 
 /* Group and version are left empty where they are the resource's own. */
 static value response_kind(zone *z, const char *group, const char *version, const char *kind)

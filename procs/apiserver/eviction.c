@@ -21,7 +21,7 @@ static void on_evicted(struct request *q, void *arg, const struct msg_reply *rep
 	request_answer(q);
 }
 
-/* --- Budgets ---------------------------------------------------------------------------------- */
+/* --- Budgets ------------------------------------------------------------------------ */
 
 /* Names of the budgets that cover the pod: how many, and the first. */
 static uint32_t find_budgets(struct request *q, const value *labels, struct str *name)
@@ -102,7 +102,7 @@ static enum outcome then_delete(struct request *q, uint32_t entry, uint64_t rv, 
 	return delete_object(q, o);
 }
 
-/* --- The request --------------------------------------------------------------------------------- */
+/* --- The request -------------------------------------------------------------------- */
 
 /* Pods that do not run may go without asking a budget. */
 static bool runs(const value *pod)

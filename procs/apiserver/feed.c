@@ -7,7 +7,7 @@
 
 #define BATCH 256 /* journal records read at once */
 
-/* --- The table --------------------------------------------------------------------------- */
+/* --- The table ---------------------------------------------------------------------- */
 
 /* A feed lies where the objects that concern it lead: by type, namespace (or all)
  * and name (or all). */
@@ -100,7 +100,7 @@ void feed_leave(struct api *api, struct feed *f)
 	feed_free(f);
 }
 
-/* --- Events ---------------------------------------------------------------------------------- */
+/* --- Events ------------------------------------------------------------------------- */
 
 static const char *change_of(const struct feed *f, struct cache *c, const struct entry *e,
 			     const struct version *v)

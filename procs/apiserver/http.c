@@ -50,7 +50,7 @@ struct http {
 	unsigned run;
 };
 
-/* --- Requests ------------------------------------------------------------------------ */
+/* --- Requests ----------------------------------------------------------------------- */
 
 static struct request *request_new(struct api *api)
 {
@@ -154,7 +154,7 @@ static enum method method_of(struct str name)
 	return METHOD_OTHER;
 }
 
-/* --- Heads of answers ------------------------------------------------------------------- */
+/* --- Heads of answers --------------------------------------------------------------- */
 
 static const char *reason_of(int code)
 {
@@ -263,7 +263,7 @@ static void count_answer(struct request *q)
 	atomic_fetch_add_explicit(&proc_counters(api->p)->http_requests, 1, memory_order_relaxed);
 }
 
-/* --- Chunks ------------------------------------------------------------------------------ */
+/* --- Chunks ------------------------------------------------------------------------- */
 
 /* A chunk is made in place behind room for its size: eight digits, zeros in
  * front, and the end of the line. */
@@ -292,7 +292,7 @@ static void send_chunk(struct http *h, const struct buf *chunk)
 		conn_write(&h->c, chunk->p, chunk->n);
 }
 
-/* --- Answers ------------------------------------------------------------------------------- */
+/* --- Answers ------------------------------------------------------------------------ */
 
 /* The request has its answer: send the head, with what of the body fits. */
 static void start_answer(struct http *h)
@@ -370,7 +370,7 @@ static enum outcome answer_too_big(struct request *q)
 	return answer_status(q, kube_status(q->z, 413, "RequestEntityTooLarge", why));
 }
 
-/* --- Steps: what can be done now; false: wait ------------------------------------------------ */
+/* --- Steps: what can be done now; false: wait --------------------------------------- */
 
 /* A body that is not worth reading to its end.  Most that are too big are read
  * and forgotten, as many clients read no answer before they have sent all; one

@@ -3,7 +3,7 @@
  */
 #include "procs/apiserver/item.h"
 
-/* --- Which ------------------------------------------------------------------------------ */
+/* --- Which -------------------------------------------------------------------------- */
 
 static int parse_labels(struct request *q, zone *z, struct filter *f)
 {
@@ -63,7 +63,7 @@ bool filter_is_plain(const struct filter *f)
 	return !f->labels && !f->fields && !f->name.n;
 }
 
-/* --- How -------------------------------------------------------------------------------- */
+/* --- How ---------------------------------------------------------------------------- */
 
 int form_parse(struct request *q, struct form *f)
 {
@@ -230,7 +230,7 @@ bool item_read(struct request *q, uint32_t entry, uint64_t rv, value *obj)
 	return v != NULL;
 }
 
-/* --- Answers ------------------------------------------------------------------------------- */
+/* --- Answers ------------------------------------------------------------------------ */
 
 /* The version that write rv made, or the newest before it. */
 static const struct version *version_at(const struct cache *c, const struct entry *e, uint64_t rv)

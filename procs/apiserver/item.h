@@ -7,7 +7,7 @@
 
 #include "procs/apiserver/api.h"
 
-/* --- Which --------------------------------------------------------------------------- */
+/* --- Which -------------------------------------------------------------------------- */
 
 /* Namespace, labelSelector and fieldSelector of a list or watch. */
 struct filter {
@@ -28,7 +28,7 @@ bool filter_matches(const struct filter *f, const struct cache *c, const struct 
 /* No selector but the namespace. */
 bool filter_is_plain(const struct filter *f);
 
-/* --- How ------------------------------------------------------------------------------ */
+/* --- How ---------------------------------------------------------------------------- */
 
 enum include { INCLUDE_METADATA, INCLUDE_NONE, INCLUDE_OBJECT };
 

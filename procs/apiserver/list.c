@@ -77,7 +77,7 @@ static bool still_there(const struct list *l, const struct cache *c)
 	return l->rv + 1 >= cache_oldest(c);
 }
 
-/* --- A page ------------------------------------------------------------------------------- */
+/* --- A page ------------------------------------------------------------------------- */
 
 /* Objects of the type (in the namespace) now. */
 static int64_t count_all(struct cache *c, const struct filter *f)
@@ -136,7 +136,7 @@ static void find_page(struct request *q, struct list *l, int64_t limit, int64_t 
 	l->token = continue_encode(q->z, &next);
 }
 
-/* --- Printing ------------------------------------------------------------------------------- */
+/* --- Printing ----------------------------------------------------------------------- */
 
 static void print_head(struct request *q, struct list *l, struct buf *out)
 {
@@ -225,7 +225,7 @@ static enum stream_state list_fill(struct request *q, void *arg, struct buf *out
 
 static const struct stream_ops list_stream = {.fill = list_fill};
 
-/* --- The request -------------------------------------------------------------------------------- */
+/* --- The request -------------------------------------------------------------------- */
 
 static enum outcome answer_page_expired(struct request *q, const struct list_options *o)
 {

@@ -20,7 +20,7 @@
 
 #define BACKLOG 1024
 
-/* --- Processes ------------------------------------------------------------------------- */
+/* --- Processes ---------------------------------------------------------------------- */
 
 /* Start time of a process in clock ticks (field 22 of its stat), 0 if it is not
  * there: tells it from a later one with its pid. */
@@ -51,7 +51,7 @@ static unsigned long long start_ticks(long pid)
 	return ticks;
 }
 
-/* --- The list of listeners --------------------------------------------------------------- */
+/* --- The list of listeners ---------------------------------------------------------- */
 
 struct listener {
 	long pid;
@@ -99,7 +99,7 @@ static void listeners_write(int fd, const struct listener *list, int n)
 	buf_free(&b);
 }
 
-/* --- Sockets -------------------------------------------------------------------------------- */
+/* --- Sockets ------------------------------------------------------------------------ */
 
 /* A listening socket; WEFT_EBUSY if the port is taken. */
 static int bind_to(const struct addrinfo *ai, int port, bool shared, int *fd, struct err *e)

@@ -16,7 +16,7 @@ enum outcome streaming_refused(struct request *q)
 					q->t.r->singular, STR_ARG(q->t.name), STR_ARG(q->t.sub))));
 }
 
-/* --- Which container -------------------------------------------------------------------------- */
+/* --- Which container ---------------------------------------------------------------- */
 
 static const value *find_named(const value *list, struct str name)
 {
@@ -85,7 +85,7 @@ static const value *choose_container(struct request *q, const value *pod)
 	return found;
 }
 
-/* --- What it says ---------------------------------------------------------------------------------- */
+/* --- What it says ------------------------------------------------------------------- */
 
 struct log_options {
 	bool follow, previous, timestamps;
@@ -169,7 +169,7 @@ static void print_lines(struct request *q, const struct log_options *o, const st
 		q->out.n = (size_t)o->limit;
 }
 
-/* --- Following ------------------------------------------------------------------------------------------ */
+/* --- Following ---------------------------------------------------------------------- */
 
 #define LOOK_NS INT64_C(250000000)
 
@@ -254,7 +254,7 @@ static enum outcome follow_start(struct request *q, const struct log_options *o,
 	return answer_stream(q, 200, &follow_stream, f);
 }
 
-/* --- The request ------------------------------------------------------------------------------------------- */
+/* --- The request -------------------------------------------------------------------- */
 
 static enum outcome answer_waiting(struct request *q, const value *c, const value *state)
 {

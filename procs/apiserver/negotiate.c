@@ -5,7 +5,7 @@
 #include <strings.h>
 #include "procs/apiserver/api.h"
 
-/* --- Accept --------------------------------------------------------------------------- */
+/* --- Accept ------------------------------------------------------------------------- */
 
 /* What is before the first `sep`, trimmed; *rest is moved behind it. */
 static struct str cut(struct str *rest, char sep)
@@ -45,7 +45,7 @@ bool accept_each(struct str header, bool (*take)(void *arg, const struct accept 
 
 #define MEDIA_TYPES "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 
-/* --- Choosing ---------------------------------------------------------------------------- */
+/* --- Choosing ----------------------------------------------------------------------- */
 
 struct choice {
 	struct request *q;

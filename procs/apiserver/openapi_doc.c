@@ -14,7 +14,7 @@ struct doc doc_new(zone *z, enum openapi version)
 	return d;
 }
 
-/* --- Types ---------------------------------------------------------------------------------- */
+/* --- Types -------------------------------------------------------------------------- */
 
 /* Scalars that clients know by a name of their own. */
 static const struct special {
@@ -98,7 +98,7 @@ static value type_use(struct doc *d, const struct kube_schema *s)
 	return v;
 }
 
-/* --- Fields ------------------------------------------------------------------------------------ */
+/* --- Fields ------------------------------------------------------------------------- */
 
 static value words(zone *z, const char *const *list)
 {
@@ -243,7 +243,7 @@ value doc_schemas(struct doc *d)
 	return out;
 }
 
-/* --- Paths -------------------------------------------------------------------------------------------- */
+/* --- Paths -------------------------------------------------------------------------- */
 
 struct parameter {
 	const char *name, *type;

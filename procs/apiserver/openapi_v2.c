@@ -27,7 +27,7 @@ static value make_document(zone *z)
 	return v;
 }
 
-/* --- Protobuf ------------------------------------------------------------------------------ */
+/* --- Protobuf ----------------------------------------------------------------------- */
 
 static void add_varint(struct buf *out, uint64_t n)
 {
@@ -258,7 +258,7 @@ static void make_proto(struct buf *out, const value *v)
 	add_message(out, 9, make_named_schemas, v_get(v, "definitions"));
 }
 
-/* --- The request --------------------------------------------------------------------------------- */
+/* --- The request -------------------------------------------------------------------- */
 
 static bool take_proto(void *arg, const struct accept *a)
 {

@@ -5,7 +5,7 @@
 #include "procs/apiserver/malformed.h"
 #include "procs/apiserver/options.h"
 
-/* --- Continue tokens ----------------------------------------------------------------------- */
+/* --- Continue tokens ---------------------------------------------------------------- */
 
 /* Base64 for URLs, without padding, of {"v","rv","start","left"}. */
 struct str continue_encode(zone *z, const struct continue_at *at)
@@ -97,7 +97,7 @@ int continue_decode(zone *z, struct str token, struct continue_at *at, struct st
 	return at->name.n && start.n <= KEY_MAX ? WEFT_OK : WEFT_EINVAL;
 }
 
-/* --- resourceVersion ------------------------------------------------------------------------- */
+/* --- resourceVersion ---------------------------------------------------------------- */
 
 enum outcome answer_expired(struct request *q, struct str message)
 {
@@ -157,7 +157,7 @@ int options_version(struct request *q, bool is_list, uint64_t *rv)
 	return WEFT_EINVAL;
 }
 
-/* --- ListOptions ------------------------------------------------------------------------------- */
+/* --- ListOptions -------------------------------------------------------------------- */
 
 /* A way in which options do not go together. */
 struct clash {

@@ -8,7 +8,7 @@
 
 #define OPERATIONS_MAX 10000u /* of a JSON patch */
 
-/* --- The patch ------------------------------------------------------------------------------ */
+/* --- The patch ---------------------------------------------------------------------- */
 
 static const struct {
 	const char *type;
@@ -129,7 +129,7 @@ int patch_apply(struct request *q, const struct kube_resource *r, const struct p
 	return ret ? answer_does_not_apply(q, ret, why) : WEFT_OK;
 }
 
-/* --- The request -------------------------------------------------------------------------------- */
+/* --- The request -------------------------------------------------------------------- */
 
 struct patching {
 	struct change ch;

@@ -8,7 +8,7 @@
 #include "procs/apiserver/token.h"
 #include "procs/apiserver/verbs.h"
 
-/* --- Version ----------------------------------------------------------------------------- */
+/* --- Version ------------------------------------------------------------------------ */
 
 /* The Kubernetes whose API is served. */
 #define KUBE_MAJOR "1"
@@ -45,7 +45,7 @@ static enum outcome version_get(struct request *q)
 	return answer_value(q, 200, &v);
 }
 
-/* --- Health ------------------------------------------------------------------------------- */
+/* --- Health ------------------------------------------------------------------------- */
 
 static bool store_up(const struct api *api)
 {
@@ -135,7 +135,7 @@ static enum outcome health_get(struct request *q)
 	return ANSWERED;
 }
 
-/* --- Metrics ------------------------------------------------------------------------------- */
+/* --- Metrics ------------------------------------------------------------------------ */
 
 static enum outcome metrics_get(struct request *q)
 {
@@ -185,7 +185,7 @@ static enum outcome metrics_get(struct request *q)
 	return ANSWERED;
 }
 
-/* --- The table of paths ------------------------------------------------------------------------ */
+/* --- The table of paths ------------------------------------------------------------- */
 
 static enum outcome index_get(struct request *q);
 
@@ -278,7 +278,7 @@ static enum outcome index_get(struct request *q)
 	return answer_value(q, 200, &v);
 }
 
-/* --- Component statuses ---------------------------------------------------------------------------- */
+/* --- Component statuses ------------------------------------------------------------- */
 
 static value component(zone *z, bool with_type, bool healthy)
 {

@@ -4,7 +4,7 @@
 #include <xxhash.h>
 #include "procs/apiserver/rbac.h"
 
-/* --- What everybody may ---------------------------------------------------------------------- */
+/* --- What everybody may ------------------------------------------------------------- */
 
 /* Paths that every authenticated user may read (system:discovery). */
 static const char *const discovery_paths[] = {
@@ -52,7 +52,7 @@ static bool allowed_to_all(const struct user *u, const struct access *a)
 	return false;
 }
 
-/* --- Rules ------------------------------------------------------------------------------------------ */
+/* --- Rules -------------------------------------------------------------------------- */
 
 static bool has(const value *list, struct str word)
 {
@@ -95,7 +95,7 @@ static bool rule_allows(zone *z, const value *rule, const struct access *a)
 	       (!v_len(names) || (a->name.n && has(names, a->name)));
 }
 
-/* --- Bindings ------------------------------------------------------------------------------------------ */
+/* --- Bindings ----------------------------------------------------------------------- */
 
 static bool subject_is(zone *z, const value *s, const struct user *u)
 {
@@ -186,7 +186,7 @@ static bool rules_allow(struct api *api, zone *z, const struct user *u, const st
 	return yes;
 }
 
-/* --- What was granted --------------------------------------------------------------------------------- */
+/* --- What was granted --------------------------------------------------------------- */
 
 /* Reading the rules costs more than a small request does otherwise, and clients ask
  * for the same over and over: what was granted last is kept, as 128 bits of its
@@ -235,7 +235,7 @@ bool rbac_allows(struct api *api, zone *z, const struct user *u, const struct ac
 	return a->name.n && rules_allow(api, z, u, a);
 }
 
-/* --- All rules of a user ---------------------------------------------------------------------------------- */
+/* --- All rules of a user ------------------------------------------------------------ */
 
 struct collection {
 	zone *z;

@@ -78,7 +78,7 @@ enum outcome review_token(struct request *q)
 	return answer_value(q, 201, &v);
 }
 
-/* --- May somebody do this ------------------------------------------------------------------------ */
+/* --- May somebody do this ----------------------------------------------------------- */
 
 static void read_access(const value *spec, struct access *a)
 {

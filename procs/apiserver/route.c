@@ -4,7 +4,7 @@
 #include "procs/apiserver/api.h"
 #include "procs/apiserver/verbs.h"
 
-/* --- Paths ------------------------------------------------------------------------------ */
+/* --- Paths -------------------------------------------------------------------------- */
 
 /* The next segment of *path, which is moved behind it; empty at the end. */
 static struct str segment(struct str *path)
@@ -136,7 +136,7 @@ void route_parse(struct str path, struct target *t)
 		t->kind = TARGET_PLAIN;
 }
 
-/* --- Handlers ------------------------------------------------------------------------------ */
+/* --- Handlers ----------------------------------------------------------------------- */
 
 static bool wants_watch(const struct request *q)
 {

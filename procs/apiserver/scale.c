@@ -61,7 +61,7 @@ enum outcome scale_get(struct request *q)
 	return answer_value(q, 200, &scale);
 }
 
-/* --- Writing ---------------------------------------------------------------------------------- */
+/* --- Writing ------------------------------------------------------------------------ */
 
 struct scaling {
 	struct change ch;

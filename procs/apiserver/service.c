@@ -32,7 +32,7 @@ static struct range service_range(struct request *q)
 	return (struct range){.base = a << 24 | b << 16 | c << 8 | d, .size = 1u << (32 - bits)};
 }
 
-/* --- What is taken ------------------------------------------------------------------------- */
+/* --- What is taken ------------------------------------------------------------------ */
 
 struct taken {
 	uint32_t *ips;
@@ -119,7 +119,7 @@ static bool ip_taken(const struct taken *t, uint32_t ip)
 	return false;
 }
 
-/* --- Giving -------------------------------------------------------------------------------------- */
+/* --- Giving ------------------------------------------------------------------------- */
 
 static int answer_invalid(struct request *q, const struct kube_resource *r, const value *obj,
 			  const char *field, struct str why)

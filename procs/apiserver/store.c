@@ -117,7 +117,7 @@ int dry_run_parse(struct request *q, bool *dry_run)
 	return WEFT_EINVAL;
 }
 
-/* --- Refusals ----------------------------------------------------------------------------- */
+/* --- Refusals ----------------------------------------------------------------------- */
 
 /* How a store's code is told to clients whose request has no better words. */
 static const struct {

@@ -16,7 +16,7 @@
 #define LIFETIME_MIN_S	   600
 #define RS_BYTES	   32 /* of each half of an ES256 signature */
 
-/* --- Base64 for URLs ---------------------------------------------------------------------- */
+/* --- Base64 for URLs ---------------------------------------------------------------- */
 
 static void add_b64url(struct buf *out, const void *p, size_t n)
 {
@@ -48,7 +48,7 @@ static bool from_b64url(zone *z, struct str text, struct str *out)
 	return true;
 }
 
-/* --- Keys ------------------------------------------------------------------------------------ */
+/* --- Keys --------------------------------------------------------------------------- */
 
 /* Loaded once from the PEM text. */
 static gnutls_privkey_t signing_key(struct api *api)
@@ -87,7 +87,7 @@ static struct str key_id(struct api *api, zone *z)
 	return out;
 }
 
-/* --- Signing ------------------------------------------------------------------------------------ */
+/* --- Signing ------------------------------------------------------------------------ */
 
 /* A signature's two numbers as 32 bytes each. */
 static void add_fixed(struct buf *out, const gnutls_datum_t *n)
@@ -132,7 +132,7 @@ static struct str sign(struct api *api, zone *z, const value *claims)
 	return out;
 }
 
-/* --- Checking ---------------------------------------------------------------------------------------- */
+/* --- Checking ----------------------------------------------------------------------- */
 
 static bool signature_good(struct api *api, struct str signed_text, struct str raw)
 {
@@ -285,7 +285,7 @@ struct token *token_check(struct api *api, struct str text, struct str *why)
 	return t;
 }
 
-/* --- TokenRequest ---------------------------------------------------------------------------------------- */
+/* --- TokenRequest ------------------------------------------------------------------- */
 
 static bool read_account(struct request *q, struct str *uid)
 {
@@ -374,7 +374,7 @@ enum outcome token_create(struct request *q)
 	return answer_value(q, 201, &v);
 }
 
-/* --- For others to check our tokens ---------------------------------------------------------------------- */
+/* --- For others to check our tokens ------------------------------------------------- */
 
 enum outcome openid_configuration(struct request *q)
 {

@@ -34,7 +34,7 @@ struct watch {
 	uint32_t at_ns, at_name;
 };
 
-/* --- Idle, or not ------------------------------------------------------------------------- */
+/* --- Idle, or not ------------------------------------------------------------------- */
 
 static void leave_idle(struct watch *w)
 {
@@ -87,7 +87,7 @@ void watch_wake_all(struct api *api)
 		watch_wake(w);
 }
 
-/* --- Events ---------------------------------------------------------------------------------- */
+/* --- Events ------------------------------------------------------------------------- */
 
 /* A table's bookmark is the row of an object that has nothing but a version. */
 static void add_bookmark_row(struct watch *w, struct buf *out, const char *note)
@@ -148,7 +148,7 @@ static void add_expired(struct watch *w, struct buf *out, uint64_t oldest)
 						     (unsigned long long)oldest)));
 }
 
-/* --- The present state, first ------------------------------------------------------------------ */
+/* --- The present state, first ------------------------------------------------------- */
 
 static void add_object(struct watch *w, struct buf *out, const struct entry *e,
 		       const struct version *v)
@@ -185,7 +185,7 @@ static bool add_initial(struct watch *w, struct cache *c, struct buf *out)
 	return !e;
 }
 
-/* --- The stream ----------------------------------------------------------------------------------- */
+/* --- The stream --------------------------------------------------------------------- */
 
 /* Changes after w->rv, as far as the follower has come; true when there is no
  * more. */
@@ -276,7 +276,7 @@ static void watch_close(struct request *q, void *arg)
 
 static const struct stream_ops watch_stream = {.fill = watch_fill, .close = watch_close};
 
-/* --- All of them --------------------------------------------------------------------------------- */
+/* --- All of them -------------------------------------------------------------------- */
 
 void watch_start(struct api *api)
 {
@@ -333,7 +333,7 @@ void watch_resync(struct api *api)
 	api->followed = cache_rv(api_cache(api));
 }
 
-/* --- The request ------------------------------------------------------------------------------------------ */
+/* --- The request -------------------------------------------------------------------- */
 
 static int64_t lifetime_ns(const struct list_options *o, int64_t now)
 {

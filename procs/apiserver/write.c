@@ -24,7 +24,7 @@ static struct str object_name(const value *obj)
 	return v_as_str(v_path(obj, "metadata.name"));
 }
 
-/* --- Parts ---------------------------------------------------------------------------------- */
+/* --- Parts -------------------------------------------------------------------------- */
 
 /* A part's bytes, in the request's zone. */
 static struct str part_of(struct request *q, const struct kube_parts *parts, enum part p)
@@ -32,7 +32,7 @@ static struct str part_of(struct request *q, const struct kube_parts *parts, enu
 	return parts->part[p].n ? zone_str(q->z, buf_str(&parts->part[p])) : STR("");
 }
 
-/* --- Steps that create and update share -------------------------------------------------------- */
+/* --- Steps that create and update share --------------------------------------------- */
 
 /* `obj` in r's version becomes what is to be stored.  *bump: see
  * kube_prepare(). */
@@ -71,7 +71,7 @@ static enum outcome answer_dry(struct request *q, int code, const struct kube_re
 	return answer_made(q, code, obj);
 }
 
-/* --- Create ---------------------------------------------------------------------------------------- */
+/* --- Create ------------------------------------------------------------------------- */
 
 #define GENERATE_ATTEMPTS 8
 
@@ -204,7 +204,7 @@ enum outcome object_create(struct request *q)
 	return write_create(q, &obj, dry_run);
 }
 
-/* --- Change ------------------------------------------------------------------------------------------ */
+/* --- Change ------------------------------------------------------------------------- */
 
 /* The state that a change starts from. */
 struct base {
@@ -405,7 +405,7 @@ enum outcome write_change(struct request *q, struct change *ch)
 	return turn_begin(q, ch, change_go) ? change_go(q, ch) : WAITING;
 }
 
-/* --- Update ------------------------------------------------------------------------------------------- */
+/* --- Update ------------------------------------------------------------------------- */
 
 static bool is_number(struct str s)
 {

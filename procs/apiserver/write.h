@@ -49,7 +49,7 @@ enum outcome write_create(struct request *q, value *obj, bool dry_run);
  * WEFT_EINVAL: answered. */
 int check_identity(struct request *q, const struct change *ch, const value *obj, const value *old);
 
-/* --- Admission (admit.c) ------------------------------------------------------------------ */
+/* --- Admission (admit.c) ------------------------------------------------------------ */
 
 /* What has to be right, and is added, before an object of the stored resource r
  * is validated; `old` is NULL on create.  WEFT_EINVAL: answered. */

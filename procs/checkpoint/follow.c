@@ -156,7 +156,7 @@ static void sort_changes(struct follower *f)
 	f->nchanges = n;
 }
 
-/* --- Writing --------------------------------------------------------------------------- */
+/* --- Writing ------------------------------------------------------------------------ */
 
 static int write_change(struct follower *f, const struct cache *c, const struct change *ch,
 			struct err *e)
@@ -187,7 +187,7 @@ static int write_changes(struct follower *f, struct cache *c, uint64_t rv, struc
 	return rc;
 }
 
-/* --- A round ----------------------------------------------------------------------------- */
+/* --- A round ------------------------------------------------------------------------ */
 
 static int advance(struct follower *f, struct cache *c, struct err *e)
 {

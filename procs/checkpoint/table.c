@@ -44,7 +44,7 @@ int table_err(const struct table *t, int rc, const char *what, struct err *e)
 		       mdb_strerror(rc));
 }
 
-/* --- Opening -------------------------------------------------------------------------- */
+/* --- Opening ------------------------------------------------------------------------ */
 
 int table_get_meta(struct table *t, MDB_txn *txn, const char *name, void *out, size_t n,
 		   struct err *e)
@@ -277,7 +277,7 @@ void table_set_map(struct table *t, size_t bytes)
 		log_warn("checkpoint '%s': cannot set the map: %s", t->dir, mdb_strerror(rc));
 }
 
-/* --- Transactions ----------------------------------------------------------------------- */
+/* --- Transactions ------------------------------------------------------------------- */
 
 /* A full map is made twice as large, once the transaction is out of the way. */
 static int txn_err(struct table *t, int rc, const char *what, struct err *e)
@@ -347,7 +347,7 @@ static size_t make_key(uint16_t type, struct str ns, struct str name, char out[T
 	return n + name.n;
 }
 
-/* --- Blobs: counted per transaction, written once each at its end ---------------------------- */
+/* --- Blobs: counted per transaction, written once each at its end ------------------- */
 
 static struct delta *delta_slot(struct table *t, uint64_t id)
 {
@@ -474,7 +474,7 @@ static int blob_count(struct table *t, struct delta *d, struct err *e)
 	return txn_err(t, rc, "count a blob", e);
 }
 
-/* --- Rows ------------------------------------------------------------------------------------ */
+/* --- Rows --------------------------------------------------------------------------- */
 
 static const struct blob *part_blob(const struct cache *c, const struct version *v, enum part p)
 {

@@ -32,7 +32,7 @@ int table_peek_rv(const char *dir, uint64_t *rv, struct err *e);
 int table_load(const char *dir, struct cache_writer *w, const uint8_t cluster_id[16],
 	       const uint64_t *memory_types, uint64_t *rv, struct err *e);
 
-/* --- For the checkpoint process ------------------------------------------------------ */
+/* --- For the checkpoint process ----------------------------------------------------- */
 
 /* Open (first time: make) the tables in `dir`. */
 int table_open(struct table **out, const char *dir, const uint8_t cluster_id[16], struct err *e);

@@ -89,7 +89,7 @@ static void load_close(struct load *l)
 		mdb_env_close(l->t.env);
 }
 
-/* --- Pages that are not there --------------------------------------------------------- */
+/* --- Pages that are not there ------------------------------------------------------- */
 
 static sigjmp_buf no_page;
 
@@ -140,7 +140,7 @@ int table_peek_rv(const char *dir, uint64_t *rv, struct err *e)
 	return rc;
 }
 
-/* --- Blobs ----------------------------------------------------------------------------- */
+/* --- Blobs -------------------------------------------------------------------------- */
 
 static struct held *held_slot(struct load *l, uint64_t id)
 {
@@ -172,7 +172,7 @@ static int load_blob(struct load *l, const MDB_val *key, const MDB_val *v)
 	return h->ref.u ? WEFT_OK : err_set(l->e, WEFT_ENOMEM, "the cache is too small");
 }
 
-/* --- Rows ------------------------------------------------------------------------------- */
+/* --- Rows --------------------------------------------------------------------------- */
 
 static int bad_row(struct load *l, const MDB_val *key, const char *why)
 {

@@ -84,7 +84,7 @@ void status_paused_conditions(struct deployment *d)
 				 STR("Deployment is resumed"));
 }
 
-/* --- Counters ------------------------------------------------------------------------ */
+/* --- Counters ----------------------------------------------------------------------- */
 
 /* Counters that are 0 are left out, as Go's omitempty does. */
 static void set_count(struct deployment *d, const char *key, int64_t n)
@@ -140,7 +140,7 @@ static bool is_progressing(struct deployment *d)
 	       count(now, "availableReplicas") > count(was, "availableReplicas");
 }
 
-/* --- Progress -------------------------------------------------------------------------- */
+/* --- Progress ----------------------------------------------------------------------- */
 
 /* Seconds until the deadline of the Progressing condition; INT64_MAX if none
  * runs, 0 or less when it has passed. */
@@ -207,7 +207,7 @@ static void update_progress(struct deployment *d)
 				 subject(d, "has timed out progressing."));
 }
 
-/* --- Failures ----------------------------------------------------------------------------- */
+/* --- Failures ----------------------------------------------------------------------- */
 
 /* The ReplicaFailure of the new ReplicaSet, or else of an old one. */
 static const value *find_failure(struct deployment *d)

@@ -141,7 +141,7 @@ static struct verdict judge(struct pass *p, const struct entry *e, const struct 
 	return verdict;
 }
 
-/* --- Requests ------------------------------------------------------------------------ */
+/* --- Requests ----------------------------------------------------------------------- */
 
 /* What has changed meanwhile was left alone; its change need not lead here. */
 static void on_deleted(void *arg, const struct msg_reply *reply)
@@ -236,7 +236,7 @@ static void drop_finalizer(struct pass *p, const struct entry *e, const struct v
 	write_meta(p, e, v, &meta);
 }
 
-/* --- An object and its owners ------------------------------------------------------------ */
+/* --- An object and its owners ------------------------------------------------------- */
 
 static bool owns_anything(const struct entry *e)
 {
@@ -322,7 +322,7 @@ static void look_at_owners(struct pass *p, const struct entry *e, const struct v
 	}
 }
 
-/* --- An object and its dependents ----------------------------------------------------------- */
+/* --- An object and its dependents --------------------------------------------------- */
 
 /* `all`, or those of our shard. */
 static void look_at_dependent(struct pass *p, const struct entry *e, bool all)
@@ -446,7 +446,7 @@ static void orphan(struct pass *p, const struct entry *owner, const struct versi
 		drop_finalizer(p, owner, ov, "orphan");
 }
 
-/* --- Events ------------------------------------------------------------------------------------ */
+/* --- Events ------------------------------------------------------------------------- */
 
 /* A time of an Event in wall seconds, 0 if absent. */
 static uint32_t event_time(const value *of, const char *field)
@@ -483,7 +483,7 @@ static void expire(struct pass *p, const struct entry *e, const struct version *
 		ctl_send(p->ctl, &m, NULL, NULL);
 }
 
-/* --- Volumes and claims ------------------------------------------------------------------------- */
+/* --- Volumes and claims ------------------------------------------------------------- */
 
 static bool mounts(const value *volume, struct str pod, struct str claim)
 {
@@ -540,7 +540,7 @@ static void unprotect(struct pass *p, const struct entry *e, const struct versio
 		drop_finalizer(p, e, v, name);
 }
 
-/* --- Reconcile --------------------------------------------------------------------------------- */
+/* --- Reconcile ---------------------------------------------------------------------- */
 
 static void reconcile(struct controller *ctl, const struct entry *e, const struct version *v)
 {

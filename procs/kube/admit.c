@@ -1,7 +1,7 @@
 /* admit.c - what the admission plugins of a stock cluster add to new objects. */
 #include "weft/kube.h"
 
-/* --- Pods ----------------------------------------------------------------------------- */
+/* --- Pods --------------------------------------------------------------------------- */
 
 static const char token_path[] = "/var/run/secrets/kubernetes.io/serviceaccount";
 static const char token_prefix[] = "kube-api-access-";
@@ -175,7 +175,7 @@ void kube_admit_pod(zone *z, value *pod, bool holes)
 		v_set(z, spec, "preemptionPolicy", v_cstr("PreemptLowerPriority"));
 }
 
-/* --- Others ------------------------------------------------------------------------------ */
+/* --- Others ------------------------------------------------------------------------- */
 
 static void add_finalizer(zone *z, value *obj, const char *name)
 {

@@ -397,7 +397,7 @@ static void check_value(struct check *c, const struct kube_schema *s, value *v, 
 		checks[s->kind](c, s, v, at);
 }
 
-/* --- Entry points ---------------------------------------------------------------------- */
+/* --- Entry points ------------------------------------------------------------------- */
 
 int kube_check_as(zone *z, const struct kube_schema *schema, value *obj, struct kube_notes *notes,
 		  struct str *message)

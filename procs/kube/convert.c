@@ -57,7 +57,7 @@ static void convert_event(zone *z, const struct kube_resource *to, value *obj)
 		rename_member(obj, event_names[i][core], event_names[i][!core]);
 }
 
-/* --- Metrics of an autoscaler ----------------------------------------------------------- */
+/* --- Metrics of an autoscaler ------------------------------------------------------- */
 
 #define METRICS	   "autoscaling.alpha.kubernetes.io/metrics"
 #define CURRENT	   "autoscaling.alpha.kubernetes.io/current-metrics"
@@ -190,7 +190,7 @@ static void convert_metric(zone *z, value *metric, const struct layout *layouts,
 	}
 }
 
-/* --- Annotations --------------------------------------------------------------------------- */
+/* --- Annotations -------------------------------------------------------------------- */
 
 static void put_annotation(zone *z, value *obj, const char *name, const value *v)
 {
@@ -232,7 +232,7 @@ static void recase(zone *z, value *v, int (*to)(int))
 	}
 }
 
-/* --- Autoscalers ------------------------------------------------------------------------------ */
+/* --- Autoscalers -------------------------------------------------------------------- */
 
 static bool is_cpu(const value *metric)
 {

@@ -69,7 +69,7 @@ void default_volume(zone *z, value *v)
 		default_str(z, image, "pullPolicy", pull_policy(v_get_str(image, "reference")));
 }
 
-/* --- Pods ------------------------------------------------------------------------------ */
+/* --- Pods --------------------------------------------------------------------------- */
 
 void default_pod_spec(zone *z, value *v)
 {
@@ -157,7 +157,7 @@ void default_replication_controller(zone *z, value *v)
 		v_set(z, v_map_at(z, v, "metadata"), "labels", v_copy(z, &copy));
 }
 
-/* --- Services ----------------------------------------------------------------------------- */
+/* --- Services ----------------------------------------------------------------------- */
 
 static void session_affinity(zone *z, value *spec)
 {
@@ -233,7 +233,7 @@ void default_service(zone *z, value *v)
 	}
 }
 
-/* --- Others ---------------------------------------------------------------------------------- */
+/* --- Others ------------------------------------------------------------------------- */
 
 static struct str base64(zone *z, struct str s)
 {

@@ -77,7 +77,7 @@ void default_job(zone *z, value *v)
 	}
 }
 
-/* --- autoscaling ---------------------------------------------------------------------- */
+/* --- autoscaling -------------------------------------------------------------------- */
 
 /* The CPU target moves into an annotation when other metrics are asked for. */
 void default_hpa_v1_spec(zone *z, value *v)
@@ -135,7 +135,7 @@ void default_hpa_behavior(zone *z, value *v)
 	scaling_rules(z, v, "scaleDown", false);
 }
 
-/* --- Others ------------------------------------------------------------------------------ */
+/* --- Others ------------------------------------------------------------------------- */
 
 void default_network_policy_spec(zone *z, value *v)
 {

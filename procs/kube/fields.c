@@ -133,7 +133,7 @@ static const struct kind_fields *fields_of(const struct kube_resource *r)
 	return &others;
 }
 
-/* --- Parsing ----------------------------------------------------------------------------- */
+/* --- Parsing ------------------------------------------------------------------------ */
 
 struct term {
 	const struct selectable *field;
@@ -266,7 +266,7 @@ int kube_fields_parse(zone *z, const struct kube_resource *r, struct str text,
 	return WEFT_OK;
 }
 
-/* --- Matching -------------------------------------------------------------------------------- */
+/* --- Matching ----------------------------------------------------------------------- */
 
 /* The text of a stored scalar; false for anything else. */
 static bool scalar_text(struct str raw, const struct hole_values *h, struct buf *out)

@@ -256,7 +256,7 @@ void names_percent(struct texts *t, struct str s)
 		say(t, PERCENT_TEXT);
 }
 
-/* --- Addresses ---------------------------------------------------------------------------- */
+/* --- Addresses ---------------------------------------------------------------------- */
 
 static bool parse_ip(struct str s, uint8_t out[16], int *bits)
 {

@@ -112,7 +112,7 @@ static struct place find(zone *z, value *doc, struct str path)
 	return at;
 }
 
-/* --- What is done at a place ---------------------------------------------------------- */
+/* --- What is done at a place -------------------------------------------------------- */
 
 #define NO_INDEX(key) "strconv.Atoi: parsing \"" STR_FMT "\": invalid syntax"
 #define BAD_INDEX     "Unable to access invalid index: %lld: invalid index referenced"
@@ -181,7 +181,7 @@ static int remove_at(struct patching *p, const char *what, struct str path, stru
 	return WEFT_OK;
 }
 
-/* --- Operations -------------------------------------------------------------------------- */
+/* --- Operations --------------------------------------------------------------------- */
 
 static value op_value(const struct patching *p)
 {
@@ -367,7 +367,7 @@ static int run(struct patching *p)
 	return fail(p, "Unexpected kind: " STR_FMT, STR_ARG(name));
 }
 
-/* --- The patch ------------------------------------------------------------------------------ */
+/* --- The patch ---------------------------------------------------------------------- */
 
 static int malformed(zone *z, const value *v, const char *wanted, struct str *message)
 {

@@ -67,7 +67,7 @@ static int bad_type(struct merging *m, const char *expected, const value *v)
 	return BAD(m, WEFT_ESYS, "expected a %s, but received a %s", expected, go_type(v));
 }
 
-/* --- Small helpers -------------------------------------------------------------------- */
+/* --- Small helpers ------------------------------------------------------------------ */
 
 static bool has_prefix(struct str s, const char *prefix, struct str *rest)
 {
@@ -130,7 +130,7 @@ static struct list_rules rules_of(const struct kube_schema *s, struct str name)
 	return (struct list_rules){f->patch & PATCH_MERGE, f->merge_key, f->type->item};
 }
 
-/* --- Lists: finding and ordering ---------------------------------------------------------- */
+/* --- Lists: finding and ordering ---------------------------------------------------- */
 
 /* Where an element equal to `v` (by the merge key, if there is one) stands;
  * -1 if nowhere. */
@@ -203,7 +203,7 @@ static int order_list(struct merging *m, const value *merged, const value *wante
 	return WEFT_OK;
 }
 
-/* --- Lists: merging --------------------------------------------------------------------- */
+/* --- Lists: merging ----------------------------------------------------------------- */
 
 /* All elements of both lists are of one type, which is no list. */
 static int check_elements(struct merging *m, const value *a, const value *b, const value **first)
@@ -344,7 +344,7 @@ static void delete_from(value *list, const value *gone)
 		delete_matching(list, el, NULL);
 }
 
-/* --- $setElementOrder ------------------------------------------------------------------------ */
+/* --- $setElementOrder --------------------------------------------------------------- */
 
 static bool same_element(const value *a, const value *b, const char *key)
 {

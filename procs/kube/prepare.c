@@ -210,7 +210,7 @@ static void kept_metadata(zone *z, value *obj, const value *old)
 	}
 }
 
-/* --- Subresources ---------------------------------------------------------------------- */
+/* --- Subresources ------------------------------------------------------------------- */
 
 static void update_main(zone *z, const struct kube_resource *r, const struct strategy *s,
 			value *obj, const value *old)
@@ -291,7 +291,7 @@ static const struct {
 	{"approval", update_approval},
 };
 
-/* --- Entry point -------------------------------------------------------------------------- */
+/* --- Entry point -------------------------------------------------------------------- */
 
 void kube_prepare(zone *z, const struct kube_resource *r, value *obj, const value *old,
 		  struct str sub, bool *bump)

@@ -3,7 +3,7 @@
 
 #include "procs/kube/prepare.h"
 
-/* --- Pods ---------------------------------------------------------------------------- */
+/* --- Pods --------------------------------------------------------------------------- */
 
 /* Sums of what a pod's containers ask for, of what counts for its class. */
 struct demand {
@@ -160,7 +160,7 @@ void prepare_pod_resize(zone *z, value *obj, const value *old)
 	prepare_take(z, obj, old, "status");
 }
 
-/* --- Core -------------------------------------------------------------------------------- */
+/* --- Core --------------------------------------------------------------------------- */
 
 void prepare_namespace_create(zone *z, value *obj)
 {
@@ -257,7 +257,7 @@ void prepare_volume_status(zone *z, value *obj, const value *old)
 	}
 }
 
-/* --- Workloads ------------------------------------------------------------------------------ */
+/* --- Workloads ---------------------------------------------------------------------- */
 
 void prepare_deployment_status(zone *z, value *obj, const value *old)
 {

@@ -181,7 +181,7 @@ static void project_spec(uint16_t type, struct str bytes, struct version_in *in)
 	}
 }
 
-/* --- Metadata: owners, finalizers, deletion cost -------------------------------------- */
+/* --- Metadata: owners, finalizers, deletion cost ------------------------------------ */
 
 /* The annotation's value: digits with an optional minus and no leading zeros,
  * within 32 bits; 0 for anything else. */

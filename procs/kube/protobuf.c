@@ -25,7 +25,7 @@ struct wire_field {
 	struct str bytes; /* WIRE_BYTES */
 };
 
-/* --- The wire -------------------------------------------------------------------------- */
+/* --- The wire ----------------------------------------------------------------------- */
 
 static bool take_varint(struct str *in, uint64_t *out)
 {
@@ -100,7 +100,7 @@ static bool find_field(struct str in, unsigned number, struct wire_field *out)
 	return true;
 }
 
-/* --- Scalars that are messages ------------------------------------------------------------ */
+/* --- Scalars that are messages ------------------------------------------------------ */
 
 /* {seconds = 1, nanos = 2}; nothing in it is Go's zero time. */
 static bool time_value(zone *z, struct str in, bool micro, value *out)
@@ -166,7 +166,7 @@ static value base64(zone *z, struct str bytes)
 	return v;
 }
 
-/* --- Messages ------------------------------------------------------------------------------- */
+/* --- Messages ----------------------------------------------------------------------- */
 
 static int compare_type(const void *key, const void *el)
 {

@@ -342,7 +342,7 @@ struct str kube_amount_print(zone *z, struct kube_amount a)
 	return print(z, q);
 }
 
-/* --- Numbers that may be percentages ------------------------------------------------- */
+/* --- Numbers that may be percentages ------------------------------------------------ */
 
 static int64_t percent_of(struct str s, int64_t total, bool round_up)
 {

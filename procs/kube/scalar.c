@@ -254,7 +254,7 @@ bool scalar_microtime(zone *z, struct str text, struct str *out, struct str *why
 	return true;
 }
 
-/* --- base64 --------------------------------------------------------------------------- */
+/* --- base64 ------------------------------------------------------------------------- */
 
 static const char base64_digits[] =
 	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -349,7 +349,7 @@ struct str scalar_base64_bytes(zone *z, struct str text)
 	return (struct str){p, n};
 }
 
-/* --- Quantities -------------------------------------------------------------------------- */
+/* --- Quantities --------------------------------------------------------------------- */
 
 static uint32_t span(struct str s, uint32_t from, const char *set)
 {

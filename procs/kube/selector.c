@@ -269,7 +269,7 @@ bool kube_selector_match_value(const struct kube_selector *s, const value *label
 	return !s->nothing;
 }
 
-/* --- Printing --------------------------------------------------------------------------- */
+/* --- Printing ----------------------------------------------------------------------- */
 
 static void print_values(struct buf *b, const struct requirement *r)
 {

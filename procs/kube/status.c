@@ -167,7 +167,7 @@ value kube_status_method_not_allowed(zone *z, const struct kube_resource *r, str
 		       &d);
 }
 
-/* --- Invalid ------------------------------------------------------------------------- */
+/* --- Invalid ------------------------------------------------------------------------ */
 
 static bool said_before(const struct kube_errors *e, uint32_t i)
 {

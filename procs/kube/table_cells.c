@@ -15,7 +15,7 @@ value cell_cstr(const char *s)
 	return v_str(str_of(s ? s : ""));
 }
 
-/* --- Time ---------------------------------------------------------------------------- */
+/* --- Time --------------------------------------------------------------------------- */
 
 #define MINUTE 60
 #define HOUR   (60 * MINUTE)
@@ -91,7 +91,7 @@ value cell_since(const struct row *row, const struct column *c)
 	return timestamp_s(at) ? cell_of(human_since(row, at)) : cell_cstr(c->absent);
 }
 
-/* --- Scalars --------------------------------------------------------------------------- */
+/* --- Scalars ------------------------------------------------------------------------ */
 
 value cell_name(const struct row *row, const struct column *c)
 {
@@ -131,7 +131,7 @@ value cell_count(const struct row *row, const struct column *c)
 	return v_int(v_len(v_path(row->obj, c->path)));
 }
 
-/* --- Several strings -------------------------------------------------------------------- */
+/* --- Several strings ---------------------------------------------------------------- */
 
 void join_add(struct joined *j, struct str s)
 {

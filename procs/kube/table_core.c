@@ -84,7 +84,7 @@ static const struct column node_columns[] = {
 	COLUMN_END,
 };
 
-/* --- Services, endpoints --------------------------------------------------------------- */
+/* --- Services, endpoints ------------------------------------------------------------ */
 
 static value service_ip(const struct row *row, const struct column *c)
 {
@@ -198,7 +198,7 @@ static const struct column endpoints_columns[] = {
 	COLUMN_END,
 };
 
-/* --- Events --------------------------------------------------------------------------------- */
+/* --- Events ------------------------------------------------------------------------- */
 
 static struct str first_seen(const struct row *row)
 {

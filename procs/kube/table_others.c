@@ -4,7 +4,7 @@
  */
 #include "table_print.h"
 
-/* --- Network --------------------------------------------------------------------------- */
+/* --- Network ------------------------------------------------------------------------ */
 
 #define SHOWN 3
 
@@ -165,7 +165,7 @@ static const struct column address_columns[] = {
 	COLUMN_END,
 };
 
-/* --- Storage ----------------------------------------------------------------------------- */
+/* --- Storage ------------------------------------------------------------------------ */
 
 static const struct column storage_class_columns[] = {
 	{"Name", "string", "name", 0, name_or_default,
@@ -223,7 +223,7 @@ static const struct column csi_driver_columns[] = {
 	COLUMN_END,
 };
 
-/* --- Rights -------------------------------------------------------------------------------- */
+/* --- Rights ------------------------------------------------------------------------- */
 
 static value role_ref(const struct row *row, const struct column *c)
 {
@@ -262,7 +262,7 @@ static const struct column binding_columns[] = {
 	COLUMN_END,
 };
 
-/* --- Certificates ----------------------------------------------------------------------------- */
+/* --- Certificates ------------------------------------------------------------------- */
 
 static value csr_duration(const struct row *row, const struct column *c)
 {

@@ -43,7 +43,7 @@ static void add_restarts(const value *status, int64_t *restarts, int64_t *last_s
 		*last_s = ended;
 }
 
-/* --- Init containers ------------------------------------------------------------------ */
+/* --- Init containers ---------------------------------------------------------------- */
 
 /* A sidecar: an init container that goes on running. */
 static bool is_sidecar(const value *container)
@@ -99,7 +99,7 @@ static void take_init_containers(struct pod_state *p, int64_t *sidecar_restarts,
 	}
 }
 
-/* --- Containers --------------------------------------------------------------------------- */
+/* --- Containers --------------------------------------------------------------------- */
 
 /* The state of the first container that has something to say stands for the
  * pod, so they are taken from the last to the first. */
@@ -136,7 +136,7 @@ static void take_containers(struct pod_state *p)
 		p->reason = STR("NotReady");
 }
 
-/* --- The pod -------------------------------------------------------------------------------- */
+/* --- The pod ------------------------------------------------------------------------ */
 
 static struct str first_reason(const value *obj)
 {

@@ -69,7 +69,7 @@ cell_fn cell_images;
 #define COLUMN_END		     {NULL, NULL, NULL, 0, NULL, NULL, NULL}
 /* clang-format on */
 
-/* --- Helpers --------------------------------------------------------------------------- */
+/* --- Helpers ------------------------------------------------------------------------ */
 
 value cell_of(struct str s);
 value cell_cstr(const char *s);

@@ -71,7 +71,7 @@ static const struct column daemonset_columns[] = {
 	COLUMN_END,
 };
 
-/* --- Jobs ----------------------------------------------------------------------------- */
+/* --- Jobs --------------------------------------------------------------------------- */
 
 static value job_status(const struct row *row, const struct column *c)
 {
@@ -143,7 +143,7 @@ static const struct column cronjob_columns[] = {
 	COLUMN_END,
 };
 
-/* --- Autoscalers ------------------------------------------------------------------------ */
+/* --- Autoscalers -------------------------------------------------------------------- */
 
 #define METRICS_SHOWN 2
 
@@ -245,7 +245,7 @@ static const struct column hpa_columns[] = {
 	COLUMN_END,
 };
 
-/* --- Budgets, revisions ------------------------------------------------------------------- */
+/* --- Budgets, revisions ------------------------------------------------------------- */
 
 static const struct column pdb_columns[] = {
 	COLUMN_NAME,

@@ -36,7 +36,7 @@ struct validation {
 	const struct kube_resource *r;
 };
 
-/* --- Errors.  `shown` is the value as the message shows it; NULL is null. ------------ */
+/* --- Errors.  `shown` is the value as the message shows it; NULL is null. ----------- */
 
 void bad_required(struct validation *v, const struct at *at, const char *detail); /* or NULL */
 void bad_invalid(struct validation *v, const struct at *at, const value *shown, const char *fmt,
@@ -50,7 +50,7 @@ void bad_not_found(struct validation *v, const struct at *at, struct str what,
 		   const char *detail); /* or NULL */
 void bad_too_long(struct validation *v, const struct at *at, uint32_t max);
 
-/* --- Checks ------------------------------------------------------------------------------ */
+/* --- Checks ------------------------------------------------------------------------- */
 
 /* Each text that `check` has about `s` is an error at `at`; true if there is none. */
 bool check_name(struct validation *v, const struct at *at, struct str s, name_check *check);
@@ -83,7 +83,7 @@ bool is_str(const value *map, const char *key, const char *text); /* map[key] is
 #define SHOW(s) \
 	(&(const value){.type = MSGPACK_OBJECT_STR, .via.str = {.size = (s).n, .ptr = (s).p}})
 
-/* --- Parts that several kinds have --------------------------------------------------------- */
+/* --- Parts that several kinds have -------------------------------------------------- */
 
 /* Metadata of an object; `name` is the rule of its kind. */
 void check_metadata(struct validation *v, const struct at *at, const value *meta, bool namespaced,
@@ -112,7 +112,7 @@ void check_field_ref(struct validation *v, const struct at *at, const value *ref
 void check_resource_ref(struct validation *v, const struct at *at, const value *ref,
 			bool in_volume);
 
-/* --- Kinds ------------------------------------------------------------------------------------ */
+/* --- Kinds -------------------------------------------------------------------------- */
 
 typedef void validate_fn(struct validation *v, const value *obj, const value *old, struct str sub);
 

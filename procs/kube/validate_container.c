@@ -207,7 +207,7 @@ static void check_env_from(struct validation *v, const struct at *list, const va
 	}
 }
 
-/* --- Mounts ----------------------------------------------------------------------------- */
+/* --- Mounts ------------------------------------------------------------------------- */
 
 static void check_sub_path(struct validation *v, const struct at *at, struct str s)
 {
@@ -275,7 +275,7 @@ static void check_mounts(struct validation *v, const struct at *list, const valu
 	}
 }
 
-/* --- Handlers and probes ------------------------------------------------------------------- */
+/* --- Handlers and probes ------------------------------------------------------------ */
 
 static void check_exec(struct validation *v, const struct at *at, const value *h, const value *spec)
 {
@@ -376,7 +376,7 @@ static void check_lifecycle(struct validation *v, const struct at *at, const val
 		check_handler(v, FIELD(at, "preStop"), v_get(l, "preStop"), spec);
 }
 
-/* --- Security -------------------------------------------------------------------------------- */
+/* --- Security ----------------------------------------------------------------------- */
 
 static void check_security(struct validation *v, const struct at *at, const value *s)
 {

@@ -5,7 +5,7 @@
 
 #define DATA_MAX (1024 * 1024)
 
-/* --- ConfigMap, Secret ------------------------------------------------------------------- */
+/* --- ConfigMap, Secret -------------------------------------------------------------- */
 
 static void check_keys(struct validation *v, const struct at *at, const value *data)
 {
@@ -149,7 +149,7 @@ void validate_service_account(struct validation *v, const value *obj, const valu
 {
 }
 
-/* --- Namespace ------------------------------------------------------------------------------ */
+/* --- Namespace ---------------------------------------------------------------------- */
 
 void validate_namespace(struct validation *v, const value *obj, const value *old, struct str sub)
 {

@@ -1,7 +1,7 @@
 /* validate_network.c - Services, EndpointSlices, Ingresses. */
 #include "procs/kube/validate.h"
 
-/* --- Service --------------------------------------------------------------------------- */
+/* --- Service ------------------------------------------------------------------------ */
 
 static value shown_port(zone *z, const value *p)
 {
@@ -173,7 +173,7 @@ void validate_service(struct validation *v, const value *obj, const value *old, 
 		check_service_update(v, spec, v_get(old, "spec"));
 }
 
-/* --- EndpointSlice --------------------------------------------------------------------------- */
+/* --- EndpointSlice ------------------------------------------------------------------ */
 
 static void check_slice_ports(struct validation *v, const value *ports)
 {

@@ -1,7 +1,7 @@
 /* validate_other.c - storage, roles, priorities, budgets, autoscalers. */
 #include "procs/kube/validate.h"
 
-/* --- Storage --------------------------------------------------------------------------- */
+/* --- Storage ------------------------------------------------------------------------ */
 
 static const char *const access_modes[] = {"ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce",
 					   "ReadWriteOncePod", NULL};
@@ -174,7 +174,7 @@ void validate_storage_class(struct validation *v, const value *obj, const value 
 			bad_invalid(v, FIELD(NULL, fixed[i]), NULL, "field is immutable");
 }
 
-/* --- Priorities ---------------------------------------------------------------------------- */
+/* --- Priorities --------------------------------------------------------------------- */
 
 #define USER_PRIORITY_MAX 1000000000
 

@@ -1,7 +1,7 @@
 /* validate_volume.c - a pod's volumes, and what containers may ask for. */
 #include "procs/kube/validate.h"
 
-/* --- Paths and modes ------------------------------------------------------------------ */
+/* --- Paths and modes ---------------------------------------------------------------- */
 
 /* A path inside a volume. */
 static void check_inner_path(struct validation *v, const struct at *at, struct str s)
@@ -40,7 +40,7 @@ static void check_items(struct validation *v, const struct at *at, const value *
 	}
 }
 
-/* --- Sources ---------------------------------------------------------------------------- */
+/* --- Sources ------------------------------------------------------------------------ */
 
 typedef void source_fn(struct validation *v, const struct at *at, const value *s);
 

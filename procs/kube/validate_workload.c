@@ -3,7 +3,7 @@
 
 #include "procs/kube/validate.h"
 
-/* --- Common parts --------------------------------------------------------------------- */
+/* --- Common parts ------------------------------------------------------------------- */
 
 static bool is_empty_selector(const value *s)
 {
@@ -129,7 +129,7 @@ static bool is_zero(const value *n)
 	return kube_int_or_percent(n, 100, true, 0) == 0;
 }
 
-/* --- Deployment ------------------------------------------------------------------------- */
+/* --- Deployment --------------------------------------------------------------------- */
 
 static value shown_strategy(zone *z, const value *s)
 {
@@ -202,7 +202,7 @@ void validate_deployment(struct validation *v, const value *obj, const value *ol
 	check_selector_kept(v, obj, old);
 }
 
-/* --- ReplicaSet, ReplicationController ------------------------------------------------------ */
+/* --- ReplicaSet, ReplicationController ---------------------------------------------- */
 
 static void check_replicaset_status(struct validation *v, const value *obj)
 {
@@ -253,7 +253,7 @@ void validate_replication_controller(struct validation *v, const value *obj, con
 	check_long_running(v, template, "ReplicationController");
 }
 
-/* --- DaemonSet -------------------------------------------------------------------------------- */
+/* --- DaemonSet ---------------------------------------------------------------------- */
 
 static void check_daemon_rolling(struct validation *v, const struct at *at, const value *r)
 {

@@ -285,7 +285,7 @@ struct proc *proc_start(enum proc_kind kind)
 	return p;
 }
 
-/* --- A new generation ----------------------------------------------------------------- */
+/* --- A new generation --------------------------------------------------------------- */
 
 int proc_reattach(struct proc *p, uint32_t generation)
 {

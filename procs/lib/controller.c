@@ -189,7 +189,7 @@ static void on_resync(void *arg)
 		enqueue_every_type(ctl);
 }
 
-/* --- Reconciling --------------------------------------------------------------------- */
+/* --- Reconciling -------------------------------------------------------------------- */
 
 /* The item's entry, or NULL when it is no more. */
 static const struct entry *entry_of(struct controller *ctl, struct queue_item *it)
@@ -296,7 +296,7 @@ static int64_t on_turn(void *arg, int64_t now)
 	return !next || (own && own < next) ? own : next;
 }
 
-/* --- Requests ------------------------------------------------------------------------- */
+/* --- Requests ----------------------------------------------------------------------- */
 
 /* What was asked for an object that is gone was not done: no event will lead
  * there again, only a look at everything. */
@@ -376,7 +376,7 @@ void ctl_event(struct controller *ctl, const struct entry *about, const char *ty
 	proc_event(ctl->p, about, &source, type, reason, (struct str){text, (uint32_t)n});
 }
 
-/* --- The whole -------------------------------------------------------------------------- */
+/* --- The whole ---------------------------------------------------------------------- */
 
 struct controller *controller_new(const struct controller_ops *ops, struct proc *p,
 				  struct proc_handlers *handlers)

@@ -140,7 +140,7 @@ static uint64_t key_of_source(const struct event_in *in)
 	return hash_add(h, in->source->host);
 }
 
-/* --- What a recorder decides ------------------------------------------------------------ */
+/* --- What a recorder decides -------------------------------------------------------- */
 
 /* Combine it with many like it; true if that was done. */
 static bool combine(struct events *ev, const struct event_in *in, uint64_t key, int64_t now)
@@ -214,7 +214,7 @@ static void encode_event(struct events *ev, const struct cache *c, const struct 
 	v_encode(&ev->rest, &o);
 }
 
-/* --- Sending -------------------------------------------------------------------------------- */
+/* --- Sending ------------------------------------------------------------------------ */
 
 /* An update that may find its Event gone: then it is created. */
 struct recreate {
@@ -300,7 +300,7 @@ static void send_event(struct proc *p, const struct event_in *in, const struct k
 		send_update(p, ns, name, buf_str(&ev->rest), in->v->rv);
 }
 
-/* --- Recording -------------------------------------------------------------------------------- */
+/* --- Recording ---------------------------------------------------------------------- */
 
 static struct events *events_new(struct proc *p)
 {

@@ -127,7 +127,7 @@ void proc_ready(struct proc *p)
 	proc_tell_supervisor();
 }
 
-/* --- Requests -------------------------------------------------------------------------- */
+/* --- Requests ----------------------------------------------------------------------- */
 
 int proc_send(struct proc *p, struct msg *m, reply_cb cb, void *arg)
 {
@@ -207,7 +207,7 @@ void proc_unfollow(struct proc *p)
 	p->follows = false;
 }
 
-/* --- Inbox ------------------------------------------------------------------------------- */
+/* --- Inbox -------------------------------------------------------------------------- */
 
 static void note_bad_record(struct proc *p, const char *what)
 {
@@ -275,7 +275,7 @@ static bool read_inbox(struct proc *p, int max)
 	return n == max;
 }
 
-/* --- Changes of the control segment ---------------------------------------------------------- */
+/* --- Changes of the control segment ------------------------------------------------- */
 
 static void see_store(struct proc *p)
 {
@@ -338,7 +338,7 @@ static void see_changes(struct proc *p)
 	see_map(p);
 }
 
-/* --- Descriptors ------------------------------------------------------------------------------- */
+/* --- Descriptors -------------------------------------------------------------------- */
 
 int proc_watch_fd(struct proc *p, int fd, uint32_t epoll_events,
 		  void (*cb)(void *arg, uint32_t events), void *arg)
@@ -416,7 +416,7 @@ static void wait_and_dispatch(struct proc *p, int64_t wait_ns)
 		dispatch(p, &events[i]);
 }
 
-/* --- The loop -------------------------------------------------------------------------------------- */
+/* --- The loop ----------------------------------------------------------------------- */
 
 static void resync_if_due(struct proc *p)
 {

@@ -264,7 +264,7 @@ void queue_drop(struct queue *q, struct queue_item *it)
 	free(it);
 }
 
-/* --- Requests ------------------------------------------------------------------------ */
+/* --- Requests ----------------------------------------------------------------------- */
 
 void queue_sent(struct queue_item *it)
 {

@@ -334,7 +334,7 @@ static void remove_content(struct controller *ctl, const struct entry *e, const 
 		ctl_write(ctl, e, v, &(struct parts){.spec = &spec, .status = &status});
 }
 
-/* --- Reconcile ------------------------------------------------------------------------- */
+/* --- Reconcile ---------------------------------------------------------------------- */
 
 static void reconcile(struct controller *ctl, const struct entry *e, const struct version *v)
 {

@@ -107,7 +107,7 @@ static void tell(struct kubelet_pod *p, const struct container *c, const char *t
 	};
 }
 
-/* --- A container's states ------------------------------------------------------------ */
+/* --- A container's states ----------------------------------------------------------- */
 
 static const value *state_of(const struct container *c, const char *which)
 {
@@ -177,7 +177,7 @@ static void set_terminated(struct kubelet_pod *p, struct container *c, int code,
 	v_set(p->z, c->status, "started", v_bool(false));
 }
 
-/* --- Steps --------------------------------------------------------------------------- */
+/* --- Steps -------------------------------------------------------------------------- */
 
 static struct str restart_policy(const struct kubelet_pod *p)
 {
@@ -342,7 +342,7 @@ static void step(struct kubelet_pod *p, struct container *c, int64_t since_ms)
 	}
 }
 
-/* --- Statuses of containers -------------------------------------------------------------- */
+/* --- Statuses of containers --------------------------------------------------------- */
 
 static value new_status(struct kubelet_pod *p, const value *spec, bool has_init)
 {
@@ -403,7 +403,7 @@ static struct container container_at(struct kubelet_pod *p, const char *key, con
 	return c;
 }
 
-/* --- The pod --------------------------------------------------------------------------------- */
+/* --- The pod ------------------------------------------------------------------------ */
 
 /* Init containers one after the other; a sidecar counts once it has started.
  * True when the others may run; *failed when one has ended for good. */
@@ -516,7 +516,7 @@ static bool past_deadline(struct kubelet_pod *p)
 	return false;
 }
 
-/* --- Conditions ------------------------------------------------------------------------------- */
+/* --- Conditions --------------------------------------------------------------------- */
 
 static void add_condition(struct kubelet_pod *p, value *list, const value *old, const char *type,
 			  bool is, const char *reason, struct str message)
@@ -623,7 +623,7 @@ static void set_conditions(struct kubelet_pod *p, const char *phase, bool initia
 	v_set(p->z, &p->status, "conditions", list);
 }
 
-/* --- Advance --------------------------------------------------------------------------------------- */
+/* --- Advance ------------------------------------------------------------------------ */
 
 bool kubelet_is_new(const value *status)
 {

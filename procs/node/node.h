@@ -62,7 +62,7 @@ void plan_flush(struct node *self, struct plan *plan);
 void plan_flush_all(struct node *self);
 void plan_forget(struct node *self);
 
-/* --- pods.c: the queue, timers, single pods ------------------------------------------ */
+/* --- pods.c: the queue, timers, single pods ----------------------------------------- */
 
 void pods_queue(struct node *self, uint32_t entry);
 void pods_resync(struct node *self);
@@ -77,7 +77,7 @@ uint32_t pods_address(struct node *self, const struct entry *e, const struct ver
 /* The pod as the holder of an address, until addresses are worked out anew. */
 uint32_t pods_holder(const struct node *self, const struct entry *e);
 
-/* --- register.c: Node objects and Leases ----------------------------------------------- */
+/* --- register.c: Node objects and Leases -------------------------------------------- */
 
 /* Those of the configuration that are ours are to be there. */
 void kubelets_register(struct node *self);

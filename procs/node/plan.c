@@ -105,7 +105,7 @@ struct plan *plan_for(struct node *self, const struct entry *e, const struct ver
 	return *slot;
 }
 
-/* --- Batches -------------------------------------------------------------------------- */
+/* --- Batches ------------------------------------------------------------------------ */
 
 /* What a request needs to be remembered by until its reply. */
 struct batch {

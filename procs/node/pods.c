@@ -108,7 +108,7 @@ static void drop_lively(struct node *self, uint64_t key)
 	}
 }
 
-/* --- Timers ---------------------------------------------------------------------------- */
+/* --- Timers ------------------------------------------------------------------------- */
 
 static void swap_timers(struct node *self, uint32_t a, uint32_t b)
 {
@@ -161,7 +161,7 @@ static void wake_at(struct node *self, const struct entry *e, struct lively *l, 
 	add_timer(self, e, due_ms);
 }
 
-/* --- Reading ------------------------------------------------------------------------------ */
+/* --- Reading ------------------------------------------------------------------------ */
 
 static struct str node_name_of(struct node *self, const struct version *v)
 {
@@ -240,7 +240,7 @@ void pods_tell(struct node *self, const struct entry *e, struct str node_name,
 	}
 }
 
-/* --- One pod --------------------------------------------------------------------------------- */
+/* --- One pod ------------------------------------------------------------------------ */
 
 struct sent {
 	struct node *self;
@@ -322,7 +322,7 @@ static void advance(struct node *self, const struct entry *e, const struct versi
 		drop_lively(self, e->created_rv);
 }
 
-/* --- Removal ------------------------------------------------------------------------------------ */
+/* --- Removal ------------------------------------------------------------------------ */
 
 static void flush_doomed(struct node *self)
 {
@@ -428,7 +428,7 @@ static void forget(struct node *self, const struct entry *e, const struct versio
 	drop_lively(self, e->created_rv);
 }
 
-/* --- The turn --------------------------------------------------------------------------------------- */
+/* --- The turn ----------------------------------------------------------------------- */
 
 static void look(struct node *self, uint32_t ref)
 {

@@ -75,7 +75,7 @@ bool kubelets_alive(struct node *self, struct str name)
 	return n && n->present && !n->vanished;
 }
 
-/* --- Status -------------------------------------------------------------------------- */
+/* --- Status ------------------------------------------------------------------------- */
 
 static const struct {
 	const char *type, *status, *reason, *message;
@@ -205,7 +205,7 @@ static void fill_status(struct node *self, value *status, struct str name)
 	set_info(self, status, name);
 }
 
-/* --- Node objects: made, and kept alive -------------------------------------------------- */
+/* --- Node objects: made, and kept alive --------------------------------------------- */
 
 /* A request about the Node object of self->nodes[node]. */
 struct tending {
@@ -377,7 +377,7 @@ bool kubelets_registered(const struct node *self)
 	return self->registered && !self->nwanted;
 }
 
-/* --- Looking at Nodes ---------------------------------------------------------------------- */
+/* --- Looking at Nodes --------------------------------------------------------------- */
 
 /* A node that is there (again): its pods are looked at. */
 static void queue_pods(struct node *self, struct str name)
@@ -428,7 +428,7 @@ void kubelets_resync(struct node *self)
 		kubelets_look(self, e);
 }
 
-/* --- Leases ------------------------------------------------------------------------------------ */
+/* --- Leases ------------------------------------------------------------------------- */
 
 static value lease_spec(zone *z, const struct known_node *n)
 {

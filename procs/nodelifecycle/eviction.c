@@ -7,7 +7,7 @@
 
 #define QUARANTINE_NS INT64_C(40000000000) /* before pods of a node that is not there go */
 
-/* --- Tolerations ------------------------------------------------------------------------ */
+/* --- Tolerations -------------------------------------------------------------------- */
 
 /* Seconds that a pod tolerates a taint: -1 for ever, 0 not at all; of several
  * tolerations the shortest. */
@@ -58,7 +58,7 @@ static int64_t leaves_at(struct look *l, const value *spec)
 	return soonest;
 }
 
-/* --- Requests ----------------------------------------------------------------------------- */
+/* --- Requests ----------------------------------------------------------------------- */
 
 static void set_disruption(struct controller *ctl, value *status, const struct version *v,
 			   const char *reason, const char *message)
@@ -72,7 +72,7 @@ static void set_disruption(struct controller *ctl, value *status, const struct v
 	      v_uint(v->generation));
 }
 
-/* --- Eviction from tainted nodes ----------------------------------------------------------- */
+/* --- Eviction from tainted nodes ---------------------------------------------------- */
 
 static void evict(struct look *l, const struct entry *pod, const struct version *v)
 {
@@ -122,7 +122,7 @@ void eviction_run(struct look *l)
 		ctl_after(l->ctl, (uint64_t)(soonest - now) * 1000);
 }
 
-/* --- Pods of nodes that do not exist ---------------------------------------------------------- */
+/* --- Pods of nodes that do not exist ------------------------------------------------ */
 
 void eviction_note_lost(struct controller *ctl, const struct entry *pod, int64_t now_ns)
 {

@@ -37,7 +37,7 @@ struct node_zone {
 	int64_t again_ns; /* when what was not written is tried again */
 };
 
-/* --- Zones ------------------------------------------------------------------------------- */
+/* --- Zones -------------------------------------------------------------------------- */
 
 static struct str label(struct str labels, const char *key)
 {
@@ -123,7 +123,7 @@ void zones_start(struct controller *ctl)
 	};
 }
 
-/* --- Who is to be tainted ----------------------------------------------------------------- */
+/* --- Who is to be tainted ----------------------------------------------------------- */
 
 /* What a node says of itself, and what was done about it. */
 struct standing {

@@ -190,7 +190,7 @@ static void count_crowds(struct candidates *all, const struct cache *c, const st
 	free(w.count);
 }
 
-/* --- Order --------------------------------------------------------------------------- */
+/* --- Order -------------------------------------------------------------------------- */
 
 #define DECIDE(x, y)    \
 	if ((x) != (y)) \
@@ -271,7 +271,7 @@ static uint32_t make_ranking(const struct cache *c, const struct entry *owner, u
 	return count;
 }
 
-/* --- Choosing -------------------------------------------------------------------------- */
+/* --- Choosing ----------------------------------------------------------------------- */
 
 static void choice_open(struct rank_choice *out, uint32_t count)
 {
@@ -287,7 +287,7 @@ static void choose(struct rank_choice *out, uint32_t entry, uint64_t rv)
 	out->rvs[out->n++] = rv;
 }
 
-/* --- Rankings that are kept ------------------------------------------------------------ */
+/* --- Rankings that are kept --------------------------------------------------------- */
 
 #define KEEP_FROM  4096u /* pods: fewer are ranked in no time */
 #define KEEP_STEPS 32u	 /* a ranking is made for so many steps like this one, */

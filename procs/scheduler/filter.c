@@ -135,7 +135,7 @@ int64_t filter_preference(const struct kind *kind, const struct node *node)
 	return sum;
 }
 
-/* --- Filters, in kube-scheduler's order ------------------------------------------------ */
+/* --- Filters, in kube-scheduler's order --------------------------------------------- */
 
 bool filter_static(const struct kind *kind, const struct node *node, struct reasons *why)
 {
@@ -219,7 +219,7 @@ bool filter_fit(struct scheduler *self, const struct kind *kind, const struct no
 	return fits;
 }
 
-/* --- Terms about other pods -------------------------------------------------------------- */
+/* --- Terms about other pods --------------------------------------------------------- */
 
 /* A spread constraint holds if the node's domain would not get too far ahead
  * of the one with the fewest. */

@@ -4,7 +4,7 @@
 
 #include "procs/scheduler/scheduler.h"
 
-/* --- The journal ---------------------------------------------------------------------------- */
+/* --- The journal -------------------------------------------------------------------- */
 
 static bool on_its_way_out(const struct version *v)
 {
@@ -124,7 +124,7 @@ void follow(struct scheduler *self)
 	proc_follow(self->proc, self->journal_rv);
 }
 
-/* --- Everything anew ----------------------------------------------------------------------- */
+/* --- Everything anew ---------------------------------------------------------------- */
 
 static void forget_all(struct scheduler *self)
 {

@@ -16,7 +16,7 @@ uint64_t moves_of(const struct scheduler *self, uint32_t mask)
 	return sum;
 }
 
-/* --- The queue ----------------------------------------------------------------------- */
+/* --- The queue ---------------------------------------------------------------------- */
 
 static void activate(struct scheduler *self, struct kind *k)
 {
@@ -75,7 +75,7 @@ static void on_resync(void *arg)
 	rebuild(self);
 }
 
-/* --- The turn ---------------------------------------------------------------------------- */
+/* --- The turn ----------------------------------------------------------------------- */
 
 static int by_priority(const void *pa, const void *pb)
 {

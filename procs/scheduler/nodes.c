@@ -107,7 +107,7 @@ struct node *nodes_of_slot(struct scheduler *self, nodeslot_ref slot)
 	return n;
 }
 
-/* --- Accounting -------------------------------------------------------------------------- */
+/* --- Accounting --------------------------------------------------------------------- */
 
 bool pod_on_node(const struct version *v)
 {
@@ -161,7 +161,7 @@ void nodes_account(struct scheduler *self, struct node *node, struct kind *kind,
 		terms_note_own(kind, node, sign);
 }
 
-/* --- Node objects ---------------------------------------------------------------------------- */
+/* --- Node objects ------------------------------------------------------------------- */
 
 static bool same_resources(const struct resources *a, const struct resources *b)
 {

@@ -272,7 +272,7 @@ static void bind_pod(struct scheduler *self, struct kind *kind, const struct ent
 	terms_note(self, kind, &self->nodes[node], 1, 1);
 }
 
-/* --- The queue of a kind --------------------------------------------------------------- */
+/* --- The queue of a kind ------------------------------------------------------------ */
 
 /* The next pods: what looking at them needs is fetched meanwhile. */
 static void fetch_ahead(struct scheduler *self, const struct kind *k)
@@ -297,7 +297,7 @@ const struct entry *place_waiting(struct scheduler *self, const struct pending *
 	return e;
 }
 
-/* --- Scores -------------------------------------------------------------------------------- */
+/* --- Scores ------------------------------------------------------------------------- */
 
 /* Less is better (what another shard goes to first costs a little, so that they are
  * seldom at one node together): how full the node would be, how uneven, how many of this
@@ -340,7 +340,7 @@ static void sift_down(struct choice *heap, uint32_t n, uint32_t i)
 	}
 }
 
-/* --- Nodes for a kind ------------------------------------------------------------------------ */
+/* --- Nodes for a kind --------------------------------------------------------------- */
 
 static void find_feasible(struct scheduler *self, struct kind *k)
 {
@@ -474,7 +474,7 @@ static bool place_singly(struct scheduler *self, struct kind *k, uint32_t *place
 	return true;
 }
 
-/* --- A kind's turn --------------------------------------------------------------------------- */
+/* --- A kind's turn ------------------------------------------------------------------ */
 
 /* What a kind with guards is placed by must not be taken back later: no bind is under way,
  * but those that are sent together with its own. */

@@ -235,7 +235,7 @@ uint32_t preempt_for(struct scheduler *self, struct kind *kind, const struct ent
 	return best.n;
 }
 
-/* --- Nominations ---------------------------------------------------------------------- */
+/* --- Nominations -------------------------------------------------------------------- */
 
 void nominate(struct scheduler *self, const struct pending *pod, struct kind *kind,
 	      const struct node *node)

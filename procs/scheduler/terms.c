@@ -121,7 +121,7 @@ void terms_parse(struct scheduler *self, struct kind *k)
 			add_places(k, &k->terms[i]);
 }
 
-/* --- Domains ------------------------------------------------------------------------- */
+/* --- Domains ------------------------------------------------------------------------ */
 
 static struct domain *domain_at(const struct domains *d, uint64_t hash)
 {
@@ -218,7 +218,7 @@ void terms_free(struct kind *kind)
 	}
 }
 
-/* --- Pods of the kind itself ---------------------------------------------------------- */
+/* --- Pods of the kind itself -------------------------------------------------------- */
 
 int64_t terms_own(const struct term *t, const struct node *node)
 {
@@ -255,7 +255,7 @@ void terms_count_own(struct scheduler *self, struct kind *kind)
 	kind->own_counted = true;
 }
 
-/* --- Namespaces ----------------------------------------------------------------------- */
+/* --- Namespaces --------------------------------------------------------------------- */
 
 bool terms_namespace(struct scheduler *self, const struct term *t, const struct kind *owner,
 		     struct str ns)
@@ -273,7 +273,7 @@ bool terms_namespace(struct scheduler *self, const struct term *t, const struct 
 	return v && kube_selector_match(t->ns_selector, cache_part(self->c, v, PART_LABELS));
 }
 
-/* --- Counting ---------------------------------------------------------------------------- */
+/* --- Counting ----------------------------------------------------------------------- */
 
 /* A node that lacks the label of any constraint is no domain for any. */
 static bool has_all_labels(const struct kind *kind, const struct node *n)

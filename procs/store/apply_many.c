@@ -6,7 +6,7 @@
  */
 #include "procs/store/quota.h"
 
-/* --- Create ---------------------------------------------------------------------------- */
+/* --- Create ------------------------------------------------------------------------- */
 
 #define NAME_ATTEMPTS_MAX 64u
 
@@ -141,7 +141,7 @@ void apply_create_many(struct store *s, const struct caller *who, const struct m
 		refuse_next(s, m, r);
 }
 
-/* --- Status -------------------------------------------------------------------------------- */
+/* --- Status ------------------------------------------------------------------------- */
 
 void apply_status_many(struct store *s, const struct caller *who, const struct msg_status_many *m,
 		       struct msg_reply *r)

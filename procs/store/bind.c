@@ -6,7 +6,7 @@
 #include "procs/store/store.h"
 #include "weft/place.h"
 
-/* --- Places ------------------------------------------------------------------------------ */
+/* --- Places ------------------------------------------------------------------------- */
 
 static struct binder *at_node(struct store *s, struct str node)
 {
@@ -38,7 +38,7 @@ static void mark(struct binder *b, uint16_t slot, uint64_t rv)
 	b->rv = rv;
 }
 
-/* --- Single binds -------------------------------------------------------------------------- */
+/* --- Single binds ------------------------------------------------------------------- */
 
 struct str pod_node(struct str spec)
 {
@@ -67,7 +67,7 @@ void bind_note(struct store *s, uint16_t slot, uint64_t rv, struct str ns, struc
 		mark(at_space(s, PLACE_APART_ALL), slot, rv);
 }
 
-/* --- Many ----------------------------------------------------------------------------------- */
+/* --- Many --------------------------------------------------------------------------- */
 
 static int decode_nodes(struct store *s, struct str bytes, struct str **out, uint32_t *n)
 {

@@ -6,7 +6,7 @@
 
 #include "procs/store/quota.h"
 
-/* --- Parts ----------------------------------------------------------------------------- */
+/* --- Parts -------------------------------------------------------------------------- */
 
 static int bulk_intern(struct store *s, struct bulk *b)
 {
@@ -27,7 +27,7 @@ void bulk_end(struct store *s, struct bulk *b)
 			cw_blob_drop(s->w, b->in.part_ref[i]);
 }
 
-/* --- Names ------------------------------------------------------------------------------ */
+/* --- Names -------------------------------------------------------------------------- */
 
 /* Objects are made in the order of their names, which costs the ordered index a
  * fraction of what random places cost: number i of the uids comes with the five
@@ -108,7 +108,7 @@ static const struct bulk_name *next_name(struct store *s, const struct rec_creat
 	return &b->name[i % BULK_AHEAD];
 }
 
-/* --- Creating ----------------------------------------------------------------------------- */
+/* --- Creating ----------------------------------------------------------------------- */
 
 int bulk_create_begin(struct store *s, const struct rec_create_many *r, struct bulk *b)
 {
@@ -171,7 +171,7 @@ uint32_t bulk_create_list(struct store *s, const struct rec_create_many *r, stru
 	return listed;
 }
 
-/* --- Statuses and nodes --------------------------------------------------------------------- */
+/* --- Statuses and nodes ------------------------------------------------------------- */
 
 /* What each hole of a status does is found by setting one after the other. */
 static int plan_make(struct store *s, struct status_plan *p, struct str status)

@@ -195,7 +195,7 @@ static int start(struct main *m, struct err *e)
 	return WEFT_OK;
 }
 
-/* --- Processes that come and go ------------------------------------------------------- */
+/* --- Processes that come and go ----------------------------------------------------- */
 
 static void set_readers(struct main *m)
 {
@@ -390,7 +390,7 @@ static void confirm(struct main *m)
 		proc_tell_supervisor();
 }
 
-/* --- Housekeeping ------------------------------------------------------------------------ */
+/* --- Housekeeping ------------------------------------------------------------------- */
 
 static void report_stall(struct main *m, int64_t now)
 {
@@ -482,7 +482,7 @@ static int housekeep(struct main *m)
 	return freed ? RECLAIM_WAIT_MS : m->idle_ms;
 }
 
-/* --- The loop ------------------------------------------------------------------------------ */
+/* --- The loop ----------------------------------------------------------------------- */
 
 static void wait_for_bell(struct main *m, int ms)
 {

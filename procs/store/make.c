@@ -227,7 +227,7 @@ int make_one_mark(struct store *s, struct entry *e, uint64_t rv, const struct re
 	return rc;
 }
 
-/* --- Replay ------------------------------------------------------------------------------ */
+/* --- Replay ------------------------------------------------------------------------- */
 
 struct replay {
 	struct store *s;

@@ -28,7 +28,7 @@ void ports_free(struct ports *p)
 	}
 }
 
-/* --- Opening and closing ------------------------------------------------------------- */
+/* --- Opening and closing ------------------------------------------------------------ */
 
 void ports_retarget(struct ports *p)
 {
@@ -91,7 +91,7 @@ void ports_set_map(struct ports *p, uint32_t kind, uint32_t epoch, uint32_t coun
 	ports_retarget(p);
 }
 
-/* --- Requests ---------------------------------------------------------------------------- */
+/* --- Requests ----------------------------------------------------------------------- */
 
 static void malformed(struct ports *p, struct port *t, const char *why)
 {
@@ -292,7 +292,7 @@ void ports_awake(struct ports *p)
 			ring_awake(&p->port[i].in);
 }
 
-/* --- Replies -------------------------------------------------------------------------------- */
+/* --- Replies ------------------------------------------------------------------------ */
 
 /* Put a message into an inbox; false if there is no room. */
 bool port_send(struct port *t, const struct msg *m)

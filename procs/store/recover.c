@@ -9,7 +9,7 @@
 #include "procs/store/quota.h"
 #include "weft/fault.h"
 
-/* --- The data directory's own file ----------------------------------------------------- */
+/* --- The data directory's own file -------------------------------------------------- */
 
 #define DATA_FILE_MAX 256
 
@@ -74,7 +74,7 @@ int data_identify(struct files *fs, uint8_t cluster_id[16], struct err *e)
 	return rc ? rc : identity_parse(text, cluster_id, e);
 }
 
-/* --- What to do about damage ------------------------------------------------------------ */
+/* --- What to do about damage -------------------------------------------------------- */
 
 static void add_advice(struct err *e, int rc, const char *advice)
 {
@@ -98,7 +98,7 @@ static void advise_on_checkpoint(struct err *e, int rc)
 		   "beginning, moving '" DATA_CHECKPOINT "' in it away is enough");
 }
 
-/* --- Replay ---------------------------------------------------------------------------- */
+/* --- Replay ------------------------------------------------------------------------- */
 
 #define RECLAIM_EVERY 4096     /* records */
 #define RV_SKIP	      10000000 /* beyond what a lost log can have given out */

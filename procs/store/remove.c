@@ -113,7 +113,7 @@ static bool settle_finalizers(struct store *s, uint16_t type, const struct versi
 	return v_len(&list) != 0;
 }
 
-/* --- Grace ----------------------------------------------------------------------------- */
+/* --- Grace -------------------------------------------------------------------------- */
 
 /* spec.terminationGracePeriodSeconds, remembered for the spec looked at last:
  * pods of one template come together. */
@@ -177,7 +177,7 @@ static void set_terminating(struct store *s, const struct version *v, struct ver
 	buf_free(&out);
 }
 
-/* --- The verdict -------------------------------------------------------------------------- */
+/* --- The verdict -------------------------------------------------------------------- */
 
 /* A namespace ends by its own rules until its content is gone. */
 static bool judge_namespace(struct store *s, const struct version *v, const struct options *o,
@@ -215,7 +215,7 @@ static void judge(struct store *s, const struct entry *e, const struct version *
 	d->gone = !held && !(d->graceful && d->grace_s > 0);
 }
 
-/* --- One object ------------------------------------------------------------------------------ */
+/* --- One object --------------------------------------------------------------------- */
 
 static int remove_check(struct store *s, const struct msg_remove *m, const struct entry *e,
 			const struct version *v, struct msg_reply *r)

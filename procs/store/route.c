@@ -79,7 +79,7 @@ void route_ahead(void *ports, const struct version *v)
 		__builtin_prefetch(&r->key[ref_slot(r, v->entry.u)], 1);
 }
 
-/* --- Collecting ----------------------------------------------------------------------- */
+/* --- Collecting --------------------------------------------------------------------- */
 
 static void send_work(struct ports *p, struct port *t, struct worklist *l)
 {
@@ -152,7 +152,7 @@ static void to_all(struct ports *p, uint32_t kind, const struct entry *e)
 		to_shard(p, kind, i, e);
 }
 
-/* --- The table --------------------------------------------------------------------------- */
+/* --- The table ---------------------------------------------------------------------- */
 
 static const struct entry *owner_of_type(const struct ports *p, uint32_t ref, uint16_t type)
 {

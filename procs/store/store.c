@@ -135,7 +135,7 @@ static void batch_reply(struct batch *b, const struct caller *who, const struct 
 		w->skipped_at = batch_keep(b, r->skipped.p, r->skipped.n * sizeof(uint32_t));
 }
 
-/* --- Requests -------------------------------------------------------------------------- */
+/* --- Requests ----------------------------------------------------------------------- */
 
 int answer_error(struct store *s, struct msg_reply *r, int status, const char *fmt, ...)
 {

@@ -190,7 +190,7 @@ uint32_t store_name(struct str prefix, const uint8_t uid[16], char out[64]);
 int update_in(struct store *s, const struct entry *e, const struct version *old,
 	      const struct rec_update *r, struct version_in *in);
 
-/* --- Requests (apply*.c) --------------------------------------------------------------- */
+/* --- Requests (apply*.c) ------------------------------------------------------------ */
 
 /* Scratch lists as requests and records have them. */
 static inline struct u32s list_numbers(const struct buf *b)

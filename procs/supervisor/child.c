@@ -113,7 +113,7 @@ static int make_segments(struct supervisor *s, struct child *c, struct err *e)
 	return 0;
 }
 
-/* --- fork and exec --------------------------------------------------------------------- */
+/* --- fork and exec ------------------------------------------------------------------ */
 
 /* In the new process, between fork and exec. */
 static _Noreturn void become(struct supervisor *s, struct child *c, pid_t parent, int output)
@@ -242,7 +242,7 @@ bool child_start(struct supervisor *s, enum proc_kind kind, uint32_t shard)
 	return true;
 }
 
-/* --- The end of a process ---------------------------------------------------------------- */
+/* --- The end of a process ----------------------------------------------------------- */
 
 void child_free(struct supervisor *s, struct child *c)
 {

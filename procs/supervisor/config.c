@@ -133,7 +133,7 @@ static const struct key keys[] = {
 	 "what goes into DATA/log"},
 };
 
-/* --- Texts to numbers ---------------------------------------------------------------- */
+/* --- Texts to numbers --------------------------------------------------------------- */
 
 struct unit {
 	const char *suffix;
@@ -254,7 +254,7 @@ static bool is_choice(const char *choices, struct str text)
 	return false;
 }
 
-/* --- One value by its key ------------------------------------------------------------------ */
+/* --- One value by its key ----------------------------------------------------------- */
 
 static int check_listen(struct str text, struct err *e)
 {
@@ -431,7 +431,7 @@ static int convert(zone *z, const struct key *k, value *v, struct err *e)
 	return 0;
 }
 
-/* --- Keys ------------------------------------------------------------------------------------ */
+/* --- Keys --------------------------------------------------------------------------- */
 
 enum match { MATCH_NONE, MATCH_SECTION, MATCH_KEY };
 
@@ -519,7 +519,7 @@ static const char *nearest_key(struct str path)
 	return best;
 }
 
-/* --- Reading a file ------------------------------------------------------------------------------ */
+/* --- Reading a file ----------------------------------------------------------------- */
 
 struct place {
 	struct str path;
@@ -846,7 +846,7 @@ int config_set(struct config *c, const char *option, const char *key, const char
 	return 0;
 }
 
-/* --- The documented file ------------------------------------------------------------------------------ */
+/* --- The documented file ------------------------------------------------------------ */
 
 void config_each_key(void (*cb)(void *arg, const char *path, const char *absent, const char *help),
 		     void *arg)

@@ -38,7 +38,7 @@ static void on_signal(int sig)
 	stop = 1;
 }
 
-/* --- One change ---------------------------------------------------------------------- */
+/* --- One change --------------------------------------------------------------------- */
 
 static void put_text(struct buf *out, const char *key, struct str text)
 {
@@ -96,7 +96,7 @@ static void put_change(struct journal *j, const struct version *v)
 	buf_puts(&j->line, "}\n");
 }
 
-/* --- The journal -------------------------------------------------------------------------- */
+/* --- The journal -------------------------------------------------------------------- */
 
 /* The first one that is far enough from the end of the window; while that is not full,
  * nothing leaves it. */
@@ -134,7 +134,7 @@ static bool print_some(struct journal *j)
 	return n != 0;
 }
 
-/* --- Generations ---------------------------------------------------------------------------- */
+/* --- Generations -------------------------------------------------------------------- */
 
 static bool attach(struct journal *j)
 {
@@ -209,7 +209,7 @@ static void run(struct journal *j)
 	}
 }
 
-/* --- The command ---------------------------------------------------------------------------- */
+/* --- The command -------------------------------------------------------------------- */
 
 static uint64_t smallest_window(const struct control *control)
 {

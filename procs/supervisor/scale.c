@@ -80,7 +80,7 @@ static void answer(int client, const char *fmt, ...)
 	close(client);
 }
 
-/* --- Changes under way ---------------------------------------------------------------- */
+/* --- Changes under way -------------------------------------------------------------- */
 
 static uint64_t map_now(const struct supervisor *s, int kind)
 {
@@ -229,7 +229,7 @@ static void tick_kind(struct supervisor *s, int kind)
 	tell(s, kind, sc);
 }
 
-/* --- By themselves -------------------------------------------------------------------------- */
+/* --- By themselves ------------------------------------------------------------------ */
 
 /* How long the oldest item of any of its queues has waited. */
 static int64_t oldest_ms(struct supervisor *s, int kind)
@@ -275,7 +275,7 @@ bool scale_automatic(const struct supervisor *s)
 	return false;
 }
 
-/* --- Each turn ------------------------------------------------------------------------------ */
+/* --- Each turn ---------------------------------------------------------------------- */
 
 /* All are, but the store, which starts before everybody else. */
 static bool is_scaled(int kind)
@@ -294,7 +294,7 @@ void scale_tick(struct supervisor *s)
 	}
 }
 
-/* --- Asking for one ------------------------------------------------------------------------- */
+/* --- Asking for one ----------------------------------------------------------------- */
 
 /* Is there a slot for each, while old and new ones run beside each other, and as many
  * as scale themselves? */
@@ -390,7 +390,7 @@ void scale_read(struct supervisor *s, int client)
 	request(s, line, client);
 }
 
-/* --- The client's side ------------------------------------------------------------------------ */
+/* --- The client's side -------------------------------------------------------------- */
 
 /* Connect and ask; the descriptor on which the answer will come, < 0: a WEFT_ code. */
 int scale_ask(const struct datadir *d, const char *kind, uint32_t count, struct err *e)

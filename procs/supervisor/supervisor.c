@@ -183,7 +183,7 @@ static void unmake_all(struct supervisor *s)
 	config_free(&s->config);
 }
 
-/* --- The loop ----------------------------------------------------------------------------- */
+/* --- The loop ----------------------------------------------------------------------- */
 
 static void take_signals(struct supervisor *s)
 {

@@ -115,7 +115,7 @@ struct supervisor {
 /* Everything that has a descriptor in the loop. */
 enum source { FROM_SIGNALS, FROM_BELL, FROM_SOCKET, FROM_CLIENT, FROM_PIDFD, FROM_LOG };
 
-/* --- supervisor.c -------------------------------------------------------------------- */
+/* --- supervisor.c ------------------------------------------------------------------- */
 
 /* The whole life: returns the exit status.  `config` is taken over. */
 int supervisor_run(struct config *config, const char *data);
@@ -125,7 +125,7 @@ void supervisor_changed(struct supervisor *s);
 /* Begin to stop in order. */
 void supervisor_stop(struct supervisor *s, int exit_status);
 
-/* --- child.c --------------------------------------------------------------------------- */
+/* --- child.c ------------------------------------------------------------------------ */
 
 /* Start a process of `kind`; false if there is no free slot now. */
 bool child_start(struct supervisor *s, enum proc_kind kind, uint32_t shard);
@@ -144,13 +144,13 @@ const struct proc_segment *child_segment(const struct child *c);
 /* "replicaset/1" */
 const char *child_name(const struct child *c, char out[32]);
 
-/* --- watch.c ------------------------------------------------------------------------------ */
+/* --- watch.c ------------------------------------------------------------------------ */
 
 /* Look at everything once. */
 void watch_tick(struct supervisor *s);
 struct child *watch_store(struct supervisor *s);
 
-/* --- scale.c --------------------------------------------------------------------------------- */
+/* --- scale.c ------------------------------------------------------------------------ */
 
 int scale_open(struct supervisor *s, struct err *e);
 void scale_close(struct supervisor *s);
@@ -171,7 +171,7 @@ int scale_answer(const struct datadir *d, int fd, struct buf *answer, struct err
 int scale_request(const struct datadir *d, const char *kind, uint32_t count, struct buf *answer,
 		  struct err *e);
 
-/* --- logs.c ----------------------------------------------------------------------------------- */
+/* --- logs.c ------------------------------------------------------------------------- */
 
 int logs_open(struct supervisor *s, struct err *e);
 /* Read what a child wrote; at its end the rest is flushed and the descriptor closed. */

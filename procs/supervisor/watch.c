@@ -91,7 +91,7 @@ static void start_everybody(struct supervisor *s)
 	scale_tick(s);
 }
 
-/* --- Stalls ------------------------------------------------------------------------------ */
+/* --- Stalls ------------------------------------------------------------------------- */
 
 static void end_stalled(struct supervisor *s, struct child *c, const char *why)
 {
@@ -164,7 +164,7 @@ static void check_store_reports(struct supervisor *s)
 		      "goes on writing malformed requests");
 }
 
-/* --- Children, by their state ---------------------------------------------------------------- */
+/* --- Children, by their state ------------------------------------------------------- */
 
 static void tick_starting(struct supervisor *s, struct child *c)
 {
@@ -239,7 +239,7 @@ static void (*const ticks[])(struct supervisor *s, struct child *c) = {
 };
 static_assert(countof(ticks) == CHILD_WAITING + 1, "every state has its row");
 
-/* --- Readiness of the whole ------------------------------------------------------------------- */
+/* --- Readiness of the whole --------------------------------------------------------- */
 
 static void say_ready(struct supervisor *s)
 {
@@ -265,7 +265,7 @@ static void say_ready(struct supervisor *s)
 	fflush(stdout);
 }
 
-/* --- Stopping in order --------------------------------------------------------------------------- */
+/* --- Stopping in order -------------------------------------------------------------- */
 
 static bool in_phase(const struct child *c, enum stop_phase phase)
 {

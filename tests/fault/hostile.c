@@ -34,7 +34,7 @@ struct victim {
 	struct hostile h;
 };
 
-/* --- Attaching, without the checks that would refuse us ------------------------------- */
+/* --- Attaching, without the checks that would refuse us ----------------------------- */
 
 static void *map_segment(const char *name, bool writable, size_t *bytes)
 {
@@ -97,7 +97,7 @@ static void attach(struct victim *v, const char *data, const char *who)
 	v->h.epoch = SHARD_EPOCH(atomic_load(&v->control->maps[v->slot->kind].now));
 }
 
-/* --- Doing harm ------------------------------------------------------------------------ */
+/* --- Doing harm --------------------------------------------------------------------- */
 
 static void beat(struct victim *v)
 {

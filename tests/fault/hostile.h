@@ -69,7 +69,7 @@ static inline uint16_t hostile_type(struct hostile *h)
 				    : likely[hostile_below(h, countof(likely))];
 }
 
-/* --- Values: trees with Kubernetes' words in them --------------------------------------- */
+/* --- Values: trees with Kubernetes' words in them ----------------------------------- */
 
 static inline struct str hostile_word(struct hostile *h)
 {
@@ -166,7 +166,7 @@ static inline void hostile_tree(struct hostile *h, struct buf *out, int depth)
 	}
 }
 
-/* --- Strings: names, and what may be a part ------------------------------------------------ */
+/* --- Strings: names, and what may be a part ----------------------------------------- */
 
 static inline const struct entry *hostile_known(struct hostile *h)
 {
@@ -248,7 +248,7 @@ static inline struct str hostile_uid(struct hostile *h)
 	return buf_str(out);
 }
 
-/* --- Lists ----------------------------------------------------------------------------------- */
+/* --- Lists -------------------------------------------------------------------------- */
 
 /* A reference: to an entry, near one, or anywhere. */
 static inline uint32_t hostile_ref(struct hostile *h)
@@ -291,7 +291,7 @@ static inline struct u64s hostile_u64s(struct hostile *h)
 	return (struct u64s){(const uint64_t *)out->p, (uint32_t)(out->n / 8)};
 }
 
-/* --- Messages ----------------------------------------------------------------------------------- */
+/* --- Messages ----------------------------------------------------------------------- */
 
 #define hostile_U8(h)	((uint8_t)hostile_number(h))
 #define hostile_U16(h)	hostile_type(h)

@@ -205,7 +205,7 @@ static inline void link_owners(struct model *m, struct mstate *s, const struct w
 			s->other = x->owner_id[i];
 }
 
-/* --- Steps ------------------------------------------------------------------------------ */
+/* --- Steps -------------------------------------------------------------------------- */
 
 static inline struct mstate *next_state(struct model *m, int key)
 {
@@ -292,7 +292,7 @@ static inline void model_verify(struct model *m)
 		ck_abort_msg("cw_verify at rv %" PRIu64 ": %s", m->rv, e.msg);
 }
 
-/* --- Comparing ---------------------------------------------------------------------------- */
+/* --- Comparing ---------------------------------------------------------------------- */
 
 static inline void compare_version(struct model *m, const struct version *v, const struct mstate *s)
 {
@@ -556,7 +556,7 @@ static inline void model_compare(struct model *m)
 	compare_journal(m);
 }
 
-/* --- Life ------------------------------------------------------------------------------------ */
+/* --- Life --------------------------------------------------------------------------- */
 
 static inline unsigned test_seed(void)
 {

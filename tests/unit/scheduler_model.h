@@ -136,7 +136,7 @@ static inline bool may_go(const struct model_kind *k, int node)
 	return spread_allows(k, node) && together_allows(k, node) && others_allow(k, node);
 }
 
-/* --- As objects ------------------------------------------------------------------------ */
+/* --- As objects --------------------------------------------------------------------- */
 
 static zone *model_zone;
 
@@ -217,7 +217,7 @@ static inline value pod_object(int i)
 	return v;
 }
 
-/* --- At random ------------------------------------------------------------------------- */
+/* --- At random ---------------------------------------------------------------------- */
 
 static inline int one_in(int n)
 {

@@ -147,7 +147,7 @@ static inline void rig_must_open(struct rig *rig, struct files *fs, const char *
 	ck_assert_msg(!rc, "%s", e.msg);
 }
 
-/* --- Requests ------------------------------------------------------------------------ */
+/* --- Requests ----------------------------------------------------------------------- */
 
 /* Apply, without waiting for the log. */
 static inline void rig_send(struct rig *rig, struct msg *m)
@@ -219,7 +219,7 @@ static inline const struct version *rig_get(struct rig *rig, uint16_t type, cons
 	return e ? cw_newest(rig->s.w, e) : NULL;
 }
 
-/* --- What is there, as text -------------------------------------------------------------- */
+/* --- What is there, as text --------------------------------------------------------- */
 
 static inline void dump_object(struct buf *out, const struct cache *c, const struct entry *e,
 			       const struct version *v)
@@ -277,7 +277,7 @@ static inline void dump_cache(struct buf *out, const struct cache *c)
 	buf_putc(out, '\0');
 }
 
-/* --- At random ------------------------------------------------------------------------------ */
+/* --- At random ---------------------------------------------------------------------- */
 
 #define RIG_NS 3
 

@@ -22,7 +22,7 @@ static void teardown(void)
 #define ck_str(s, text) \
 	ck_assert_msg(str_eq((s), str_of(text)), "'" STR_FMT "' is not '%s'", STR_ARG(s), text)
 
-/* --- Paths ---------------------------------------------------------------------------- */
+/* --- Paths -------------------------------------------------------------------------- */
 
 static const struct {
 	const char *path;
@@ -105,7 +105,7 @@ START_TEST(random_paths_are_harmless)
 }
 END_TEST
 
-/* --- Options ------------------------------------------------------------------------------ */
+/* --- Options ------------------------------------------------------------------------ */
 
 START_TEST(options_are_decoded)
 {
@@ -163,7 +163,7 @@ START_TEST(accept_is_cut_into_clauses)
 }
 END_TEST
 
-/* --- Continue tokens ------------------------------------------------------------------------ */
+/* --- Continue tokens ---------------------------------------------------------------- */
 
 START_TEST(tokens_come_back)
 {
@@ -217,7 +217,7 @@ START_TEST(long_tokens_are_refused)
 }
 END_TEST
 
-/* --- Printing ---------------------------------------------------------------------------------- */
+/* --- Printing ----------------------------------------------------------------------- */
 
 START_TEST(json_is_indented)
 {

@@ -206,7 +206,7 @@ START_TEST(a_pod_is_bound_once)
 }
 END_TEST
 
-/* --- Remove -------------------------------------------------------------------------- */
+/* --- Remove ------------------------------------------------------------------------- */
 
 START_TEST(pods_go_gracefully)
 {
@@ -286,7 +286,7 @@ START_TEST(propagation_is_kept_in_finalizers)
 }
 END_TEST
 
-/* --- Many ------------------------------------------------------------------------------- */
+/* --- Many --------------------------------------------------------------------------- */
 
 static struct picked all_pods(void)
 {
@@ -420,7 +420,7 @@ START_TEST(no_owner_no_dependents)
 }
 END_TEST
 
-/* --- Memory ------------------------------------------------------------------------------- */
+/* --- Memory ------------------------------------------------------------------------- */
 
 /* Every allocation of a request fails once: it is refused, and nothing is left
  * of it. */
@@ -495,7 +495,7 @@ START_TEST(memory_runs_out_among_many)
 }
 END_TEST
 
-/* --- At random ------------------------------------------------------------------------------ */
+/* --- At random ---------------------------------------------------------------------- */
 
 static void check_rules(void)
 {

@@ -160,7 +160,7 @@ START_TEST(freed_memory_is_used_again)
 }
 END_TEST
 
-/* --- Running out ---------------------------------------------------------------------- */
+/* --- Running out -------------------------------------------------------------------- */
 
 START_TEST(out_of_address_space)
 {

@@ -127,7 +127,7 @@ START_TEST(alignment)
 }
 END_TEST
 
-/* --- Logging ------------------------------------------------------------------------- */
+/* --- Logging ------------------------------------------------------------------------ */
 
 /* What fn writes to stderr in a process of its own; *status is how it ends. */
 static struct str logged_by(void (*fn)(void), const char *level, int *status)
@@ -211,7 +211,7 @@ START_TEST(assertions_name_the_place)
 }
 END_TEST
 
-/* --- Time ------------------------------------------------------------------------------ */
+/* --- Time --------------------------------------------------------------------------- */
 
 START_TEST(formats)
 {

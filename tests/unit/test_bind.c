@@ -86,7 +86,7 @@ static bool has_node(const char *ns, const char *name)
 	return rig_get(&rig, TYPE_POD, ns, name)->hot.node.u != 0;
 }
 
-/* --- Tests ----------------------------------------------------------------------------- */
+/* --- Tests -------------------------------------------------------------------------- */
 
 START_TEST(a_node_that_others_bound_to_is_skipped)
 {

@@ -83,7 +83,7 @@ static uint64_t pods_at(uint64_t rv)
 	return rv % 4 == 3 || rv % 4 == 0 ? PODS - 1 : PODS;
 }
 
-/* --- What a reader does in one section ----------------------------------------------- */
+/* --- What a reader does in one section ---------------------------------------------- */
 
 static void read_snapshot(struct reader *r)
 {
@@ -199,7 +199,7 @@ static void read_until_stopped(struct reader *r)
 	r->shared->versions += r->versions;
 }
 
-/* --- The writer ------------------------------------------------------------------------- */
+/* --- The writer --------------------------------------------------------------------- */
 
 struct churn {
 	struct cache_writer *w;
@@ -366,7 +366,7 @@ static void churn_close(struct churn *ch)
 	free(ch);
 }
 
-/* --- Readers as processes, killed at random ------------------------------------------------ */
+/* --- Readers as processes, killed at random ----------------------------------------- */
 
 static struct shared *shared_open(void)
 {
@@ -467,7 +467,7 @@ START_TEST(readers_killed_at_random)
 }
 END_TEST
 
-/* --- Readers as threads ---------------------------------------------------------------------- */
+/* --- Readers as threads ------------------------------------------------------------- */
 
 static void *reader_thread(void *arg)
 {

@@ -11,7 +11,7 @@ static struct controller *ctl;
 static struct proc_handlers handlers;
 static uint64_t rv;
 
-/* --- A controller that notes what it is asked --------------------------------------------- */
+/* --- A controller that notes what it is asked --------------------------------------- */
 
 static int reconciles, gones, maps, replies, sends;
 static int send_each; /* requests per reconcile */
@@ -54,7 +54,7 @@ static struct controller_ops ops = {.kind = PROC_REPLICASET,
 				    .map = map,
 				    .object_state_size = sizeof(int)};
 
-/* --- Objects --------------------------------------------------------------------------------- */
+/* --- Objects ------------------------------------------------------------------------ */
 
 static uint32_t create(uint16_t type, const char *name)
 {
@@ -119,7 +119,7 @@ static void teardown(void)
 	fake_cluster_unmake(&fc);
 }
 
-/* --- Tests -------------------------------------------------------------------------------------- */
+/* --- Tests -------------------------------------------------------------------------- */
 
 START_TEST(a_start_looks_at_everything)
 {
@@ -405,7 +405,7 @@ START_TEST(a_new_generation_is_looked_at_anew)
 }
 END_TEST
 
-/* --- Events ----------------------------------------------------------------------------------------- */
+/* --- Events ------------------------------------------------------------------------- */
 
 static struct msg_create last_create;
 static struct msg_update last_update;

@@ -6,7 +6,7 @@
 
 #define SETS_MAX 64
 
-/* --- What the controller's library would do ------------------------------------------ */
+/* --- What the controller's library would do ----------------------------------------- */
 
 static int scalings; /* Events ScalingReplicaSet */
 
@@ -20,7 +20,7 @@ void ctl_after(struct controller *ctl, uint64_t ms)
 {
 }
 
-/* --- The world -------------------------------------------------------------------------- */
+/* --- The world ---------------------------------------------------------------------- */
 
 struct set {
 	struct entry *e;
@@ -300,7 +300,7 @@ static void end_world(void)
 	shelf_close(&w.shelf);
 }
 
-/* --- Tests ---------------------------------------------------------------------------------- */
+/* --- Tests -------------------------------------------------------------------------- */
 
 START_TEST(rolling_updates_keep_to_their_limits)
 {

@@ -170,7 +170,7 @@ START_TEST(memory_for_each_item_is_small)
 }
 END_TEST
 
-/* --- Memory --------------------------------------------------------------------------- */
+/* --- Memory ------------------------------------------------------------------------- */
 
 START_TEST(insert_without_memory_changes_nothing)
 {
@@ -210,7 +210,7 @@ START_TEST(init_without_memory)
 }
 END_TEST
 
-/* --- Items that move while somebody looks for them -------------------------------------- */
+/* --- Items that move while somebody looks for them ---------------------------------- */
 
 /* A reader stops at an item of the same hash, once, while the writer goes on. */
 struct stop {
@@ -267,7 +267,7 @@ START_TEST(item_that_moves_forward_in_its_chain_is_found)
 }
 END_TEST
 
-/* --- Readers while the writer churns ------------------------------------------------------ */
+/* --- Readers while the writer churns ------------------------------------------------ */
 
 #define STABLE	3000 /* items that are always there */
 #define CHURNED 6000 /* items that come and go, with numbers behind those */

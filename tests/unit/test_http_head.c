@@ -192,7 +192,7 @@ START_TEST(the_end_is_found_however_bytes_come)
 }
 END_TEST
 
-/* --- Chunks --------------------------------------------------------------------------- */
+/* --- Chunks ------------------------------------------------------------------------- */
 
 /* Reads `text` in pieces of random size; the body and how it ended. */
 static enum chunks_state read_chunks(struct str text, unsigned *seed, struct buf *body,

@@ -195,7 +195,7 @@ START_TEST(only_what_changed_is_encoded)
 }
 END_TEST
 
-/* --- A pod of a template ------------------------------------------------------------- */
+/* --- A pod of a template ------------------------------------------------------------ */
 
 static const char pod_json[] =
 	"{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"web-1\",\"namespace\":"
@@ -411,7 +411,7 @@ START_TEST(a_terminating_object)
 }
 END_TEST
 
-/* --- Bytes that nobody should write ---------------------------------------------------- */
+/* --- Bytes that nobody should write ------------------------------------------------- */
 
 START_TEST(malformed_parts_are_refused)
 {

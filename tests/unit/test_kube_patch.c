@@ -76,7 +76,7 @@ START_TEST(results_are_those_of_kubernetes)
 }
 END_TEST
 
-/* --- Random patches ------------------------------------------------------------------ */
+/* --- Random patches ----------------------------------------------------------------- */
 
 static value random_value(int depth)
 {

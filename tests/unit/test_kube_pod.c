@@ -3,7 +3,7 @@
 
 static zone *z;
 
-/* --- Conditions ----------------------------------------------------------------------- */
+/* --- Conditions --------------------------------------------------------------------- */
 
 static const char *text_at(const value *list, uint32_t i, const char *member)
 {
@@ -56,7 +56,7 @@ START_TEST(conditions_with_update_time_move_to_the_end)
 }
 END_TEST
 
-/* --- Templates --------------------------------------------------------------------------- */
+/* --- Templates ---------------------------------------------------------------------- */
 
 #define TEMPLATE                                                                              \
 	"{\"metadata\":{\"labels\":{\"app\":\"web\",\"b\":\"c\"}},\"spec\":{\"containers\":[" \
@@ -110,7 +110,7 @@ START_TEST(template_equality)
 }
 END_TEST
 
-/* --- Pods ---------------------------------------------------------------------------------- */
+/* --- Pods --------------------------------------------------------------------------- */
 
 START_TEST(pods_from_templates)
 {

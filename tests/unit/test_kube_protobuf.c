@@ -19,7 +19,7 @@ static void teardown(void)
 	zone_free(z);
 }
 
-/* --- Writing messages --------------------------------------------------------------------- */
+/* --- Writing messages --------------------------------------------------------------- */
 
 static void put_varint(struct buf *b, uint64_t n)
 {
@@ -117,7 +117,7 @@ static void put_pod(struct buf *out)
 	buf_free(&c);
 }
 
-/* --- Tests ------------------------------------------------------------------------------------ */
+/* --- Tests -------------------------------------------------------------------------- */
 
 START_TEST(a_pod_is_what_its_json_is)
 {

@@ -349,7 +349,7 @@ START_TEST(symbolic_statuses_are_filled_in)
 }
 END_TEST
 
-/* --- What containers do ------------------------------------------------------------------- */
+/* --- What containers do ------------------------------------------------------------- */
 
 START_TEST(durations)
 {
@@ -414,7 +414,7 @@ START_TEST(rules_and_annotations)
 }
 END_TEST
 
-/* --- Addresses -------------------------------------------------------------------------------- */
+/* --- Addresses ---------------------------------------------------------------------- */
 
 START_TEST(addresses_are_given_once)
 {

@@ -140,7 +140,7 @@ static struct str exact(struct str s, uint32_t n)
 	return (struct str){p, n};
 }
 
-/* --- Tests ---------------------------------------------------------------------------- */
+/* --- Tests -------------------------------------------------------------------------- */
 
 START_TEST(random_round_trip)
 {

@@ -350,7 +350,7 @@ START_TEST(remove_works_without_memory)
 }
 END_TEST
 
-/* --- Readers while the writer churns ---------------------------------------------------- */
+/* --- Readers while the writer churns ------------------------------------------------ */
 
 /* Entries with numbers divisible by 8 are always there, the others come and go. */
 #define NUMBERS 8000

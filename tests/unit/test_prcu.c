@@ -213,7 +213,7 @@ START_TEST(torture_processes)
 }
 END_TEST
 
-/* --- Who is waited for --------------------------------------------------------------- */
+/* --- Who is waited for -------------------------------------------------------------- */
 
 START_TEST(section_blocks_until_left)
 {

@@ -77,7 +77,7 @@ static int send_one(void *arg)
 	return proc_send(p, &m, on_reply, arg);
 }
 
-/* --- Tests ------------------------------------------------------------------------------- */
+/* --- Tests -------------------------------------------------------------------------- */
 
 START_TEST(requests_are_answered_in_order)
 {

@@ -79,7 +79,7 @@ static void add_pod(const struct entry *rs, int i)
 	kube_parts_free(&parts);
 }
 
-/* --- The ranking, slowly ------------------------------------------------------------- */
+/* --- The ranking, slowly ------------------------------------------------------------ */
 
 static bool is_active(const struct version *v)
 {
@@ -208,7 +208,7 @@ START_TEST(ranks_as_documented)
 }
 END_TEST
 
-/* --- Rankings that are kept --------------------------------------------------------------- */
+/* --- Rankings that are kept --------------------------------------------------------- */
 
 #define MANY 6000
 

@@ -355,7 +355,7 @@ START_TEST(hostile_consumer)
 }
 END_TEST
 
-/* --- Overflow ------------------------------------------------------------------------- */
+/* --- Overflow ----------------------------------------------------------------------- */
 
 START_TEST(overflow_is_seen_once)
 {
@@ -416,7 +416,7 @@ START_TEST(followers_hear_of_what_is_elsewhere)
 }
 END_TEST
 
-/* --- Two processes ---------------------------------------------------------------------- */
+/* --- Two processes ------------------------------------------------------------------ */
 
 static void stream_for_ever(void)
 {
@@ -689,7 +689,7 @@ START_TEST(no_follower_is_forgotten)
 }
 END_TEST
 
-/* --- Two threads: the same code where ThreadSanitizer can see it ---------------------- */
+/* --- Two threads: the same code where ThreadSanitizer can see it -------------------- */
 
 #define THREAD_RECORDS 30000
 

@@ -35,7 +35,7 @@ static void write_version(const struct entry *e, struct str node, bool gone)
 	cw_commit_rv(shelf.w, shelf.rv);
 }
 
-/* --- The process ---------------------------------------------------------------------- */
+/* --- The process -------------------------------------------------------------------- */
 
 static struct {
 	reply_cb cb;
@@ -144,7 +144,7 @@ static void give_replies(void)
 	nreplies = 0;
 }
 
-/* --- Scenarios ------------------------------------------------------------------------- */
+/* --- Scenarios ---------------------------------------------------------------------- */
 
 static void make_nodes(void)
 {

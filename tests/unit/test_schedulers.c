@@ -20,7 +20,7 @@ static struct prcu_reader reader __attribute__((aligned(64)));
 static uint64_t judged_rv; /* the model has seen what was bound up to here */
 static unsigned refused, bound;
 
-/* --- Processes -------------------------------------------------------------------------- */
+/* --- Processes ---------------------------------------------------------------------- */
 
 /* A request on its way to the store, or its answer on the way back. */
 struct request {
@@ -100,7 +100,7 @@ int proc_send(struct proc *p, struct msg *m, reply_cb cb, void *arg)
 	return 0;
 }
 
-/* --- The store --------------------------------------------------------------------------- */
+/* --- The store ---------------------------------------------------------------------- */
 
 static int index_of(const struct entry *e)
 {
@@ -192,7 +192,7 @@ static void turn(int number)
 	pl->h->on_turn(pl->h->arg, now_ns);
 }
 
-/* --- Scenarios ----------------------------------------------------------------------------- */
+/* --- Scenarios ---------------------------------------------------------------------- */
 
 static void create(uint16_t type, const char *ns, const value *obj)
 {

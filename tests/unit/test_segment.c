@@ -160,7 +160,7 @@ START_TEST(bad_arguments)
 }
 END_TEST
 
-/* --- Refusals --------------------------------------------------------------------------- */
+/* --- Refusals ----------------------------------------------------------------------- */
 
 START_TEST(refuses_nothing)
 {
@@ -259,7 +259,7 @@ static void create_growing(struct seg *s, bool ahead)
 		ck_assert_int_eq(seg_grow_ahead(s, &e), 0);
 }
 
-/* --- Growing ---------------------------------------------------------------------------- */
+/* --- Growing ------------------------------------------------------------------------ */
 
 START_TEST(grows_in_place)
 {
@@ -335,7 +335,7 @@ START_TEST(what_is_grown_ahead_is_there)
 }
 END_TEST
 
-/* --- Removing ------------------------------------------------------------------------------ */
+/* --- Removing ----------------------------------------------------------------------- */
 
 START_TEST(unlink_all_takes_its_prefix_only)
 {
@@ -402,7 +402,7 @@ START_TEST(a_mapping_outlives_its_name)
 }
 END_TEST
 
-/* --- Signatures ------------------------------------------------------------------------------ */
+/* --- Signatures --------------------------------------------------------------------- */
 
 START_TEST(signature_depends_on_every_word)
 {

@@ -20,7 +20,7 @@
 #include "procs/supervisor/commands.h"
 #include "weft/json.h"
 
-/* --- The processes -------------------------------------------------------------------- */
+/* --- The processes ------------------------------------------------------------------ */
 
 static void nap(long ms)
 {
@@ -133,7 +133,7 @@ int replicaset_main(void)
 	return small_main(PROC_REPLICASET);
 }
 
-/* --- A cluster ------------------------------------------------------------------------------ */
+/* --- A cluster ---------------------------------------------------------------------- */
 
 static char dir[64];
 static pid_t supervisor;
@@ -260,7 +260,7 @@ static int segments_left(void)
 	return n;
 }
 
-/* --- Tests ------------------------------------------------------------------------------------ */
+/* --- Tests -------------------------------------------------------------------------- */
 
 START_TEST(starts_says_ready_and_stops)
 {

@@ -290,7 +290,7 @@ START_TEST(damaged_does_no_harm)
 }
 END_TEST
 
-/* --- uids and templates --------------------------------------------------------------- */
+/* --- uids and templates ------------------------------------------------------------- */
 
 START_TEST(uids)
 {

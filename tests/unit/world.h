@@ -172,7 +172,7 @@ static inline uint64_t world_used(const struct world *w, enum arena_use use)
 	return w->shared->stats.used[use];
 }
 
-/* --- Entries --------------------------------------------------------------------------- */
+/* --- Entries ------------------------------------------------------------------------ */
 
 static inline string_ref world_string(struct world *w, const char *text)
 {
@@ -223,7 +223,7 @@ static inline void world_retire_entry(struct world *w, uint32_t ref)
 	world_retire_as(w, ref, entry_bytes(e->name_len), ARENA_ENTRY);
 }
 
-/* --- Running ------------------------------------------------------------------------------ */
+/* --- Running ------------------------------------------------------------------------ */
 
 #define world_suite(name, cases)                        \
 	int main(void)                                  \
