@@ -15,7 +15,8 @@
 
 #include "bench/load/target.h"
 
-#define RECORD (16 << 10) /* TLS: no record has more */
+#define RECORD (16 << 10)  /* TLS: no record has more */
+#define WIRE   (256 << 10) /* bytes that are received at once */
 
 /* Where in an answer the next byte stands. */
 enum place {
@@ -52,6 +53,11 @@ struct client {
 	struct addrinfo *address;
 	int epoll;
 	uint64_t received;
+	/* What came through the socket and GnuTLS has not taken yet: wire[0..], of the
+	 * connection that is being received from. */
+	const char *raw;
+	size_t raw_n;
+	char wire[WIRE];
 };
 
 struct client *client_new(const struct target *t)
@@ -98,6 +104,40 @@ static int dial(struct client *cl)
 	return -1;
 }
 
+/* GnuTLS wants bytes: out of what one recv() brought for several records. */
+static ssize_t pull(gnutls_transport_ptr_t arg, void *p, size_t n)
+{
+	struct conn *c = arg;
+	struct client *cl = c->cl;
+
+	if (!cl->raw_n) {
+		gnutls_transport_set_errno(c->tls, EAGAIN);
+		return -1;
+	}
+	n = n < cl->raw_n ? n : cl->raw_n;
+	memcpy(p, cl->raw, n);
+	cl->raw += n;
+	cl->raw_n -= n;
+	return (ssize_t)n;
+}
+
+static ssize_t push(gnutls_transport_ptr_t arg, const void *p, size_t n)
+{
+	struct conn *c = arg;
+	ssize_t sent = send(c->fd, p, n, MSG_NOSIGNAL);
+
+	if (sent < 0)
+		gnutls_transport_set_errno(c->tls, errno);
+	return sent;
+}
+
+static void pull_from_memory(struct conn *c)
+{
+	gnutls_transport_set_ptr(c->tls, c);
+	gnutls_transport_set_pull_function(c->tls, pull);
+	gnutls_transport_set_push_function(c->tls, push);
+}
+
 static int handshake(struct conn *c)
 {
 	int rc;
@@ -110,6 +150,7 @@ static int handshake(struct conn *c)
 	do
 		rc = gnutls_handshake(c->tls);
 	while (rc == GNUTLS_E_INTERRUPTED);
+	pull_from_memory(c);
 	return rc;
 }
 
@@ -293,21 +334,19 @@ static void take_bytes(struct conn *c)
 	c->left -= in.n;
 }
 
-/* A body of known length, which lies in one piece most times. */
+/* A body of known length: not copied, what came of it waits for the rest. */
 static bool take_body(struct conn *c)
 {
-	struct str in = rest(c);
-
-	if (!is_stream(c) && !c->body.n && in.n >= c->left) {
-		c->answer.body = (struct str){in.p, (uint32_t)c->left};
-		c->done += c->left;
-		finish(c);
-		return true;
-	}
-	take_bytes(c);
+	if (is_stream(c))
+		take_bytes(c);
+	else if (rest(c).n >= c->left)
+		c->answer.body = (struct str){rest(c).p, (uint32_t)c->left};
+	else
+		return false;
+	c->done += c->answer.body.n;
+	c->left -= c->answer.body.n;
 	if (c->left)
 		return false;
-	c->answer.body = buf_str(&c->body);
 	finish(c);
 	return true;
 }
@@ -385,38 +424,52 @@ static void take(struct conn *c)
 		c->in.n = c->done = 0;
 }
 
-/* Read all that is there. */
+/* What has been dealt with goes, once it is most of what is kept. */
+static void make_room(struct conn *c)
+{
+	if (c->done && c->in.n - c->done < c->done) {
+		memmove(c->in.p, c->in.p + c->done, c->in.n - c->done);
+		c->in.n -= c->done;
+		c->done = 0;
+	}
+	buf_reserve(&c->in, RECORD);
+}
+
+/* Open the records that came. */
+static void decrypt(struct conn *c)
+{
+	ssize_t n = 0;
+
+	while (!c->broken && n != GNUTLS_E_AGAIN) {
+		make_room(c);
+		n = gnutls_record_recv(c->tls, c->in.p + c->in.n, RECORD);
+		if (n > 0) {
+			c->in.n += (size_t)n;
+			c->cl->received += (uint64_t)n;
+			take(c);
+		} else if (n == 0 || gnutls_error_is_fatal((int)n)) {
+			broke(c);
+		}
+	}
+}
+
+/* Read what is there; epoll tells of what did not fit. */
 static void receive(struct conn *c)
 {
-	for (;;) {
-		ssize_t n;
+	struct client *cl = c->cl;
+	ssize_t n;
 
-		if (c->done && c->in.n - c->done < c->done) {
-			memmove(c->in.p, c->in.p + c->done, c->in.n - c->done);
-			c->in.n -= c->done;
-			c->done = 0;
-		}
-		buf_reserve(&c->in, RECORD);
-		n = gnutls_record_recv(c->tls, c->in.p + c->in.n, RECORD);
-		if (n == GNUTLS_E_INTERRUPTED)
-			continue;
-		if (n == GNUTLS_E_AGAIN)
-			return;
-		if (n <= 0) {
-			if (n < 0 && !gnutls_error_is_fatal((int)n))
-				continue;
+	weft_assert(!cl->raw_n); /* no call from within an answer */
+	n = recv(c->fd, cl->wire, sizeof(cl->wire), 0);
+	if (n <= 0) {
+		if (n == 0 || (errno != EAGAIN && errno != EINTR))
 			broke(c);
-			return;
-		}
-		c->in.n += (size_t)n;
-		c->cl->received += (uint64_t)n;
-		take(c);
-		if (c->broken)
-			return;
-		/* Most answers are one record: do not ask for another in vain. */
-		if (!c->open && !gnutls_record_check_pending(c->tls))
-			return;
+		return;
 	}
+	cl->raw = cl->wire;
+	cl->raw_n = (size_t)n;
+	decrypt(c);
+	cl->raw_n = 0;
 }
 
 void client_turn(struct client *cl, int64_t wait_ns)

@@ -43,11 +43,11 @@ bool conn_broken(const struct conn *c);
  * Not while another request is open on it. */
 void http_send(struct conn *c, const char *method, struct str path, const char *kind,
 	       struct str body, data_cb data, answer_cb cb, void *arg);
-/* Wait up to `wait_ns` for something to come and deal with it. */
+/* Wait up to `wait_ns` for something to come and deal with it.  Not from a callback. */
 void client_turn(struct client *cl, int64_t wait_ns);
 
 /* One request, waited for: for what is prepared before and looked at after.  The
- * body lives until the next call. */
+ * body lives until the next call.  Not from a callback. */
 struct answer http_call(struct client *cl, struct conn *c, const char *method, struct str path,
 			struct str body);
 
