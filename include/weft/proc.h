@@ -337,6 +337,10 @@ struct proc_handlers {
 	/* It calls proc_ready() itself, when it has done what it does once, at its
 	 * start: until then its kind's shards do not change. */
 	bool ready_later;
+	/* Somebody waits for each of its answers: it waits awake where a wait is likely
+	 * to be short (procs/lib/awake.h).  Not for those that many work items wait
+	 * for: what they spend awake would be missing elsewhere. */
+	bool waits_awake;
 };
 
 /* For on_resync: call `cb` for every object of `type`, in key order, as cache_iter shows

@@ -129,8 +129,11 @@ static void start(struct api *api, struct err *e)
 int apiserver_main(void)
 {
 	static struct api api;
-	const struct proc_handlers handlers = {
-		.on_work = on_work, .on_turn = on_turn, .on_resync = on_resync, .arg = &api};
+	const struct proc_handlers handlers = {.waits_awake = true,
+					       .on_work = on_work,
+					       .on_turn = on_turn,
+					       .on_resync = on_resync,
+					       .arg = &api};
 	struct err e = {0};
 	int ret;
 

@@ -9,6 +9,7 @@
 
 #include <stdatomic.h>
 
+#include "procs/lib/awake.h"
 #include "weft/proc.h"
 #include "weft/value.h"
 
@@ -74,6 +75,7 @@ struct proc {
 	uint64_t followed; /* resourceVersion up to which it has looked */
 
 	int epoll;
+	struct awake awake;
 	struct watched_fd *fds;
 	uint32_t nfds;
 

@@ -399,9 +399,22 @@ static bool fall_asleep(struct proc *p)
 	return false;
 }
 
+struct events_come {
+	int epoll;
+	struct epoll_event at[32];
+};
+
+static int look_for_events(void *arg, int64_t wait_ns)
+{
+	struct events_come *c = arg;
+	int n = epoll_wait(c->epoll, c->at, countof(c->at), (int)((wait_ns + 999999) / 1000000));
+
+	return n < 0 ? 0 : n;
+}
+
 static void wait_and_dispatch(struct proc *p, int64_t wait_ns)
 {
-	struct epoll_event events[32];
+	struct events_come come = {.epoll = p->epoll};
 	bool asleep = wait_ns > 0 && p->inbox;
 	int n;
 
@@ -409,11 +422,14 @@ static void wait_and_dispatch(struct proc *p, int64_t wait_ns)
 		asleep = false;
 		wait_ns = 0;
 	}
-	n = epoll_wait(p->epoll, events, countof(events), (int)((wait_ns + 999999) / 1000000));
+	if (p->handlers && p->handlers->waits_awake)
+		n = awake_wait(&p->awake, look_for_events, &come, wait_ns);
+	else
+		n = look_for_events(&come, wait_ns);
 	if (asleep)
 		ring_awake(&p->in);
 	for (int i = 0; i < n; i++)
-		dispatch(p, &events[i]);
+		dispatch(p, &come.at[i]);
 }
 
 /* --- The loop ----------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "procs/lib/awake.h"
 #include "weft/fault.h"
 
 enum job_state { JOB_NONE, JOB_SUBMITTED, JOB_DONE };
@@ -15,7 +16,11 @@ struct log_thread {
 	struct log *log;
 	int bell;
 	pthread_t thread;
-	bool busy; /* the submitter's own */
+	bool busy;		 /* the submitter's own */
+	struct awake awake;	 /* the thread's own */
+	_Atomic uint32_t orders; /* given so far: a hint to who waits awake */
+	uint32_t seen;		 /* of them, by the thread */
+	_Atomic bool hurry;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	enum job_state state;
@@ -53,12 +58,42 @@ static void housekeeping(struct log_thread *t, uint64_t cut_rv)
 		log_warn("cannot recycle the log: %s", e.msg);
 }
 
+/* There is something for the thread to look at; `lock` is held. */
+static void order(struct log_thread *t)
+{
+	atomic_fetch_add_explicit(&t->orders, 1, memory_order_relaxed);
+	pthread_cond_broadcast(&t->changed);
+}
+
+/* Looks at `orders` without the lock: a hint, what was ordered is read under it. */
+static int look_for_orders(void *arg, int64_t wait_ns)
+{
+	struct log_thread *t = arg;
+
+	if (!wait_ns)
+		return atomic_load_explicit(&t->orders, memory_order_relaxed) != t->seen;
+	pthread_mutex_lock(&t->lock);
+	while (atomic_load_explicit(&t->orders, memory_order_relaxed) == t->seen)
+		pthread_cond_wait(&t->changed, &t->lock);
+	pthread_mutex_unlock(&t->lock);
+	return 1;
+}
+
+static void wait_for_orders(struct log_thread *t)
+{
+	if (atomic_load_explicit(&t->hurry, memory_order_relaxed))
+		awake_wait(&t->awake, look_for_orders, t, INT64_MAX);
+	else
+		look_for_orders(t, INT64_MAX);
+}
+
 static void *log_thread_main(void *arg)
 {
 	struct log_thread *t = arg;
 
 	pthread_mutex_lock(&t->lock);
 	while (!t->stop || t->state == JOB_SUBMITTED) {
+		t->seen = atomic_load_explicit(&t->orders, memory_order_relaxed);
 		if (t->state == JOB_SUBMITTED) {
 			struct err e = {0};
 
@@ -77,7 +112,9 @@ static void *log_thread_main(void *arg)
 			housekeeping(t, rv);
 			pthread_mutex_lock(&t->lock);
 		} else {
-			pthread_cond_wait(&t->changed, &t->lock);
+			pthread_mutex_unlock(&t->lock);
+			wait_for_orders(t);
+			pthread_mutex_lock(&t->lock);
 		}
 	}
 	pthread_mutex_unlock(&t->lock);
@@ -109,7 +146,7 @@ void log_thread_stop(struct log_thread *t)
 		return;
 	pthread_mutex_lock(&t->lock);
 	t->stop = true;
-	pthread_cond_broadcast(&t->changed);
+	order(t);
 	pthread_mutex_unlock(&t->lock);
 	pthread_join(t->thread, NULL);
 	pthread_mutex_destroy(&t->lock);
@@ -128,7 +165,7 @@ void log_thread_submit(struct log_thread *t, struct buf *b, uint64_t first_rv, u
 	t->last_rv = last_rv;
 	t->rv_limit = rv_limit;
 	t->state = JOB_SUBMITTED;
-	pthread_cond_broadcast(&t->changed);
+	order(t);
 	pthread_mutex_unlock(&t->lock);
 }
 
@@ -163,12 +200,17 @@ void log_thread_wait(struct log_thread *t)
 	pthread_mutex_unlock(&t->lock);
 }
 
+void log_thread_hurry(struct log_thread *t, bool hurry)
+{
+	atomic_store_explicit(&t->hurry, hurry, memory_order_relaxed);
+}
+
 void log_thread_cut(struct log_thread *t, uint64_t rv)
 {
 	pthread_mutex_lock(&t->lock);
 	if (rv > t->cut_rv) {
 		t->cut_rv = rv;
-		pthread_cond_broadcast(&t->changed);
+		order(t);
 	}
 	pthread_mutex_unlock(&t->lock);
 }

@@ -27,6 +27,9 @@ bool log_thread_done(struct log_thread *t, int *rc, struct err *e);
 /* Block until the batch under way is done. */
 void log_thread_wait(struct log_thread *t);
 
+/* Whether it waits for the next batch awake, if that is likely to come soon. */
+void log_thread_hurry(struct log_thread *t, bool hurry);
+
 /* Segments that hold nothing after `rv` may go, when there is time. */
 void log_thread_cut(struct log_thread *t, uint64_t rv);
 

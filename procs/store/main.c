@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "procs/lib/awake.h"
 #include "procs/store/ports.h"
 #include "procs/store/quota.h"
 #include "procs/store/recover.h"
@@ -55,6 +56,7 @@ struct main {
 	bool rescan; /* somebody's segments could not be mapped: try again soon */
 	int64_t stall_ns;
 	int idle_ms; /* the longest sleep */
+	struct awake awake;
 	int64_t reclaimed_at;
 	uint64_t reclaimed;
 };
@@ -484,15 +486,29 @@ static int housekeep(struct main *m)
 
 /* --- The loop ----------------------------------------------------------------------- */
 
-static void wait_for_bell(struct main *m, int ms)
+static int look_for_bell(void *arg, int64_t wait_ns)
 {
 	struct pollfd fd = {.fd = PROC_BELL_FD(STORE_SLOT), .events = POLLIN};
 
+	if (poll(&fd, 1, (int)((wait_ns + 999999) / 1000000)) <= 0)
+		return 0;
+	bell_clear(fd.fd);
+	return 1;
+}
+
+static void wait_for_bell(struct main *m, int ms)
+{
 	/* A full batch waits for the log, whoever asks for what. */
 	if (!commit_full(&m->commit) && !ports_sleep(&m->ports))
 		return;
-	if (poll(&fd, 1, m->ports.blocked ? BLOCKED_WAIT_MS : ms) > 0)
-		bell_clear(fd.fd);
+	if (m->ports.blocked)
+		ms = BLOCKED_WAIT_MS;
+	if (m->ports.prompt) {
+		awake_wait(&m->awake, look_for_bell, m, ms * INT64_C(1000000));
+		m->ports.prompt = m->awake.expecting;
+	} else {
+		look_for_bell(m, ms * INT64_C(1000000));
+	}
 	ports_awake(&m->ports);
 }
 
@@ -505,6 +521,7 @@ static void serve(struct main *m)
 
 		watch_control(m);
 		did = ports_drain(&m->ports);
+		log_thread_hurry(m->log_thread, m->ports.prompt);
 		did |= commit_turn(&m->commit);
 		confirm(m);
 		wait = housekeep(m);

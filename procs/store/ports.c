@@ -252,8 +252,10 @@ static bool port_drain(struct ports *p, struct port *t)
 		malformed(p, t, "its ring is damaged");
 	if (rc <= 0 && t->dead && !t->drained_at && !commit_full(p->c))
 		t->drained_at = p->c->filled;
-	if (bytes)
+	if (bytes) {
 		ring_release(&t->in);
+		p->prompt |= t->kind == PROC_APISERVER;
+	}
 	return bytes != 0;
 }
 
