@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "bench/load/load.h"
 #include "weft/json.h"
@@ -86,14 +87,22 @@ void make_namespace(struct client *cl)
 	conn_close(c);
 }
 
+/* And wait until it is gone, for a while: what comes next is not to be measured
+ * while the cluster still clears away what was made here. */
 void remove_namespace(struct client *cl)
 {
+	struct timespec pause = {.tv_nsec = 20000000};
+	int64_t until = now_ns() + 10000000000;
+	char path[128];
 	struct conn *c;
 
 	if (opt.keep)
 		return;
+	snprintf(path, sizeof(path), "/api/v1/namespaces/%s", opt.ns);
 	c = must_open(cl);
-	http_call(cl, c, "DELETE", pathf("/api/v1/namespaces/%s", opt.ns), (struct str){0});
+	http_call(cl, c, "DELETE", str_of(path), (struct str){0});
+	while (!interrupted() && now_ns() < until && get_status(cl, c, str_of(path)) == 200)
+		nanosleep(&pause, NULL);
 	conn_close(c);
 }
 
