@@ -501,6 +501,7 @@ static void wait_for_bell(struct main *m, int ms)
 	/* A full batch waits for the log, whoever asks for what. */
 	if (!commit_full(&m->commit) && !ports_sleep(&m->ports))
 		return;
+	log_thread_hurry(m->log_thread, m->ports.prompt);
 	if (m->ports.blocked)
 		ms = BLOCKED_WAIT_MS;
 	if (m->ports.prompt) {
@@ -521,7 +522,6 @@ static void serve(struct main *m)
 
 		watch_control(m);
 		did = ports_drain(&m->ports);
-		log_thread_hurry(m->log_thread, m->ports.prompt);
 		did |= commit_turn(&m->commit);
 		confirm(m);
 		wait = housekeep(m);
