@@ -12,7 +12,8 @@
 #include "procs/apiserver/verbs.h"
 #include "procs/apiserver/write.h"
 
-#define ATTEMPTS_MAX 100 /* others than us may be faster so often */
+/* Others may be faster for so long: as long as kube-apiserver gives a request. */
+#define TRY_NS (60 * INT64_C(1000000000))
 
 static const struct kube_resource *stored_of(const struct kube_resource *r)
 {
@@ -284,7 +285,8 @@ static void on_changed(struct request *q, void *arg, const struct msg_reply *rep
 	struct changing *cg = arg;
 	enum outcome how;
 
-	if (reply->status == WEFT_ECONFLICT && !cg->ch->once && cg->ch->attempts < ATTEMPTS_MAX) {
+	if (reply->status == WEFT_ECONFLICT && !cg->ch->once &&
+	    clock_mono_ns() < cg->ch->until_ns) {
 		if (change_go(q, cg->ch) != WAITING)
 			request_answer(q);
 		return;
@@ -376,7 +378,6 @@ static enum outcome change_attempt(struct request *q, struct change *ch)
 	bool bump = false;
 
 	*cg = (struct changing){.ch = ch};
-	ch->attempts++;
 	if (read_base(q, ch, &cg->base))
 		return create_instead(q, ch);
 	if (ch->make(q, ch->arg, &cg->base.obj, &cg->obj) ||
@@ -402,6 +403,7 @@ static enum outcome change_go(struct request *q, struct change *ch)
 
 enum outcome write_change(struct request *q, struct change *ch)
 {
+	ch->until_ns = clock_mono_ns() + TRY_NS;
 	return turn_begin(q, ch, change_go) ? change_go(q, ch) : WAITING;
 }
 

@@ -28,8 +28,8 @@ struct change {
 	bool once;	      /* a conflict is answered, not tried again */
 	bool or_create;	      /* if it is not there, create what `make` makes of {} */
 	bool dry_run;
-	int attempts;
-	bool *asked; /* to be set when the store is */
+	int64_t until_ns; /* so long it is made again when somebody was faster */
+	bool *asked;	  /* to be set when the store is */
 
 	/* turn.c */
 	struct turn *turn;
