@@ -7,7 +7,7 @@
 B       ?= build
 PREFIX  ?= /usr/local
 CC      ?= cc
-PKGS    := msgpack yaml-0.1 lmdb gnutls libxxhash yajl liburcu
+PKGS    := msgpack yaml-0.1 lmdb gnutls libnghttp2 libxxhash yajl liburcu
 CSTD    := -std=gnu11
 WARN    := -Wall -Wextra -Wno-unused-parameter
 OPT     ?= -O2 -g
@@ -87,7 +87,7 @@ $(B)/bench/weft: $(B)/procs/main.o $(LIB_OBJ) $(RINGS_OBJ)
 # etcd's client, where its library is.
 $(B)/bench/etcd_load: $(B)/bench/etcd_load.o $(B)/libweft.a
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) $(OPT) $(LTO) -o $@ $^ -lnghttp2 $(LDLIBS)
+	$(Q)$(CC) $(LDFLAGS) $(OPT) $(LTO) -o $@ $^ $(LDLIBS)
 
 # The peer that it is compared with.
 $(B)/bench/bench_lookup: LDLIBS += -lurcu-cds
@@ -103,7 +103,7 @@ $(B)/fuzz/%: $(B)/tests/fuzz/fuzz_%.o $(FUZZ_OBJ)
 $(B)/tests/test_hist: $(B)/bench/load/hist.o
 
 tests: $(TESTS)
-benches: $(BENCHES) $(B)/bench/load/load $(B)/bench/weft $(shell pkg-config --exists libnghttp2 && echo $(B)/bench/etcd_load)
+benches: $(BENCHES) $(B)/bench/load/load $(B)/bench/weft $(B)/bench/etcd_load
 
 ## up: install what is missing, build, run a cluster with 3 nodes and roll out an example
 up: deps

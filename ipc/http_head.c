@@ -161,6 +161,12 @@ static bool escapes_good(struct str target)
 	return true;
 }
 
+bool head_target_good(struct str target)
+{
+	return target.n && all_in(target, IN_TARGET) && escapes_good(target) &&
+	       (target.p[0] == '/' || str_eq(target, STR("*")));
+}
+
 static int parse_request_line(struct str line, struct head *h, struct head_refusal *why)
 {
 	h->method = str_cut(&line, ' ');
@@ -170,31 +176,29 @@ static int parse_request_line(struct str line, struct head *h, struct head_refus
 	if (parse_version(line, &h->http10, why))
 		return WEFT_EINVAL;
 	h->target = without_authority(h->target);
-	if (!all_in(h->target, IN_TARGET) || !escapes_good(h->target) ||
-	    (h->target.p[0] != '/' && !str_eq(h->target, STR("*"))))
+	if (!head_target_good(h->target))
 		return refuse(why, 400, "");
 	return WEFT_OK;
 }
 
 /* --- Header lines ------------------------------------------------------------------- */
 
-/* Room for one more line. */
-static void widen(zone *z, struct head *h, uint32_t *room)
+/* There is room for LINES_USUAL, or the next power of two. */
+void head_add(zone *z, struct head *h, struct str name, struct str value)
 {
 	struct head_line *lines = h->lines;
+	uint32_t n = h->nlines;
 
-	if (h->nlines < *room)
-		return;
-	*room = *room ? 2 * *room : LINES_USUAL;
-	h->lines = zone_alloc(z, *room * sizeof(*lines));
-	if (h->nlines)
-		memcpy(h->lines, lines, h->nlines * sizeof(*lines));
+	if (!n || (n >= LINES_USUAL && !(n & (n - 1)))) {
+		h->lines = zone_alloc(z, (n ? 2 * n : LINES_USUAL) * sizeof(*lines));
+		if (n)
+			memcpy(h->lines, lines, n * sizeof(*lines));
+	}
+	h->lines[h->nlines++] = (struct head_line){name, value};
 }
 
 static int parse_lines(zone *z, struct str text, struct head *h, struct head_refusal *why)
 {
-	uint32_t room = 0;
-
 	while (text.n) {
 		struct str line = next_line(&text), value;
 		const char *colon = line.n ? memchr(line.p, ':', line.n) : NULL;
@@ -208,9 +212,8 @@ static int parse_lines(zone *z, struct str text, struct head *h, struct head_ref
 		value = str_trim((struct str){colon + 1, line.n - n - 1});
 		if (!is_value(value))
 			return refuse(why, 400, "");
-		widen(z, h, &room);
 		((char *)value.p)[value.n] = '\0'; /* a blank or the line's end was there */
-		h->lines[h->nlines++] = (struct head_line){{line.p, n}, value};
+		head_add(z, h, (struct str){line.p, n}, value);
 	}
 	return WEFT_OK;
 }

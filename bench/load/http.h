@@ -1,6 +1,7 @@
 /*
- * http.h - an HTTP/1.1 client for load: many connections over TLS (GnuTLS) in
- * one thread, each with one request open at a time and kept between requests.
+ * http.h - an HTTP client for load: many connections over TLS (GnuTLS) in
+ * one thread, each with one request open at a time and kept between requests.  Over
+ * HTTP/2 (opt.streams) connections are streams, and share those of the network.
  *
  * It does no more than a load generator needs, since every microsecond spent
  * here is one that the server under test does not get on a small machine: no

@@ -12,8 +12,9 @@
 struct options {
 	const char *kubeconfig, *json, *ops, *ns, *label;
 	uint64_t seed;
-	double rate;	/* a second; 0: as fast as it goes */
-	double seconds; /* for each measurement */
+	double rate;	  /* a second; 0: as fast as it goes */
+	double seconds;	  /* for each measurement */
+	uint32_t streams; /* requests that share a connection, over HTTP/2; 0: HTTP/1.1 */
 	uint32_t connections, objects, watchers, limit, count, replicas, bytes;
 	double writes; /* other writes a second, while watchers are measured */
 	double target; /* of the figure, for the ratio */

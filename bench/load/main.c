@@ -118,6 +118,8 @@ static const struct flag {
 	{"rate", "a second, whatever the server does; 0: as fast as it goes", 'd', &opt.rate},
 	{"seconds", "for each measurement", 'd', &opt.seconds},
 	{"connections", "kept open", 'u', &opt.connections},
+	{"streams", "of them that share one, over HTTP/2; 0: none, over HTTP/1.1", 'u',
+	 &opt.streams},
 	{"objects", "that exist and are read and changed", 'u', &opt.objects},
 	{"bytes", "of data in each object", 'u', &opt.bytes},
 	{"ops", "what to do, in turn", 's', &opt.ops},

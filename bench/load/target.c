@@ -69,8 +69,8 @@ static void set_credentials(struct target *t, zone *z, const value *cluster, con
 							    GNUTLS_X509_FMT_PEM) < 0)
 		weft_fatal("the kubeconfig's client certificate cannot be used");
 	if (token.n)
-		snprintf(t->authorization, sizeof(t->authorization),
-			 "Authorization: Bearer " STR_FMT "\r\n", STR_ARG(token));
+		snprintf(t->authorization, sizeof(t->authorization), "Bearer " STR_FMT,
+			 STR_ARG(token));
 }
 
 static void set_address(struct target *t, struct str server)

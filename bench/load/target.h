@@ -6,7 +6,7 @@
 
 struct target {
 	char host[256], port[8];
-	char authorization[4096]; /* the whole header line, or empty */
+	char authorization[4096]; /* the header, or empty */
 	gnutls_certificate_credentials_t credentials;
 };
 

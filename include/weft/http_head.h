@@ -19,7 +19,7 @@ struct head_line {
 
 struct head {
 	struct str method, target; /* target: path and query, as they came */
-	struct head_line *lines;
+	struct head_line *lines;   /* zero to begin with; head_add() */
 	uint32_t nlines;
 	int64_t length; /* of the body; 0 if none is announced, -1: in chunks */
 	bool http10;
@@ -41,6 +41,10 @@ size_t head_end(struct str in, size_t *seen);
  * pointed into: it lives as long as *h.  WEFT_EINVAL: refused. */
 int head_parse(zone *z, struct str text, struct head *h, struct head_refusal *why);
 
+/* One more line; name and value live as long as *h. */
+void head_add(zone *z, struct head *h, struct str name, struct str value);
+/* A path and query that head_parse() takes. */
+bool head_target_good(struct str target);
 /* Lines of this name, in whatever case. */
 bool head_is(const struct head_line *line, const char *name);
 /* The value of the first line of this name; .p is NULL if there is none. */

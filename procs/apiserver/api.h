@@ -193,7 +193,7 @@ struct request {
 	struct http *http; /* its connection; NULL: gone */
 	struct peer *peer;
 	zone *z;
-	struct request *next; /* free list */
+	struct request *next; /* free list; http2.c: of its connection */
 
 	/* what came */
 	struct head head;
@@ -202,6 +202,7 @@ struct request {
 	struct str path;
 	struct query query;
 	struct buf body;
+	uint64_t got; /* bytes of it that came */
 	bool too_big;
 	const struct user *user;
 	struct token *token;	/* that it came with; NULL: none */
@@ -227,8 +228,17 @@ struct request {
 
 	/* life */
 	bool answered, stream_ended;
+	bool idle;	    /* its stream has nothing to say until stream_wake() */
 	uint32_t in_flight; /* requests to the store that have not been answered */
 	size_t sent;	    /* of `out` */
+
+	/* http2.c */
+	int32_t id;	       /* of the stream that it is */
+	struct request **link; /* to it */
+	size_t head_bytes;     /* that came */
+	bool waiting;	       /* for its answer */
+	bool given_up;	       /* answered before all of it has come */
+	bool resume;	       /* its stream was idle, and goes on */
 };
 
 /* A request header's value, empty if absent. */
@@ -298,7 +308,8 @@ struct turn; /* turn.c */
 struct api {
 	struct proc *p;
 	struct conns *conns;
-	struct buf piece; /* of an answer, on its way to its connection */
+	struct buf piece;  /* of an answer, on its way to its connection */
+	struct buf frames; /* the same of HTTP/2 */
 	struct pki pki;
 	gnutls_privkey_t token_key; /* token.c; made from pki.sa_key when first used */
 	gnutls_pubkey_t token_pub;

@@ -332,6 +332,18 @@ void conn_proceed(struct conn *c)
 		c->all->ops->proceed(c);
 }
 
+/* In the order of our liking. */
+static const gnutls_datum_t spoken[] = {{(unsigned char *)"h2", 2},
+					{(unsigned char *)"http/1.1", 8}};
+
+bool conn_speaks(const struct conn *c, const char *protocol)
+{
+	gnutls_datum_t chosen;
+
+	return c->tls && !gnutls_alpn_get_selected_protocol(c->tls, &chosen) &&
+	       chosen.size == strlen(protocol) && !memcmp(chosen.data, protocol, chosen.size);
+}
+
 static int start_tls(struct conn *c)
 {
 	struct conns *all = c->all;
@@ -339,7 +351,9 @@ static int start_tls(struct conn *c)
 	if (gnutls_init(&c->tls, GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL))
 		return WEFT_ENOMEM;
 	if (gnutls_priority_set(c->tls, all->priority) ||
-	    gnutls_credentials_set(c->tls, GNUTLS_CRD_CERTIFICATE, all->cred))
+	    gnutls_credentials_set(c->tls, GNUTLS_CRD_CERTIFICATE, all->cred) ||
+	    gnutls_alpn_set_protocols(c->tls, spoken, countof(spoken),
+				      GNUTLS_ALPN_MANDATORY | GNUTLS_ALPN_SERVER_PRECEDENCE))
 		return WEFT_ESYS;
 	gnutls_certificate_server_set_request(c->tls, GNUTLS_CERT_REQUEST);
 	gnutls_transport_set_ptr(c->tls, c);

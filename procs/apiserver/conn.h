@@ -6,7 +6,7 @@
  * for all records in it, and what goes is encrypted into one piece.  An idle
  * connection keeps no buffer.
  *
- * The layer above (http.c) owns what follows struct conn in its own structure.
+ * The layer above (protocol.h) owns what follows struct conn in its own structure.
  * It is called, `proceed`, whenever something may have changed: bytes came, all
  * was sent, the client went.  It asks for bytes when it has a use for them
  * (conn_read), so a client that sends faster than it is served waits in the
@@ -65,10 +65,15 @@ int conns_fd(const struct conns *all);
 int64_t conns_turn(struct conns *all, int64_t now_ns);
 /* Some asked to be called again, or were dropped, since the last turn. */
 bool conns_waiting(const struct conns *all);
+/* Calls `fn` for each connection, which may not drop any. */
+void conns_each(struct conns *all, void (*fn)(struct conn *c));
 /* Takes those that wait at the doors, and closes these. */
 void conns_close_doors(struct conns *all);
 void conns_close(struct conns *all);
 
+/* What client and server agreed to speak while shaking hands (ALPN): "h2", or
+ * "http/1.1", which is also meant by those that name nothing. */
+bool conn_speaks(const struct conn *c, const char *protocol);
 /* Bytes that were read and not taken. */
 static inline struct str conn_in(const struct conn *c)
 {

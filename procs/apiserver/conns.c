@@ -283,6 +283,12 @@ int conns_open(struct conns **out, const struct conn_ops *ops, void *arg, const 
 	return WEFT_OK;
 }
 
+void conns_each(struct conns *all, void (*fn)(struct conn *c))
+{
+	for (struct conn *c = all->oldest; c; c = c->newer)
+		fn(c);
+}
+
 void *conns_arg(const struct conns *all)
 {
 	return all->arg;
