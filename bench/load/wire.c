@@ -195,12 +195,13 @@ bool wire_sent(const struct wire *w)
 
 /* --- Receiving ---------------------------------------------------------------------- */
 
-/* Open the records that came. */
+/* Open the records that came.  GnuTLS also asks to be called again behind a message
+ * of its own, a ticket for instance. */
 static void decrypt(struct wire *w)
 {
 	ssize_t n = 0;
 
-	while (!w->broken && n != GNUTLS_E_AGAIN) {
+	while (!w->broken && (n != GNUTLS_E_AGAIN || w->cl->raw_n)) {
 		n = gnutls_record_recv(w->tls, w->ops->room(w->arg), WIRE_ROOM);
 		if (n > 0) {
 			w->cl->received += (uint64_t)n;

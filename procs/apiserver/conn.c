@@ -165,6 +165,8 @@ static bool shake_hands(struct conn *c)
 	return !code;
 }
 
+/* GnuTLS also asks to be called again behind a message of its own, such as a change
+ * of keys. */
 static void decrypt(struct conn *c)
 {
 	ssize_t r;
@@ -174,7 +176,7 @@ static void decrypt(struct conn *c)
 		r = gnutls_record_recv(c->tls, c->in.p + c->in.n, RECORD_MAX);
 		if (r > 0)
 			c->in.n += (size_t)r;
-		else if (r == GNUTLS_E_AGAIN || !harmless(r))
+		else if (!harmless(r) || (r == GNUTLS_E_AGAIN && !c->all->raw_n))
 			break;
 	}
 	if (r == 0)
