@@ -280,19 +280,30 @@ static enum outcome change_done(struct request *q, struct changing *cg, uint64_t
 static enum outcome change_attempt(struct request *q, struct change *ch);
 static enum outcome change_go(struct request *q, struct change *ch);
 
+static enum outcome answer_too_late(struct request *q)
+{
+	struct str why = STR("Timeout: request did not complete within the allotted timeout");
+	value status = kube_status(q->z, 504, "Timeout", why);
+
+	v_map_at(q->z, &status, "details");
+	return answer_status(q, status);
+}
+
 static void on_changed(struct request *q, void *arg, const struct msg_reply *reply)
 {
 	struct changing *cg = arg;
+	bool overtaken = reply->status == WEFT_ECONFLICT && !cg->ch->once;
 	enum outcome how;
 
-	if (reply->status == WEFT_ECONFLICT && !cg->ch->once &&
-	    clock_mono_ns() < cg->ch->until_ns) {
+	if (overtaken && clock_mono_ns() < cg->ch->until_ns) {
 		if (change_go(q, cg->ch) != WAITING)
 			request_answer(q);
 		return;
 	}
 	turn_over(q->api, cg->ch);
-	if (reply->status)
+	if (overtaken)
+		how = answer_too_late(q);
+	else if (reply->status)
 		how = answer_store_error(q, reply->status, cg->ch->name, reply->message);
 	else if (reply->gone)
 		how = change_ended(q, cg, reply->rv);
