@@ -5,11 +5,11 @@
 #ifndef WEFT_TESTS_FACTS_H
 #define WEFT_TESTS_FACTS_H
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/unit/suite.h"
 #include "weft/json.h"
 
 #define FACT_COLUMNS 6
@@ -68,13 +68,8 @@ static inline unsigned facts_seed(void)
 
 static inline int facts_main(Suite *s)
 {
-	SRunner *sr = srunner_create(s);
-	int failed;
 
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed;
+	return run_suite(s);
 }
 
 #endif

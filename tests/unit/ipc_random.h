@@ -5,12 +5,12 @@
 #ifndef IPC_RANDOM_H
 #define IPC_RANDOM_H
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/unit/suite.h"
 #include "weft/json.h"
 
 static uint64_t rnd_state;
@@ -121,18 +121,12 @@ static inline int run_tests(const char *name, void (*add)(TCase *tc))
 {
 	Suite *s = suite_create(name);
 	TCase *tc = tcase_create(name);
-	SRunner *sr;
-	int failed;
 
 	rnd_seed();
 	tcase_set_timeout(tc, 60);
 	add(tc);
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return run_suite(s);
 }
 
 #define ck_str_is(s, text)                                                                         \

@@ -5,7 +5,6 @@
 #ifndef STORE_RIG_H
 #define STORE_RIG_H
 
-#include <check.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 
 #include "procs/store/commit.h"
 #include "procs/store/recover.h"
+#include "tests/unit/suite.h"
 #include "weft/json.h"
 
 struct rig {
@@ -480,13 +480,8 @@ static inline void rig_world(struct rig *rig)
 
 static inline int rig_run(Suite *s)
 {
-	SRunner *r = srunner_create(s);
-	int failed;
 
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed;
+	return run_suite(s);
 }
 
 #endif

@@ -2,10 +2,10 @@
  * test_apiserver.c - the pure parts of the API server: paths, options, Accept,
  * continue tokens, printing.
  */
-#include <check.h>
 #include <stdlib.h>
 #include "procs/apiserver/api.h"
 #include "procs/apiserver/options.h"
+#include "tests/unit/suite.h"
 
 static zone *z;
 
@@ -253,8 +253,6 @@ int main(void)
 {
 	Suite *s = suite_create("apiserver");
 	TCase *tc = tcase_create("pure");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, paths_name_what_they_say, 0, countof(paths));
@@ -267,9 +265,5 @@ int main(void)
 	tcase_add_test(tc, json_is_indented);
 	tcase_add_test(tc, keys_are_sorted_below_too);
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed;
+	return run_suite(s);
 }

@@ -2,7 +2,6 @@
  * test_apiserver_certs.c - keys and certificates: made once, the owner's alone,
  * good for what they are for.
  */
-#include <check.h>
 #include <gnutls/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "procs/apiserver/api.h"
+#include "tests/unit/suite.h"
 
 static char dir[64];
 
@@ -206,8 +206,6 @@ int main(void)
 {
 	Suite *s = suite_create("apiserver_certs");
 	TCase *tc = tcase_create("pki");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, files_are_the_owners);
@@ -218,9 +216,5 @@ int main(void)
 	tcase_add_test(tc, a_directory_without_rights_is_an_error);
 	tcase_add_test(tc, a_port_is_one_clusters);
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed;
+	return run_suite(s);
 }

@@ -2,7 +2,6 @@
  * test_apiserver_conn.c - connections: what is sent arrives, whatever TLS has to
  * say in between.
  */
-#include <check.h>
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 #include "procs/apiserver/api.h"
 #include "procs/apiserver/conn.h"
+#include "tests/unit/suite.h"
 
 static char dir[64];
 static struct pki pki;
@@ -202,8 +202,6 @@ int main(void)
 {
 	Suite *s = suite_create("apiserver_conn");
 	TCase *tc = tcase_create("conn");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, what_is_sent_comes_back);
@@ -211,9 +209,5 @@ int main(void)
 	tcase_add_loop_test(tc, client_and_server_agree_what_to_speak, 0, 3);
 	tcase_add_test(tc, who_speaks_something_else_is_refused);
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed;
+	return run_suite(s);
 }

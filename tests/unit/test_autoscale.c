@@ -1,11 +1,11 @@
 /* test_autoscale.c - how many processes a load gets: fixed loads, loads that come and
  * go, and random ones, over hours that pass in no time. */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "procs/supervisor/autoscale.h"
+#include "tests/unit/suite.h"
 
 #define MS INT64_C(1000000)
 
@@ -180,8 +180,6 @@ int main(void)
 {
 	Suite *suite = suite_create("autoscale");
 	TCase *tc = tcase_create("autoscale");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tc, work_that_waits_gets_one_more_at_a_time);
 	tcase_add_test(tc, a_burst_and_what_lies_between_change_nothing);
@@ -191,9 +189,5 @@ int main(void)
 	tcase_add_test(tc, what_was_seen_before_is_forgotten);
 	tcase_add_test(tc, random_loads_get_what_they_need);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

@@ -1,8 +1,8 @@
 /* test_awake.c - waiting awake: what is waited for comes once, and nobody stays awake for nothing. */
-#include <check.h>
 #include <stdlib.h>
 
 #include "procs/lib/awake.h"
+#include "tests/unit/suite.h"
 #include "weft/proc.h"
 
 /* Something comes at `at_ns`, counted from the first look. */
@@ -96,8 +96,6 @@ int main(void)
 {
 	Suite *suite = suite_create("awake");
 	TCase *tc = tcase_create("awake");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tc, sleeps_at_first);
 	tcase_add_test(tc, waits_awake_after_a_short_wait);
@@ -105,9 +103,5 @@ int main(void)
 	tcase_add_test(tc, ends_in_time);
 	tcase_add_test(tc, looks_once_when_it_may_not_wait);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

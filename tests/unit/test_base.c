@@ -1,5 +1,4 @@
 /* test_base.c - codes, errors, strings, buffers, logging and time. */
-#include <check.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -8,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/unit/suite.h"
 #include "weft/base.h"
 
 /* --- Codes and errors ------------------------------------------------------------ */
@@ -321,8 +321,6 @@ int main(void)
 {
 	Suite *suite = suite_create("base");
 	TCase *tc = tcase_create("base");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tc, every_code_has_its_sentence);
 	tcase_add_test(tc, codes_from_errno);
@@ -340,9 +338,5 @@ int main(void)
 	tcase_add_test(tc, format_and_parse_agree);
 	tcase_add_test(tc, time_can_be_virtual);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

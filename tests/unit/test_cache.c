@@ -1,5 +1,6 @@
 /* test_cache.c - the cache's rules, one sentence each. */
 #include "cache_model.h"
+#include "tests/unit/suite.h"
 
 static struct cache_writer *w;
 static const struct cache *c;
@@ -575,8 +576,6 @@ int main(void)
 {
 	Suite *s = suite_create("cache");
 	TCase *t = tcase_create("cache");
-	SRunner *r = srunner_create(s);
-	int failed;
 
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, prepared_is_hidden_until_published);
@@ -598,8 +597,5 @@ int main(void)
 	tcase_add_test(t, replayed_writes_leave_no_history);
 	tcase_add_test(t, options_without_sense_are_refused);
 	suite_add_tcase(s, t);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed;
+	return run_suite(s);
 }

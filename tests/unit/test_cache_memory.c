@@ -1,6 +1,7 @@
 /* test_cache_memory.c - memory running out at every allocation: the write is
  * refused, and the cache is as it was. */
 #include "cache_model.h"
+#include "tests/unit/suite.h"
 
 /* Let the k-th allocation of each write fail, for k = 0, 1, 2 ... until the
  * write gets through; verify after each refusal. */
@@ -179,8 +180,6 @@ int main(void)
 {
 	Suite *s = suite_create("cache_memory");
 	TCase *t = tcase_create("cache_memory");
-	SRunner *r = srunner_create(s);
-	int failed;
 
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, every_allocation_may_fail);
@@ -188,8 +187,5 @@ int main(void)
 	tcase_add_test(t, a_full_segment_can_be_emptied);
 	tcase_add_test(t, creating_a_cache_may_fail);
 	suite_add_tcase(s, t);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed;
+	return run_suite(s);
 }

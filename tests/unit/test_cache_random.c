@@ -1,6 +1,7 @@
 /* test_cache_random.c - random writes against the model, with everything that
  * readers can ask compared. */
 #include "cache_model.h"
+#include "tests/unit/suite.h"
 
 static void one_batch(struct model *m)
 {
@@ -105,16 +106,11 @@ int main(void)
 {
 	Suite *s = suite_create("cache_random");
 	TCase *t = tcase_create("cache_random");
-	SRunner *r = srunner_create(s);
-	int failed;
 
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, random_writes_match_the_model);
 	tcase_add_test(t, restored_is_as_it_was);
 	tcase_add_test(t, nothing_is_left_behind);
 	suite_add_tcase(s, t);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed;
+	return run_suite(s);
 }

@@ -15,6 +15,7 @@
 
 #include "cache_model.h"
 #include "shm/cache_layout.h"
+#include "tests/unit/suite.h"
 
 #define PODS	 300
 #define NAMES	 (2 * PODS)
@@ -515,15 +516,10 @@ int main(void)
 {
 	Suite *s = suite_create("cache_readers");
 	TCase *t = tcase_create("cache_readers");
-	SRunner *r = srunner_create(s);
-	int failed;
 
 	tcase_set_timeout(t, 60);
 	tcase_add_loop_test(t, readers_killed_at_random, 0, 2);
 	tcase_add_test(t, readers_in_threads);
 	suite_add_tcase(s, t);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed;
+	return run_suite(s);
 }

@@ -1,10 +1,10 @@
 /* test_config.c - configuration files: defaults, forms of values, errors with
  * their line. */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "procs/supervisor/config.h"
+#include "tests/unit/suite.h"
 #include "weft/json.h"
 
 static struct config c;
@@ -267,8 +267,6 @@ int main(void)
 {
 	Suite *suite = suite_create("config");
 	TCase *tc = tcase_create("config");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tc, nothing_said_gives_the_defaults);
 	tcase_add_test(tc, what_is_said_is_taken);
@@ -281,9 +279,5 @@ int main(void)
 	tcase_add_test(tc, the_documentation_has_every_key);
 	tcase_add_test(tc, addresses_split);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

@@ -1,10 +1,10 @@
 /* test_controller.c - a controller's library: from work items to reconciles,
  * its requests and their answers, objects that go, rebuilding; and Events. */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "fake_cluster.h"
+#include "tests/unit/suite.h"
 
 static struct fake_cluster fc;
 static struct controller *ctl;
@@ -605,8 +605,6 @@ int main(void)
 {
 	Suite *suite = suite_create("controller");
 	TCase *tc = tcase_create("controller");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_start_looks_at_everything);
@@ -633,9 +631,5 @@ int main(void)
 	tcase_add_test(tc, an_event_that_expired_is_made_again);
 	tcase_add_test(tc, a_controllers_event_names_its_component);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

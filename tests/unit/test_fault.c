@@ -2,7 +2,6 @@
  * test_fault.c - points of fault.h: nothing at all in ordinary builds; in fault
  * builds what the file says, the same again from the same seed.
  */
-#include <check.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/unit/suite.h"
 #include "weft/fault.h"
 
 #ifndef WEFT_FAULTS
@@ -227,8 +227,6 @@ int main(int argc, char **argv)
 {
 	Suite *s = suite_create("fault");
 	TCase *t = tcase_create("fault");
-	SRunner *r;
-	int failed;
 
 #ifdef WEFT_FAULTS
 	give_file(argv);
@@ -236,9 +234,5 @@ int main(int argc, char **argv)
 #endif
 	add_tests(t);
 	suite_add_tcase(s, t);
-	r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return run_suite(s);
 }

@@ -1,10 +1,10 @@
 /* test_hist.c - the benchmarks' histogram against sorted values. */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "bench/load/hist.h"
+#include "tests/unit/suite.h"
 
 #define VALUES 20000
 
@@ -83,8 +83,6 @@ int main(void)
 	unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)time(NULL);
 	Suite *s = suite_create("hist");
 	TCase *tc = tcase_create("hist");
-	SRunner *runner = srunner_create(s);
-	int failed;
 
 	printf("WEFT_SEED=%u\n", seed);
 	srandom(seed);
@@ -92,8 +90,5 @@ int main(void)
 	tcase_add_test(tc, holds_the_ends);
 	tcase_add_test(tc, merges_to_what_one_would_hold);
 	suite_add_tcase(s, tc);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(s);
 }

@@ -2,9 +2,9 @@
  * test_http_head.c - heads of requests and chunked bodies: what is understood,
  * what is refused and how, and that it does not matter how bytes are cut.
  */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "tests/unit/suite.h"
 #include "weft/http_head.h"
 
 static zone *z;
@@ -330,8 +330,6 @@ int main(void)
 {
 	Suite *s = suite_create("http_head");
 	TCase *t = tcase_create("head");
-	SRunner *r = srunner_create(s);
-	int failed;
 
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_request_is_understood);
@@ -343,8 +341,5 @@ int main(void)
 	tcase_add_test(t, random_bodies_come_back);
 	tcase_add_loop_test(t, endless_lines_are_refused, 0, 2);
 	suite_add_tcase(s, t);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return run_suite(s);
 }

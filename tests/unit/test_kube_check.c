@@ -1,7 +1,7 @@
 /* test_kube_check.c - what clients send: types, unknown fields, nulls, as on Kubernetes. */
-#include <check.h>
 
 #include "tests/unit/kube_cases.h"
+#include "tests/unit/suite.h"
 #include "weft/schema.h"
 
 static int wrong;
@@ -149,16 +149,10 @@ int main(void)
 {
 	Suite *s = suite_create("kube_check");
 	TCase *tc = tcase_create("check");
-	SRunner *sr;
-	int failed;
 
 	tcase_set_timeout(tc, 30);
 	tcase_add_test(tc, clients_are_understood_as_by_kubernetes);
 	tcase_add_test(tc, random_trees);
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed;
+	return run_suite(s);
 }

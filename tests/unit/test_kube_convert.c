@@ -1,7 +1,7 @@
 /* test_kube_convert.c - what is written in one version and read in another, as on Kubernetes. */
-#include <check.h>
 
 #include "tests/unit/kube_cases.h"
+#include "tests/unit/suite.h"
 
 static int wrong;
 
@@ -79,15 +79,9 @@ int main(void)
 {
 	Suite *s = suite_create("kube_convert");
 	TCase *tc = tcase_create("convert");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_test(tc, versions_agree_with_kubernetes);
 	tcase_add_test(tc, kinds_do_not_mix);
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed;
+	return run_suite(s);
 }

@@ -1,7 +1,7 @@
 /* test_kube_default.c - what is stored when little is said, as on Kubernetes. */
-#include <check.h>
 
 #include "tests/unit/kube_cases.h"
+#include "tests/unit/suite.h"
 
 /* Replace `n` bytes after each `prefix`. */
 static void blank(char *text, const char *prefix, size_t n, const char *with)
@@ -135,16 +135,10 @@ int main(void)
 {
 	Suite *s = suite_create("kube_default");
 	TCase *tc = tcase_create("default");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_test(tc, defaults_are_those_of_kubernetes);
 	tcase_add_test(tc, what_was_stored_changes_as_on_kubernetes);
 	tcase_add_test(tc, defaults_are_set_once);
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed;
+	return run_suite(s);
 }

@@ -2,8 +2,8 @@
  * test_kube_protobuf.c - bodies in protobuf against the JSON that they mean;
  * messages cut, changed and made at random.
  */
-#include <check.h>
 #include <stdlib.h>
+#include "tests/unit/suite.h"
 #include "weft/json.h"
 #include "weft/kube.h"
 
@@ -203,8 +203,6 @@ int main(void)
 {
 	Suite *s = suite_create("kube_protobuf");
 	TCase *tc = tcase_create("decode");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_pod_is_what_its_json_is);
@@ -212,9 +210,5 @@ int main(void)
 	tcase_add_test(tc, rubbish_is_refused);
 	tcase_add_test(tc, damage_is_harmless);
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed;
+	return run_suite(s);
 }

@@ -2,9 +2,9 @@
  * test_kube_quota.c - what objects take of quotas, by cases that Kubernetes' own
  * evaluators decide so.
  */
-#include <check.h>
 #include <stdlib.h>
 
+#include "tests/unit/suite.h"
 #include "weft/json.h"
 #include "weft/kube.h"
 
@@ -323,8 +323,6 @@ int main(void)
 {
 	Suite *s = suite_create("kube quota");
 	TCase *t = tcase_create("quota");
-	SRunner *r = srunner_create(s);
-	int failed;
 
 	tcase_add_checked_fixture(t, set_up, tear_down);
 	tcase_add_test(t, what_objects_take);
@@ -334,8 +332,5 @@ int main(void)
 	tcase_add_test(t, what_has_to_be_stated);
 	tcase_add_test(t, amounts_add_up_in_the_form_of_the_first);
 	suite_add_tcase(s, t);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed;
+	return run_suite(s);
 }

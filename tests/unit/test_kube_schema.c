@@ -1,7 +1,7 @@
 /* test_kube_schema.c - the generated tables: complete, sorted, and found. */
-#include <check.h>
 #include <stdlib.h>
 
+#include "tests/unit/suite.h"
 #include "weft/kube.h"
 #include "weft/schema.h"
 
@@ -86,17 +86,11 @@ int main(void)
 {
 	Suite *s = suite_create("kube_schema");
 	TCase *tc = tcase_create("schema");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_test(tc, every_resource_is_found_by_its_names);
 	tcase_add_test(tc, every_field_is_found_by_its_name);
 	tcase_add_test(tc, facts_of_a_deployment);
 	tcase_add_test(tc, kinds_of_several_versions_share_a_number);
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed;
+	return run_suite(s);
 }

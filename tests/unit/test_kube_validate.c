@@ -1,7 +1,7 @@
 /* test_kube_validate.c - what is refused and how it is said, as on Kubernetes. */
-#include <check.h>
 
 #include "tests/unit/kube_cases.h"
+#include "tests/unit/suite.h"
 
 static int wrong;
 
@@ -172,17 +172,11 @@ int main(void)
 {
 	Suite *s = suite_create("kube_validate");
 	TCase *tc = tcase_create("validate");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_test(tc, creates_are_refused_as_on_kubernetes);
 	tcase_add_test(tc, updates_are_refused_as_on_kubernetes);
 	tcase_add_test(tc, statuses_of_one_object);
 	tcase_add_test(tc, annotations_have_a_size);
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed;
+	return run_suite(s);
 }

@@ -1,10 +1,10 @@
 /* test_limit.c - how fast lost nodes may be evicted: Kubernetes' rules. */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "procs/nodelifecycle/limit.h"
+#include "tests/unit/suite.h"
 
 #define S INT64_C(1000000000)
 
@@ -126,8 +126,6 @@ int main(void)
 {
 	Suite *suite = suite_create("limit");
 	TCase *tc = tcase_create("limit");
-	SRunner *runner;
-	int failed;
 
 	seed = getenv("WEFT_SEED") ? (unsigned)atol(getenv("WEFT_SEED")) : (unsigned)time(NULL);
 	printf("seed %u\n", seed);
@@ -140,9 +138,5 @@ int main(void)
 	tcase_add_test(tc, one_who_takes_over_waits_for_the_rest_of_the_time);
 	tcase_add_test(tc, random_rates_are_never_exceeded);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

@@ -2,13 +2,13 @@
  * test_log.c - the log on a simulated disk: power cuts at every sync, refused
  * writes, damage, recycling.  A model holds the batches that were acknowledged.
  */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "procs/store/log_thread.h"
+#include "tests/unit/suite.h"
 
 #define BATCHES_MAX 4096
 
@@ -346,8 +346,6 @@ int main(void)
 {
 	Suite *s = suite_create("log");
 	TCase *t = tcase_create("log");
-	SRunner *r;
-	int failed;
 
 	tcase_add_checked_fixture(t, set_up, tear_down);
 	tcase_set_timeout(t, 60);
@@ -361,9 +359,5 @@ int main(void)
 	tcase_add_test(t, recycled_segments_show_nothing_of_their_past);
 	tcase_add_test(t, the_thread_appends_in_order);
 	suite_add_tcase(s, t);
-	r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed;
+	return run_suite(s);
 }

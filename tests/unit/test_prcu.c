@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "tests/unit/suite.h"
 #include "tests/unit/world.h"
 
 #define POOL	10
@@ -315,8 +316,6 @@ int main(void)
 {
 	Suite *suite = suite_create("prcu");
 	TCase *fast = tcase_create("membarrier"), *slow = tcase_create("fences");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(fast, setup, teardown);
 	tcase_add_checked_fixture(slow, setup_without_membarrier, teardown);
@@ -324,9 +323,5 @@ int main(void)
 	add(slow);
 	suite_add_tcase(suite, fast);
 	suite_add_tcase(suite, slow);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

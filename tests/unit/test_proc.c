@@ -1,6 +1,5 @@
 /* test_proc.c - a process's library against a store played by the test:
  * sending, answers, losing the store, work, rubbish, shard maps. */
-#include <check.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 
 #include "fake_cluster.h"
 #include "procs/lib/lib.h"
+#include "tests/unit/suite.h"
 #include "weft/kube.h"
 
 static struct fake_cluster fc;
@@ -448,8 +448,6 @@ int main(void)
 {
 	Suite *suite = suite_create("proc");
 	TCase *tc = tcase_create("proc");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, requests_are_answered_in_order);
@@ -473,9 +471,5 @@ int main(void)
 	tcase_add_test(tc, every_kind_has_a_name);
 	tcase_add_test(tc, every_route_leads_somewhere);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

@@ -1,9 +1,9 @@
 /* test_queue.c - the controllers' work queue, alone and against a model. */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "procs/lib/queue.h"
+#include "tests/unit/suite.h"
 
 #define MS INT64_C(1000000)
 
@@ -321,8 +321,6 @@ int main(void)
 {
 	Suite *suite = suite_create("queue");
 	TCase *tc = tcase_create("queue");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, first_come_first_served_and_once);
@@ -337,9 +335,5 @@ int main(void)
 	tcase_add_test(tc, state_lives_as_long_as_the_item);
 	tcase_add_test(tc, agrees_with_a_model);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

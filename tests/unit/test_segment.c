@@ -1,5 +1,4 @@
 /* test_segment.c - segments: who may attach to what, growing, removing. */
-#include <check.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -10,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/unit/suite.h"
 #include "weft/segment.h"
 
 #define LAYOUT	  0x1234u
@@ -439,8 +439,6 @@ int main(void)
 {
 	Suite *suite = suite_create("segment");
 	TCase *tc = tcase_create("segment");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, readers_see_what_the_owner_writes);
@@ -467,9 +465,5 @@ int main(void)
 	tcase_set_timeout(tc, 4 * SEG_SWEEP_S);
 	tcase_add_test(tc, what_nobody_holds_is_swept);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

@@ -1,7 +1,6 @@
 /* test_supervisor.c - a real supervisor over small processes of the test's own
  * (this very executable, by its title): start, death, stalls, generations,
  * scaling, and what a dead supervisor leaves. */
-#include <check.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -18,6 +17,7 @@
 #include "fake_store.h"
 #include "procs/lib/mains.h"
 #include "procs/supervisor/commands.h"
+#include "tests/unit/suite.h"
 #include "weft/json.h"
 
 /* --- The processes ------------------------------------------------------------------ */
@@ -874,8 +874,6 @@ int main(int argc, char **argv)
 {
 	Suite *suite;
 	TCase *tc;
-	SRunner *runner;
-	int failed;
 
 	/* Without exit handlers: a leak checker's tracer may wait for ever in a
 	 * process that is being killed. */
@@ -913,9 +911,5 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, output_goes_into_the_log_as_json);
 	tcase_add_test(tc, a_directory_of_another_version_is_refused);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

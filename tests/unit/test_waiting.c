@@ -1,11 +1,11 @@
 /* test_waiting.c - for how long the first of a queue has waited: what is said against
  * the time of each item, over random comings and takings. */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "procs/lib/waiting.h"
+#include "tests/unit/suite.h"
 
 #define ITEMS 200000
 
@@ -70,8 +70,6 @@ int main(void)
 {
 	Suite *suite = suite_create("waiting");
 	TCase *tc = tcase_create("waiting");
-	SRunner *runner;
-	int failed;
 
 	seed = getenv("WEFT_SEED") ? (unsigned)atol(getenv("WEFT_SEED")) : (unsigned)time(NULL);
 	printf("seed %u\n", seed);
@@ -80,9 +78,5 @@ int main(void)
 	tcase_add_test(tc, one_that_is_not_taken_gets_older);
 	tcase_add_test(tc, what_is_said_bounds_the_truth);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

@@ -6,7 +6,6 @@
 #ifndef WEFT_TESTS_WORLD_H
 #define WEFT_TESTS_WORLD_H
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -15,6 +14,7 @@
 
 #include "shm/hash.h"
 #include "shm/ordered.h"
+#include "tests/unit/suite.h"
 
 #define WORLD_READERS  8
 #define WORLD_COUNTERS 64
@@ -225,21 +225,15 @@ static inline void world_retire_entry(struct world *w, uint32_t ref)
 
 /* --- Running ------------------------------------------------------------------------ */
 
-#define world_suite(name, cases)                        \
-	int main(void)                                  \
-	{                                               \
-		Suite *suite = suite_create(name);      \
-		TCase *tc = tcase_create(name);         \
-		SRunner *runner;                        \
-		int failed;                             \
-		tcase_set_timeout(tc, 60);              \
-		cases(tc);                              \
-		suite_add_tcase(suite, tc);             \
-		runner = srunner_create(suite);         \
-		srunner_run_all(runner, CK_ENV);        \
-		failed = srunner_ntests_failed(runner); \
-		srunner_free(runner);                   \
-		return failed != 0;                     \
+#define world_suite(name, cases)                   \
+	int main(void)                             \
+	{                                          \
+		Suite *suite = suite_create(name); \
+		TCase *tc = tcase_create(name);    \
+		tcase_set_timeout(tc, 60);         \
+		cases(tc);                         \
+		suite_add_tcase(suite, tc);        \
+		return run_suite(suite);           \
 	}
 
 #endif
