@@ -361,8 +361,8 @@ static bool send_piece(struct http *h)
 	struct buf *out = &http_api(h)->frames;
 
 	out->n = 0;
-	if (nghttp2_session_send(h->two.session))
-		nghttp2_session_terminate_session(h->two.session, NGHTTP2_INTERNAL_ERROR);
+	if (nghttp2_session_send(h->two.session)) /* no memory */
+		h->c.end = true;
 	if (out->n)
 		conn_write(&h->c, out->p, out->n);
 	return out->n >= CONN_PIECE && conn_drained(&h->c);
