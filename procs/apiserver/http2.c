@@ -36,12 +36,12 @@ static enum stream_state refill(struct request *q)
 {
 	enum stream_state state;
 
+	q->out.n = q->sent = 0;
 	if (q->idle) {
 		if (q->out.cap > BUFFER_KEPT)
 			buf_free(&q->out);
 		return STREAM_IDLE;
 	}
-	q->out.n = q->sent = 0;
 	state = q->stream->fill(q, q->stream_arg, &q->out);
 	q->idle = state == STREAM_IDLE;
 	q->stream_ended = state == STREAM_END;
