@@ -135,7 +135,7 @@ static uint32_t pop_free(struct arena *a, struct size_class *c)
 
 	memcpy(&c->free, ref_ptr(a->seg->base, ref), sizeof(c->free));
 	if (c->free)
-		__builtin_prefetch(ref_ptr(a->seg->base, c->free), 1);
+		prefetch(ref_ptr(a->seg->base, c->free));
 	return ref;
 }
 
@@ -156,8 +156,8 @@ uint32_t arena_alloc(struct arena *a, size_t n, enum arena_use use)
 		ref = (uint32_t)(c->bump / ARENA_UNIT);
 		c->bump += size;
 		/* The next block: fresh memory is in no cache. */
-		__builtin_prefetch(a->seg->base + c->bump, 1);
-		__builtin_prefetch(a->seg->base + c->bump + CACHE_LINE, 1);
+		prefetch(a->seg->base + c->bump);
+		prefetch(a->seg->base + c->bump + CACHE_LINE);
 	}
 	account(a, use, size, 1);
 	return ref;

@@ -221,16 +221,16 @@ void cache_prefetch(const struct cache *c, uint32_t ref, int stage)
 	const struct entry *e = ref_ptr(c->base, ref);
 
 	if (stage == 0) {
-		__builtin_prefetch(e);
-		__builtin_prefetch((const char *)e + CACHE_LINE);
+		prefetch(e);
+		prefetch((const char *)e + CACHE_LINE);
 		return;
 	}
 	if (at < sizeof(struct cache_header) ||
 	    at + sizeof(struct entry) > prcu_dereference(&c->h->seg.size))
 		return;
 	hash_prefetch(c->base, &c->h->by_uid, cache_hash_uid(e->uid));
-	__builtin_prefetch(ref_ptr(c->base, prcu_own(&e->newest)));
-	__builtin_prefetch((const char *)ref_ptr(c->base, prcu_own(&e->newest)) + CACHE_LINE);
+	prefetch(ref_ptr(c->base, prcu_own(&e->newest)));
+	prefetch((const char *)ref_ptr(c->base, prcu_own(&e->newest)) + CACHE_LINE);
 }
 
 struct str cache_blob(const struct cache *c, blob_ref r)
@@ -371,9 +371,9 @@ static void iter_ahead(const struct cache_iter *it)
 		return;
 	e = ref_ptr(it->c->base, it->pos.ref[at]);
 	v = ref_ptr(it->c->base, prcu_own(&e->newest));
-	__builtin_prefetch((const char *)e + CACHE_LINE);
-	__builtin_prefetch(v);
-	__builtin_prefetch(v + CACHE_LINE);
+	prefetch((const char *)e + CACHE_LINE);
+	prefetch(v);
+	prefetch(v + CACHE_LINE);
 }
 
 const struct entry *cache_iter_next(struct cache_iter *it)

@@ -118,8 +118,8 @@ static inline void cw_prefetch_lines(const struct cache_writer *w, uint32_t ref)
 {
 	const char *p = ref_ptr(w->base, ref);
 
-	__builtin_prefetch(p, 1);
-	__builtin_prefetch(p + CACHE_LINE, 1);
+	prefetch(p);
+	prefetch(p + CACHE_LINE);
 }
 
 static inline size_t entry_size(const struct entry *e)

@@ -165,13 +165,13 @@ void cw_prefetch(struct cache_writer *w, uint32_t ref)
 
 	if (!can_be_entry(w, ref))
 		return;
-	__builtin_prefetch(entry_at(w, ref), 1);
+	prefetch(entry_at(w, ref));
 	*slot = ref;
 	if (!before)
 		return;
 	v = ref_ptr(w->base, prcu_own(&e->newest)); /* nonsense does no harm */
-	__builtin_prefetch(v);
-	__builtin_prefetch(v + CACHE_LINE);
+	prefetch(v);
+	prefetch(v + CACHE_LINE);
 	hash_prefetch(w->base, &w->h->by_uid, cache_hash_uid(e->uid));
 }
 
@@ -201,7 +201,7 @@ static void ahead_entry(struct cache_writer *w, struct cw_ahead *a)
 	if (a->ref)
 		cw_prefetch_lines(w, a->ref);
 	if (blob)
-		__builtin_prefetch(ref_ptr(w->base, blob));
+		prefetch(ref_ptr(w->base, blob));
 }
 
 static uint32_t ahead_version(const struct cache_writer *w, const struct cw_ahead *a)
@@ -215,7 +215,7 @@ static void ahead_parts(struct cache_writer *w, const struct version *v)
 {
 	for (int p = 0; p < PART_COUNT; p++)
 		if (v->part[p])
-			__builtin_prefetch(ref_ptr(w->base, v->part[p]), 1);
+			prefetch(ref_ptr(w->base, v->part[p]));
 }
 
 void cw_ahead_next(struct cache_writer *w, struct cw_ahead *a, int stage)

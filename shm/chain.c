@@ -49,7 +49,7 @@ uint32_t chain_first(const struct chain_table *t, uint64_t hash)
 
 void chain_prefetch(const struct chain_table *t, uint64_t hash)
 {
-	__builtin_prefetch(bucket_of(t, hash), 1);
+	prefetch(bucket_of(t, hash));
 }
 
 uint32_t chain_next(const struct chain_table *t, uint32_t ref)

@@ -96,7 +96,7 @@ static inline void hash_prefetch(const char *base, const struct hash_table *t, u
 {
 	uint32_t n = prcu_dereference(&t->buckets);
 
-	__builtin_prefetch(hash_bucket_at(base, t, hash_bucket_index(hash, n)));
+	prefetch(hash_bucket_at(base, t, hash_bucket_index(hash, n)));
 }
 
 /* The first item under `hash` in its bucket, overflow aside, or 0: a guess, for

@@ -289,7 +289,7 @@ void ordered_find_from(struct ordered_pos *pos, const char *base, const struct o
 static inline void prefetch_leaf(const struct node *leaf)
 {
 	for (size_t i = 0; i < sizeof(*leaf) + ORDERED_FANOUT * 12; i += CACHE_LINE)
-		__builtin_prefetch((const char *)leaf + i);
+		prefetch((const char *)leaf + i);
 }
 
 void ordered_seek(struct ordered_pos *pos, const char *base, const struct ordered_root *root,
@@ -332,6 +332,6 @@ uint32_t ordered_next(struct ordered_pos *pos, const char *base)
 			return 0;
 		}
 	if (pos->next + ORDERED_AHEAD < pos->n)
-		__builtin_prefetch(ref_ptr(base, pos->ref[pos->next + ORDERED_AHEAD]));
+		prefetch(ref_ptr(base, pos->ref[pos->next + ORDERED_AHEAD]));
 	return pos->ref[pos->next++];
 }

@@ -49,8 +49,7 @@ static void prefetch_unlinking(const struct cache_writer *w, const struct entry 
 	entry_prefetch_indexes(w, e);
 	for (size_t i = 0; i < countof(near); i++)
 		if (near[i])
-			__builtin_prefetch((char *)entry_at(w, near[i]) + (i < 2 ? 0 : CACHE_LINE),
-					   1);
+			prefetch((char *)entry_at(w, near[i]) + (i < 2 ? 0 : CACHE_LINE));
 }
 
 /* The parts that `after` has no more go with an old state. */
@@ -59,7 +58,7 @@ static void prefetch_parts(const struct cache_writer *w, const struct version *o
 {
 	for (int p = 0; p < PART_COUNT; p++)
 		if (old->part[p] && old->part[p] != after->part[p])
-			__builtin_prefetch(ref_ptr(w->base, old->part[p]), 1);
+			prefetch(ref_ptr(w->base, old->part[p]));
 }
 
 /* Those that nobody else has leave the table of blobs. */
@@ -98,7 +97,7 @@ static void prefetch_record(const struct cache_writer *w, uint64_t rv, uint64_t 
 		if (prev)
 			prefetch_parts(w, version_at(w, prev), v);
 		if (v->flags & VERSION_TOMBSTONE && v->hot.node.u)
-			__builtin_prefetch(ref_ptr(w->base, v->hot.node.u), 1);
+			prefetch(ref_ptr(w->base, v->hot.node.u));
 		if (v->flags & VERSION_TOMBSTONE)
 			prefetch_unlinking(w, entry_at(w, v->entry.u));
 	}

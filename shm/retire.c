@@ -46,8 +46,7 @@ size_t retire_free(struct cache_writer *w, uint64_t tail)
 		struct retired r = q->item[q->head & q->mask];
 
 		if (tail - q->head > FREE_AHEAD)
-			__builtin_prefetch(
-				ref_ptr(w->base, q->item[(q->head + FREE_AHEAD) & q->mask].ref), 1);
+			prefetch(ref_ptr(w->base, q->item[(q->head + FREE_AHEAD) & q->mask].ref));
 		arena_free(w->arena, r.ref, r.size_use >> 3, (enum arena_use)(r.size_use & 7));
 	}
 	return n;

@@ -198,6 +198,15 @@ _Noreturn void weft_die(const char *file, int line, const char *fmt, ...)
 #define CACHE_LINE	64
 #define cache_aligned	__attribute__((aligned(CACHE_LINE)))
 
+/* Asks for the cache line at `p`, which may be any address.  The empty statement is
+ * there to be seen: gcc takes a function that does nothing but prefetch for one that
+ * does nothing, and leaves calls of it out. */
+static inline void prefetch(const void *p)
+{
+	__builtin_prefetch(p);
+	__asm__ volatile("");
+}
+
 /* --- Logging -------------------------------------------------------------- */
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };

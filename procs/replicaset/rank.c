@@ -89,7 +89,7 @@ static void walk_fetch(struct walk *w)
 	for (w->n = w->at = 0; w->next && w->n < WALK;
 	     w->next = cache_next_dependent(w->c, w->next)) {
 		w->some[w->n++] = w->next;
-		__builtin_prefetch(cache_newest(w->c, w->next));
+		prefetch(cache_newest(w->c, w->next));
 	}
 }
 

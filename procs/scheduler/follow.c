@@ -87,14 +87,14 @@ static void fetch_ahead(const struct scheduler *self, const struct version *cons
 	const struct version *v;
 
 	if (i + 2 * CACHE_AHEAD < n) {
-		__builtin_prefetch(some[i + 2 * CACHE_AHEAD]);
-		__builtin_prefetch((const char *)some[i + 2 * CACHE_AHEAD] + CACHE_LINE);
+		prefetch(some[i + 2 * CACHE_AHEAD]);
+		prefetch((const char *)some[i + 2 * CACHE_AHEAD] + CACHE_LINE);
 	}
 	if (i + CACHE_AHEAD >= n)
 		return;
 	v = some[i + CACHE_AHEAD];
-	__builtin_prefetch(cache_entry(self->c, v->entry));
-	__builtin_prefetch(cache_version(self->c, (version_ref){prcu_dereference(&v->prev)}));
+	prefetch(cache_entry(self->c, v->entry));
+	prefetch(cache_version(self->c, (version_ref){prcu_dereference(&v->prev)}));
 }
 
 /* The next of the journal; false when there is no more. */

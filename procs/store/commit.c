@@ -56,13 +56,13 @@ static void batch_done(struct committer *c, struct batch *b)
 static void fetch_version(const struct committer *c, const struct batch *b, uint32_t i)
 {
 	if (i + 2 * CACHE_AHEAD < b->nversions)
-		__builtin_prefetch(&b->versions[i + 2 * CACHE_AHEAD]->entry, 1);
+		prefetch(&b->versions[i + 2 * CACHE_AHEAD]->entry);
 	if (i + CACHE_AHEAD < b->nversions) {
 		const struct version *v = b->versions[i + CACHE_AHEAD];
 		const char *at = (const char *)cache_entry(c->s->c, v->entry);
 
-		__builtin_prefetch(at, 1);
-		__builtin_prefetch(at + CACHE_LINE, 1);
+		prefetch(at);
+		prefetch(at + CACHE_LINE);
 		cw_prefetch_state(c->s->w, prcu_own(&v->prev));
 		c->hooks.ahead(c->hooks.arg, v);
 	}

@@ -76,7 +76,7 @@ void route_ahead(void *ports, const struct version *v)
 	struct routed *r = &((struct ports *)ports)->routed;
 
 	if (r->cap)
-		__builtin_prefetch(&r->key[ref_slot(r, v->entry.u)], 1);
+		prefetch(&r->key[ref_slot(r, v->entry.u)]);
 }
 
 /* --- Collecting --------------------------------------------------------------------- */
