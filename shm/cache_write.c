@@ -181,13 +181,16 @@ void cw_prefetch_state(struct cache_writer *w, uint32_t version)
 		cw_prefetch_lines(w, version);
 }
 
-/* Each stage uses what the one before has asked for. */
-void cw_ahead_key(struct cache_writer *w, struct cw_ahead *a, uint16_t type, struct str ns,
-		  struct str name, struct str bytes)
+void cw_ahead_key(struct cw_ahead *a, uint16_t type, struct str ns, struct str name,
+		  struct str bytes)
 {
 	a->hash = cache_hash_key(type, ns, name);
 	a->bytes_hash = bytes.n ? cache_hash_bytes(bytes) : 0;
 	a->ref = 0;
+}
+
+static void ahead_buckets(struct cache_writer *w, const struct cw_ahead *a)
+{
 	hash_prefetch(w->base, &w->h->by_key, a->hash);
 	if (a->bytes_hash)
 		chain_prefetch(&w->blobs, a->bytes_hash);
@@ -208,6 +211,8 @@ static uint32_t ahead_version(const struct cache_writer *w, const struct cw_ahea
 {
 	const struct entry *e = entry_at(w, a->ref);
 
+	if (!a->ref)
+		return 0;
 	return e->pending ? e->pending : prcu_own(&e->newest);
 }
 
@@ -218,19 +223,24 @@ static void ahead_parts(struct cache_writer *w, const struct version *v)
 			prefetch(ref_ptr(w->base, v->part[p]));
 }
 
-void cw_ahead_next(struct cache_writer *w, struct cw_ahead *a, int stage)
+void cw_ahead_fetch(struct cache_writer *w, struct cw_ahead *a, uint32_t n)
 {
 	uint32_t version;
 
-	if (stage == 1)
-		ahead_entry(w, a);
-	version = stage > 1 && a->ref ? ahead_version(w, a) : 0;
-	if (!version)
-		return;
-	if (stage == 2)
-		cw_prefetch_lines(w, version);
-	else
-		ahead_parts(w, version_at(w, version));
+	for (uint32_t i = 0; i < n; i++)
+		ahead_buckets(w, &a[i]);
+	for (uint32_t i = 0; i < n; i++)
+		ahead_entry(w, &a[i]);
+	for (uint32_t i = 0; i < n; i++) {
+		version = ahead_version(w, &a[i]);
+		if (version)
+			cw_prefetch_lines(w, version);
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		version = ahead_version(w, &a[i]);
+		if (version)
+			ahead_parts(w, version_at(w, version));
+	}
 }
 
 /* --- Publishing and aborting ------------------------------------------------------- */

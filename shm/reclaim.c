@@ -15,7 +15,7 @@
 #include "shm/cache_priv.h"
 #include "weft/fault.h"
 
-#define CUT_AHEAD 6 /* records between two steps of prefetching */
+#define CUT_TOGETHER 16u /* records that are fetched at a time */
 
 /* --- Cutting --------------------------------------------------------------------- */
 
@@ -74,46 +74,61 @@ static void prefetch_last(const struct cache_writer *w, const struct version *ol
 	}
 }
 
-/* What cutting record `rv` will touch, in four steps as each leads to the
- * next: the version; its old state and a deleted entry; what hangs on those. */
-static void prefetch_record(const struct cache_writer *w, uint64_t rv, uint64_t end)
+static struct version *version_of(const struct cache_writer *w, uint64_t rv)
 {
-	const struct version *v;
-	uint32_t prev;
+	return version_at(w, journal_get(w, rv));
+}
 
-	if (rv + 3 * CUT_AHEAD < end)
-		cw_prefetch_lines(w, journal_get(w, rv + 3 * CUT_AHEAD));
-	if (rv + 2 * CUT_AHEAD < end) {
-		v = version_at(w, journal_get(w, rv + 2 * CUT_AHEAD));
-		prev = prcu_own(&v->prev);
-		if (prev)
-			cw_prefetch_lines(w, prev);
+static const struct version *state_before(const struct cache_writer *w, const struct version *v)
+{
+	uint32_t prev = prcu_own(&v->prev);
+
+	return prev ? version_at(w, prev) : NULL;
+}
+
+/* What cutting these records will touch, in steps as each leads to the next: the
+ * versions; their old states and deleted entries; what hangs on those. */
+static void fetch_records(const struct cache_writer *w, uint64_t from, uint64_t end)
+{
+	const struct version *v, *old;
+
+	for (uint64_t rv = from; rv < end; rv++)
+		cw_prefetch_lines(w, journal_get(w, rv));
+	for (uint64_t rv = from; rv < end; rv++) {
+		v = version_of(w, rv);
+		if (prcu_own(&v->prev))
+			cw_prefetch_lines(w, prcu_own(&v->prev));
 		if (v->flags & VERSION_TOMBSTONE)
 			cw_prefetch_lines(w, v->entry.u);
 	}
-	if (rv + CUT_AHEAD < end) {
-		v = version_at(w, journal_get(w, rv + CUT_AHEAD));
-		prev = prcu_own(&v->prev);
-		if (prev)
-			prefetch_parts(w, version_at(w, prev), v);
+	for (uint64_t rv = from; rv < end; rv++) {
+		v = version_of(w, rv);
+		old = state_before(w, v);
+		if (old)
+			prefetch_parts(w, old, v);
 		if (v->flags & VERSION_TOMBSTONE && v->hot.node.u)
 			prefetch(ref_ptr(w->base, v->hot.node.u));
 		if (v->flags & VERSION_TOMBSTONE)
 			prefetch_unlinking(w, entry_at(w, v->entry.u));
 	}
-	if (rv + CUT_AHEAD / 2 < end) {
-		v = version_at(w, journal_get(w, rv + CUT_AHEAD / 2));
-		prev = prcu_own(&v->prev);
-		if (prev)
-			prefetch_last(w, version_at(w, prev), v);
+	for (uint64_t rv = from; rv < end; rv++) {
+		v = version_of(w, rv);
+		old = state_before(w, v);
+		if (old)
+			prefetch_last(w, old, v);
 	}
 }
 
 static void cut_until(struct cache_writer *w, uint64_t end)
 {
+	uint64_t fetched = w->cut;
+
 	for (; w->cut < end; w->cut++) {
-		prefetch_record(w, w->cut, end);
-		record_cut(w, version_at(w, journal_get(w, w->cut)));
+		if (w->cut == fetched) {
+			fetched = end - fetched < CUT_TOGETHER ? end : fetched + CUT_TOGETHER;
+			fetch_records(w, w->cut, fetched);
+		}
+		record_cut(w, version_of(w, w->cut));
 		fault_at(store_cut);
 	}
 	journal_trim(w);

@@ -93,19 +93,18 @@ void cw_prefetch(struct cache_writer *w, uint32_t ref);
 /* The same for a version: what publishing the one after it looks at. */
 void cw_prefetch_state(struct cache_writer *w, uint32_t version);
 
-/* The same for an object that a request names: several objects are taken from
- * stage to stage together, before the first of them is looked at.  Stage 0 sets
- * *a.  `bytes` is what a part will become (or empty). */
-#define CW_AHEAD_STAGES 4
+/* The same for objects that requests name, all of them at once: each step needs what
+ * the one before has fetched, and the CPU fetches several things at a time if they are
+ * asked for one right after the other.  cw_ahead_key() says what to fetch; `bytes` is
+ * what a part will become (or empty) */
 struct cw_ahead {
 	uint64_t bytes_hash; /* 0: no bytes */
 	uint32_t hash;
 	uint32_t ref; /* what may be the entry, 0: none */
 };
-void cw_ahead_key(struct cache_writer *w, struct cw_ahead *a, uint16_t type, struct str ns,
-		  struct str name, struct str bytes);
-/* Stages 1 to CW_AHEAD_STAGES - 1. */
-void cw_ahead_next(struct cache_writer *w, struct cw_ahead *a, int stage);
+void cw_ahead_key(struct cw_ahead *a, uint16_t type, struct str ns, struct str name,
+		  struct str bytes);
+void cw_ahead_fetch(struct cache_writer *w, struct cw_ahead *a, uint32_t n);
 
 /* The same for an object that will be created. */
 void cw_ahead_new(struct cache_writer *w, uint16_t type, struct str ns, struct str name,

@@ -52,19 +52,23 @@ static void batch_done(struct committer *c, struct batch *b)
 	batch_reset(b);
 }
 
+#define TOGETHER 16u /* versions that are fetched at a time */
+
 /* Versions were prepared a batch ago: bring back what publishing touches. */
-static void fetch_version(const struct committer *c, const struct batch *b, uint32_t i)
+static void fetch_versions(const struct committer *c, struct version *const *v, uint32_t n)
 {
-	if (i + 2 * CACHE_AHEAD < b->nversions)
-		prefetch(&b->versions[i + 2 * CACHE_AHEAD]->entry);
-	if (i + CACHE_AHEAD < b->nversions) {
-		const struct version *v = b->versions[i + CACHE_AHEAD];
-		const char *at = (const char *)cache_entry(c->s->c, v->entry);
+	n = n < TOGETHER ? n : TOGETHER;
+	for (uint32_t i = 0; i < n; i++) {
+		prefetch(v[i]);
+		prefetch((const char *)v[i] + CACHE_LINE);
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		const char *at = (const char *)cache_entry(c->s->c, v[i]->entry);
 
 		prefetch(at);
 		prefetch(at + CACHE_LINE);
-		cw_prefetch_state(c->s->w, prcu_own(&v->prev));
-		c->hooks.ahead(c->hooks.arg, v);
+		cw_prefetch_state(c->s->w, prcu_own(&v[i]->prev));
+		c->hooks.ahead(c->hooks.arg, v[i]);
 	}
 }
 
@@ -73,7 +77,8 @@ static void publish(struct committer *c, struct batch *b)
 	for (uint32_t i = 0; i < b->nversions; i++) {
 		struct version *v = b->versions[i];
 
-		fetch_version(c, b, i);
+		if (i % TOGETHER == 0)
+			fetch_versions(c, b->versions + i, b->nversions - i);
 		c->hooks.before(c->hooks.arg, v);
 		cw_publish(c->s->w, v);
 		c->hooks.after(c->hooks.arg, v);

@@ -136,24 +136,22 @@ static bool read_record(struct ports *p, struct port *t, struct str bytes, struc
 	return q && q->generation == p->generation;
 }
 
-/* Begin to fetch what the request will touch. */
-static void fetch_named(struct ports *p, struct port_ahead *a)
+/* What a request for one object will touch; false if it is another. */
+static bool note_named(const struct msg *m, struct cw_ahead *fetch)
 {
-	struct cache_writer *w = p->s->w;
-	const struct msg_create *c = &a->m.create;
-	const struct msg_update *u = &a->m.update;
-	const struct msg_remove *r = &a->m.remove;
+	const struct msg_create *c = &m->create;
+	const struct msg_update *u = &m->update;
+	const struct msg_remove *r = &m->remove;
 
-	a->named = true;
-	if (a->m.kind == MSG_create)
-		cw_ahead_key(w, &a->fetch, c->type, c->ns, c->name, c->spec);
-	else if (a->m.kind == MSG_update)
-		cw_ahead_key(w, &a->fetch, u->type, u->ns, u->name,
-			     u->spec.n ? u->spec : u->status);
-	else if (a->m.kind == MSG_remove)
-		cw_ahead_key(w, &a->fetch, r->type, r->ns, r->name, (struct str){0});
+	if (m->kind == MSG_create)
+		cw_ahead_key(fetch, c->type, c->ns, c->name, c->spec);
+	else if (m->kind == MSG_update)
+		cw_ahead_key(fetch, u->type, u->ns, u->name, u->spec.n ? u->spec : u->status);
+	else if (m->kind == MSG_remove)
+		cw_ahead_key(fetch, r->type, r->ns, r->name, (struct str){0});
 	else
-		a->named = false;
+		return false;
+	return true;
 }
 
 static void do_request(struct ports *p, struct port *t, struct port_ahead *a)
@@ -186,10 +184,11 @@ static bool has_room(const struct port *t, uint32_t ahead)
 static uint32_t read_some(struct ports *p, struct port *t, uint64_t *bytes, int *rc)
 {
 	uint64_t end = *bytes + PORT_AHEAD_BYTES;
+	bool named = true;
 	uint32_t n = 0;
 	struct str rec;
 
-	while (n < PORT_AHEAD && *bytes < end) {
+	while (named && n < PORT_AHEAD && *bytes < end) {
 		struct port_ahead *a = &p->ahead[n];
 
 		if (!t->dead && !has_room(t, n)) {
@@ -203,33 +202,22 @@ static uint32_t read_some(struct ports *p, struct port *t, uint64_t *bytes, int 
 			break;
 		*bytes += rec.n;
 		if (read_record(p, t, rec, a)) {
+			named = note_named(&a->m, &p->fetch[n]);
 			n++;
-			fetch_named(p, a);
 		}
 		ring_next(&t->in);
-		if (n && !p->ahead[n - 1].named)
-			break;
 	}
+	p->nfetch = named ? n : n - 1;
 	return n;
 }
 
-/* Each step of fetching needs what the one before has fetched: while one request
- * is done, those behind it are at one step each, PORT_GAP apart. */
 static void do_some(struct ports *p, struct port *t, uint32_t n)
 {
-	uint32_t lead = n > 1 ? (CW_AHEAD_STAGES - 1) * PORT_GAP : 0;
-
 	fault_at(store_drain);
-	for (uint32_t i = 0; i < n + lead; i++) {
-		for (uint32_t stage = 1; stage < CW_AHEAD_STAGES && lead; stage++) {
-			uint32_t at = i - (stage - 1) * PORT_GAP;
-
-			if (at < n && p->ahead[at].named)
-				cw_ahead_next(p->s->w, &p->ahead[at].fetch, (int)stage);
-		}
-		if (i >= lead)
-			do_request(p, t, &p->ahead[i - lead]);
-	}
+	if (p->nfetch > 1)
+		cw_ahead_fetch(p->s->w, p->fetch, p->nfetch);
+	for (uint32_t i = 0; i < n; i++)
+		do_request(p, t, &p->ahead[i]);
 }
 
 /* Has the port had its share of this turn? */

@@ -59,14 +59,11 @@ struct routed {
 /* Requests that were read and not yet done: what they will touch is fetched
  * for all of them before the first is. */
 #define PORT_AHEAD	 64
-#define PORT_GAP	 6 /* requests between two steps of fetching: as long as memory takes */
 #define PORT_AHEAD_BYTES (128u << 10)
 struct port_ahead {
 	struct msg m;
 	struct buf record; /* m's strings lie here */
 	struct msg_scratch scratch;
-	struct cw_ahead fetch;
-	bool named; /* one object, by its name */
 };
 
 struct ports {
@@ -87,6 +84,8 @@ struct ports {
 	uint32_t old_owner;   /* of the version being published */
 	uint32_t followed;    /* kinds whose processes find something new in the journal: bits */
 	struct port_ahead ahead[PORT_AHEAD];
+	struct cw_ahead fetch[PORT_AHEAD];
+	uint32_t nfetch;    /* of them: all but a last one that does not name one object */
 	uint64_t malformed; /* records refused */
 	uint64_t hostile;   /* PROC_WHO goes on sending rubbish; 0: nobody */
 	bool blocked;	    /* some port waits for room in its inbox */
