@@ -13,13 +13,19 @@
 #define RUN_BYTES     (64u << 10) /* taken from the segment at once ... */
 #define RUN_CLASS_MAX (8u << 10)  /* ... by classes up to here; larger ones take a block */
 #define RUN_ALIGN     4096u
+#define FETCH_BLOCKS  64u		  /* fetched before they are used, at most ... */
+#define FETCH_BYTES   512u		  /* ... and so much of each */
 #define REACH_MAX     (UINT64_C(1) << 36) /* what a reference can name */
 
 _Static_assert(ARENA_ALLOC_MAX == SMALL_MAX << DOUBLINGS, "classes cover what may be asked for");
 
-/* One size class: free blocks first, then what is left of the newest run. */
+/* One size class: free blocks first, the one freed last first of all, then what is
+ * left of the newest run. */
 struct size_class {
-	uint32_t free; /* the first 4 bytes of a free block lead to the next */
+	uint32_t *free; /* has room for all blocks that there are: freeing needs no memory */
+	uint32_t nfree;
+	uint32_t blocks, room;
+	uint32_t fetched; /* so many of the blocks that come next */
 	uint64_t bump, bump_end;
 };
 
@@ -108,15 +114,33 @@ static bool reserve_to(struct arena *a, uint64_t to)
 	       seg_grow(a->seg, align_up(to, (uint64_t)RUN_ALIGN), NULL) == 0;
 }
 
+/* Room to note `n` blocks more once they are free. */
+static bool make_room(struct size_class *c, uint32_t n)
+{
+	uint32_t room = 2 * c->room > c->blocks + n ? 2 * c->room : c->blocks + n;
+	uint32_t *free;
+
+	if (c->blocks + n <= c->room)
+		return true;
+	free = realloc(c->free, room * sizeof(*free));
+	if (!free)
+		return false;
+	c->free = free;
+	c->room = room;
+	return true;
+}
+
 /* Give class `c` a new run of blocks of `size` bytes. */
 static bool take_run(struct arena *a, struct size_class *c, size_t size)
 {
 	uint64_t run = size <= RUN_CLASS_MAX ? RUN_BYTES : align_up(size, (size_t)RUN_ALIGN);
+	uint32_t n = (uint32_t)(run / size);
 
-	if (!reserve_to(a, a->top + run + a->kept))
+	if (!make_room(c, n) || !reserve_to(a, a->top + run + a->kept))
 		return false;
+	c->blocks += n;
 	c->bump = a->top;
-	c->bump_end = a->top + run / size * size;
+	c->bump_end = a->top + n * size;
 	a->top += run;
 	stat_add(&a->stats->reserved, run);
 	return true;
@@ -129,14 +153,29 @@ static bool must_fail(struct arena *a)
 	return likely_false(a->fail_in >= 0) && a->fail_in-- == 0;
 }
 
-static uint32_t pop_free(struct arena *a, struct size_class *c)
+/* Where the block lies that comes after `i` others; what is there may be another's
+ * when there is none. */
+static uint64_t next_block(const struct size_class *c, uint32_t i, size_t size)
 {
-	uint32_t ref = c->free;
+	return i < c->nfree ? (uint64_t)c->free[c->nfree - 1 - i] * ARENA_UNIT
+			    : c->bump + (i - c->nfree) * size;
+}
 
-	memcpy(&c->free, ref_ptr(a->seg->base, ref), sizeof(c->free));
-	if (c->free)
-		prefetch(ref_ptr(a->seg->base, c->free));
-	return ref;
+static void fetch_next(struct arena *a, struct size_class *c, size_t size)
+{
+	const char *p;
+
+	if (c->fetched == FETCH_BLOCKS)
+		return;
+	p = a->seg->base + next_block(c, c->fetched++, size);
+	for (size_t i = 0; i < size && i < FETCH_BYTES; i += CACHE_LINE)
+		prefetch(p + i);
+}
+
+void arena_ahead(struct arena *a, size_t n)
+{
+	if (n <= ARENA_ALLOC_MAX)
+		fetch_next(a, &a->classes[class_of(n)], arena_class_size(n));
 }
 
 uint32_t arena_alloc(struct arena *a, size_t n, enum arena_use use)
@@ -148,17 +187,17 @@ uint32_t arena_alloc(struct arena *a, size_t n, enum arena_use use)
 	if (n > ARENA_ALLOC_MAX || must_fail(a) || fault_fails(memory_arena))
 		return 0;
 	c = &a->classes[class_of(n)];
-	if (c->free) {
-		ref = pop_free(a, c);
+	if (c->nfree) {
+		ref = c->free[--c->nfree];
 	} else {
 		if (c->bump == c->bump_end && !take_run(a, c, size))
 			return 0;
 		ref = (uint32_t)(c->bump / ARENA_UNIT);
 		c->bump += size;
-		/* The next block: fresh memory is in no cache. */
-		prefetch(a->seg->base + c->bump);
-		prefetch(a->seg->base + c->bump + CACHE_LINE);
 	}
+	c->fetched -= c->fetched > 0;
+	if (!c->fetched)
+		fetch_next(a, c, size);
 	account(a, use, size, 1);
 	return ref;
 }
@@ -169,8 +208,9 @@ void arena_free(struct arena *a, uint32_t ref, size_t n, enum arena_use use)
 
 	weft_assert(ref && n <= ARENA_ALLOC_MAX && (uint64_t)ref * ARENA_UNIT < a->top);
 	c = &a->classes[class_of(n)];
-	memcpy(ref_ptr(a->seg->base, ref), &c->free, sizeof(c->free));
-	c->free = ref;
+	weft_assert(c->nfree < c->blocks);
+	c->free[c->nfree++] = ref;
+	c->fetched = 0;
 	account(a, use, -(uint64_t)arena_class_size(n), -UINT64_C(1));
 }
 
@@ -199,6 +239,8 @@ int arena_open(struct arena **out, struct seg *seg, uint64_t start, struct arena
 
 void arena_close(struct arena *a)
 {
+	for (size_t i = 0; a && i < CLASSES; i++)
+		free(a->classes[i].free);
 	free(a);
 }
 

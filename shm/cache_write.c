@@ -182,10 +182,11 @@ void cw_prefetch_state(struct cache_writer *w, uint32_t version)
 }
 
 void cw_ahead_key(struct cw_ahead *a, uint16_t type, struct str ns, struct str name,
-		  struct str bytes)
+		  struct str bytes, uint32_t own)
 {
 	a->hash = cache_hash_key(type, ns, name);
 	a->bytes_hash = bytes.n ? cache_hash_bytes(bytes) : 0;
+	a->own = own;
 	a->ref = 0;
 }
 
@@ -194,6 +195,9 @@ static void ahead_buckets(struct cache_writer *w, const struct cw_ahead *a)
 	hash_prefetch(w->base, &w->h->by_key, a->hash);
 	if (a->bytes_hash)
 		chain_prefetch(&w->blobs, a->bytes_hash);
+	arena_ahead(w->arena, sizeof(struct version));
+	if (a->own)
+		arena_ahead(w->arena, offsetof(struct blob, bytes) + a->own);
 }
 
 static void ahead_entry(struct cache_writer *w, struct cw_ahead *a)

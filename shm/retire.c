@@ -4,7 +4,6 @@
 #include "shm/cache_priv.h"
 
 #define RETIRE_FIRST 1024u
-#define FREE_AHEAD   8 /* blocks prefetched ahead: freeing writes into each */
 
 int retire_init(struct cache_writer *w)
 {
@@ -45,8 +44,6 @@ size_t retire_free(struct cache_writer *w, uint64_t tail)
 	for (; q->head != tail; q->head++) {
 		struct retired r = q->item[q->head & q->mask];
 
-		if (tail - q->head > FREE_AHEAD)
-			prefetch(ref_ptr(w->base, q->item[(q->head + FREE_AHEAD) & q->mask].ref));
 		arena_free(w->arena, r.ref, r.size_use >> 3, (enum arena_use)(r.size_use & 7));
 	}
 	return n;

@@ -7,9 +7,8 @@
  *
  * Size classes: multiples of 16 up to 256, then four steps to each doubling,
  * up to ARENA_ALLOC_MAX; each class takes 64 KiB pages (larger classes bigger
- * runs) and keeps a free list threaded through its free blocks.  The first
- * 8 bytes of a free block belong to the arena.  Only the store calls anything
- * here; there are no locks.
+ * runs) and knows its free blocks, which are not touched: 4 bytes of the store's own
+ * memory for each.  Only the store calls anything here; there are no locks.
  */
 #ifndef WEFT_ARENA_H
 #define WEFT_ARENA_H
@@ -67,6 +66,9 @@ void arena_close(struct arena *a);
  * that are multiples of 64).  0 when memory is out: the caller refuses the
  * write and everything stays as it was. */
 uint32_t arena_alloc(struct arena *a, size_t n, enum arena_use use);
+
+/* A block of `n` bytes will soon be asked for: have it brought into the CPU's cache. */
+void arena_ahead(struct arena *a, size_t n);
 
 /* Give back a block of `n` bytes (as asked for).  Immediately reusable: call
  * it only after a grace period, for what readers could reach. */

@@ -96,14 +96,15 @@ void cw_prefetch_state(struct cache_writer *w, uint32_t version);
 /* The same for objects that requests name, all of them at once: each step needs what
  * the one before has fetched, and the CPU fetches several things at a time if they are
  * asked for one right after the other.  cw_ahead_key() says what to fetch; `bytes` is
- * what a part will become (or empty) */
+ * what a part will become (or empty), of `own` bytes PART_REST will be. */
 struct cw_ahead {
 	uint64_t bytes_hash; /* 0: no bytes */
 	uint32_t hash;
+	uint32_t own;
 	uint32_t ref; /* what may be the entry, 0: none */
 };
 void cw_ahead_key(struct cw_ahead *a, uint16_t type, struct str ns, struct str name,
-		  struct str bytes);
+		  struct str bytes, uint32_t own);
 void cw_ahead_fetch(struct cache_writer *w, struct cw_ahead *a, uint32_t n);
 
 /* The same for an object that will be created. */

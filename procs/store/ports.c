@@ -144,11 +144,12 @@ static bool note_named(const struct msg *m, struct cw_ahead *fetch)
 	const struct msg_remove *r = &m->remove;
 
 	if (m->kind == MSG_create)
-		cw_ahead_key(fetch, c->type, c->ns, c->name, c->spec);
+		cw_ahead_key(fetch, c->type, c->ns, c->name, c->spec, c->rest.n);
 	else if (m->kind == MSG_update)
-		cw_ahead_key(fetch, u->type, u->ns, u->name, u->spec.n ? u->spec : u->status);
+		cw_ahead_key(fetch, u->type, u->ns, u->name, u->spec.n ? u->spec : u->status,
+			     u->rest.n);
 	else if (m->kind == MSG_remove)
-		cw_ahead_key(fetch, r->type, r->ns, r->name, (struct str){0});
+		cw_ahead_key(fetch, r->type, r->ns, r->name, (struct str){0}, 0);
 	else
 		return false;
 	return true;

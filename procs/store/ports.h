@@ -58,7 +58,7 @@ struct routed {
 
 /* Requests that were read and not yet done: what they will touch is fetched
  * for all of them before the first is. */
-#define PORT_AHEAD	 64
+#define PORT_AHEAD	 32
 #define PORT_AHEAD_BYTES (128u << 10)
 struct port_ahead {
 	struct msg m;
