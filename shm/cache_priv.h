@@ -122,6 +122,13 @@ static inline void cw_prefetch_lines(const struct cache_writer *w, uint32_t ref)
 	prefetch(p + CACHE_LINE);
 }
 
+/* An entry that is found by its key: with most names that is one line more. */
+static inline void cw_prefetch_entry(const struct cache_writer *w, uint32_t ref)
+{
+	cw_prefetch_lines(w, ref);
+	prefetch((char *)ref_ptr(w->base, ref) + offsetof(struct entry, name) + 15);
+}
+
 static inline size_t entry_size(const struct entry *e)
 {
 	return offsetof(struct entry, name) + e->name_len + 1u;

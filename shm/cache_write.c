@@ -206,7 +206,7 @@ static void ahead_entry(struct cache_writer *w, struct cw_ahead *a)
 
 	a->ref = hash_peek(w->base, &w->h->by_key, a->hash);
 	if (a->ref)
-		cw_prefetch_lines(w, a->ref);
+		cw_prefetch_entry(w, a->ref);
 	if (blob)
 		prefetch(ref_ptr(w->base, blob));
 }
@@ -268,7 +268,12 @@ static void count_object(struct cache_writer *w, const struct entry *e, const st
 static void show(struct cache_writer *w, struct entry *e, const struct version *old,
 		 struct version *v)
 {
+	bool stays = v->flags & VERSION_STAYS;
+
+	v->flags &= (uint8_t)~VERSION_STAYS;
 	prcu_assign(&e->newest, ref_of(w->base, v)); /* [cache.R1] */
+	if (stays)
+		return;
 	if (prcu_own(&e->live) != is_live(v))
 		prcu_assign(&e->live, is_live(v)); /* [cache.R9] */
 	labelset_publish(w, e, old, v);

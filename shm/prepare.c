@@ -344,6 +344,17 @@ int version_new(struct cache_writer *w, struct entry *e, const struct version *p
 	return WEFT_OK;
 }
 
+/* Is `v` in the same lists and counts as `prev`?  Then publishing it touches neither
+ * these nor `prev`. */
+static bool stays(const struct cache_writer *w, const struct entry *e, const struct version *prev,
+		  const struct version *v, const struct version_in *in)
+{
+	return !(in->mask & 1u << PART_META) && e->type != w->h->node_type &&
+	       v->part[PART_LABELS] == prev->part[PART_LABELS] &&
+	       v->hot.node.u == prev->hot.node.u && v->hot.phase == prev->hot.phase &&
+	       counts_of_state(w->h, e->type, v) == counts_of_state(w->h, e->type, prev);
+}
+
 /* --- The three kinds of write ------------------------------------------------------- */
 
 static void make_pending(struct cache_writer *w, struct entry *e, struct version *v)
@@ -396,6 +407,8 @@ static int prepare_update(struct cache_writer *w, struct entry *e, uint64_t rv,
 		version_free(w, v);
 		return WEFT_ENOMEM;
 	}
+	if (stays(w, e, prev, v, in))
+		v->flags |= VERSION_STAYS;
 	make_pending(w, e, v);
 	*out = v;
 	return WEFT_OK;
@@ -420,7 +433,7 @@ static int prepare_delete(struct cache_writer *w, struct entry *e, uint64_t rv, 
 	v->rv = rv;
 	v->cause = cause;
 	v->writer_kind = writer_kind;
-	v->flags = (uint8_t)((prev->flags & ~VERSION_FIRST) | VERSION_TOMBSTONE);
+	v->flags = (uint8_t)((prev->flags & ~(VERSION_FIRST | VERSION_STAYS)) | VERSION_TOMBSTONE);
 	prcu_set_relaxed(&v->prev, ref_of(w->base, prev)); /* not visible yet */
 	make_pending(w, e, v);
 	*out = v;

@@ -68,6 +68,7 @@ enum version_flag {
 	VERSION_OWNED = 4,	/* metadata.ownerReferences is not empty */
 	VERSION_FIRST = 8,	/* created by this version: ADDED */
 	VERSION_MEMORY = 16,	/* not durable (durability: memory) */
+	VERSION_STAYS = 32,	/* store's own, until it is published: see stays() */
 };
 
 enum pod_phase { POD_PENDING, POD_RUNNING, POD_SUCCEEDED, POD_FAILED, POD_UNKNOWN };

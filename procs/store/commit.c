@@ -67,7 +67,8 @@ static void fetch_versions(const struct committer *c, struct version *const *v, 
 
 		prefetch(at);
 		prefetch(at + CACHE_LINE);
-		cw_prefetch_state(c->s->w, prcu_own(&v[i]->prev));
+		if (!(v[i]->flags & VERSION_STAYS))
+			cw_prefetch_state(c->s->w, prcu_own(&v[i]->prev));
 		c->hooks.ahead(c->hooks.arg, v[i]);
 	}
 }
