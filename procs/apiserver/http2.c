@@ -404,7 +404,7 @@ static bool turn(struct http *h)
 		conn_finish(&h->c);
 		return false;
 	}
-	return conn_drained(&h->c) && conn_read(&h->c);
+	return h->two.resuming || (conn_drained(&h->c) && conn_read(&h->c));
 }
 
 static void proceed(struct http *h)

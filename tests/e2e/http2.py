@@ -471,6 +471,34 @@ def watches(server):
     check("who reads late sees the same", seen == [str(n) for n in range(200)], seen[:3], seen[-3:])
 
 
+def filtered(server):
+    """Who wants little of much: there may be nothing to send for a while, and yet more to do."""
+    c = Client(server)
+    c.works()
+    kind, few, most = ("content-type", "application/json"), 30, 4500  # more than is looked at in one go
+
+    def fill(label, n, size):
+        for at in range(0, n, 50):
+            ids = [c.ask("POST", CONFIGMAPS, kind, body=json.dumps({
+                "metadata": {"name": "http2-%s-%d" % (label, i), "labels": {"http2": label}}, "data": {"x": "y" * size}}).encode())
+                for i in range(at, min(at + 50, n))]
+            if any(c.answer(i).code != 201 for i in ids):
+                check("making many objects", False)
+
+    fill("few", few, 20000)
+    fill("most", most, 1)
+    q = c.answer(c.ask("GET", CONFIGMAPS + "?labelSelector=http2%3Dfew"))
+    check("a list that ends in much to pass over", q.ended and len(json.loads(q.body)["items"]) == few, len(q.body))
+    c = Client(server)
+    c.works()  # nothing else moves on the connection
+    id = c.ask("GET", CONFIGMAPS + "?watch=1&labelSelector=http2%3Dnone&sendInitialEvents=true&"
+               "resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true")
+    q = c.streams[id]
+    check("a watch that begins with it", c.until(lambda: b"initial-events-end" in q.body), q.code, q.body)
+    id = c.ask("DELETE", CONFIGMAPS + "?labelSelector=http2")
+    check("they can be taken away", c.answer(id, 60).code == 200, c.streams[id].code)
+
+
 def violations(server):
     """What breaks the rules of the whole connection, and the codes that end it (-1: none,
     None: it is passed over)."""
@@ -564,7 +592,7 @@ def main():
     if os.environ.get("ONLY") == "ending":
         ending(server)
         sys.exit(raw.failed > 0)
-    for look in (spoken, settings, many, more_than_allowed, bodies, heads, too_big, windows, interleaved, watches,
+    for look in (spoken, settings, many, more_than_allowed, bodies, heads, too_big, windows, interleaved, watches, filtered,
                  violations, floods, gone):
         only = os.environ.get("ONLY")
         if only and look.__name__ not in only.split(","):
