@@ -164,6 +164,15 @@ static int on_sent(nghttp2_session *s, const nghttp2_frame *frame, void *arg)
 	return 0;
 }
 
+/* A head too large for nghttp2, say: the client is not to wait for it. */
+static int on_unsendable(nghttp2_session *s, const nghttp2_frame *frame, int why, void *arg)
+{
+	if (frame->hd.type == NGHTTP2_HEADERS)
+		nghttp2_submit_rst_stream(s, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+					  NGHTTP2_INTERNAL_ERROR);
+	return 0;
+}
+
 /* --- Requests ----------------------------------------------------------------------- */
 
 static int on_begin(nghttp2_session *s, const nghttp2_frame *frame, void *arg)
@@ -318,6 +327,7 @@ static nghttp2_session_callbacks *make_callbacks(void)
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(made, on_data);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(made, on_frame);
 	nghttp2_session_callbacks_set_on_frame_send_callback(made, on_sent);
+	nghttp2_session_callbacks_set_on_frame_not_send_callback(made, on_unsendable);
 	nghttp2_session_callbacks_set_on_stream_close_callback(made, on_end);
 	nghttp2_session_callbacks_set_send_data_callback(made, add_body);
 	nghttp2_session_callbacks_set_send_callback(made, add_frame);
