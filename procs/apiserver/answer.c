@@ -3,16 +3,35 @@
  */
 #include "procs/apiserver/api.h"
 
+/* Clients refuse heads that are too large: behind so many bytes of warnings the rest
+ * of them are cut to so many characters. */
+#define WARNED_MAX  4096
+#define WARNING_CUT 256
+
 void answer_header(struct request *q, const char *name, struct str value)
 {
 	if (q->nheaders < HEADERS_MAX)
 		q->headers[q->nheaders++] = (struct header){name, zone_text(q->z, value)};
 }
 
+/* The first characters of a text (UTF-8). */
+static struct str cut_short(struct str text, uint32_t chars)
+{
+	uint32_t n = 0;
+
+	for (; n < text.n; n++)
+		if ((text.p[n] & 0xc0) != 0x80 && !chars--)
+			break;
+	return (struct str){text.p, n};
+}
+
 void answer_warn(struct request *q, struct str text)
 {
 	struct buf b = {0};
 
+	if (q->warned + text.n > WARNED_MAX)
+		text = cut_short(text, WARNING_CUT);
+	q->warned += text.n;
 	buf_puts(&b, "299 - ");
 	json_quote(&b, text);
 	answer_header(q, "Warning", buf_str(&b));

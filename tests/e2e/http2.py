@@ -366,6 +366,17 @@ def heads(server):
     check("none of it hurts the connection", c.works(), c.goaway)
 
 
+def warnings(server):
+    c = Client(server)
+    body = json.dumps({"metadata": {"name": "http2-warn"}, **{"%d" % i + "x" * 9000: 1 for i in range(10)}}).encode()
+    data, id = c.head("POST", CONFIGMAPS + "?dryRun=All&fieldValidation=Warn", ("content-type", "application/json"), end=False)
+    c.send(data)
+    c.upload(id, body)
+    q = c.answer(id)
+    check("ten warnings of 9000 characters are cut", q.code == 201 and 250 < len(q.lines["warning"]) < 300, q.code, q.reset,
+          len(q.lines.get("warning", "")))
+
+
 def too_big(server):
     c = Client(server)
     kind = ("content-type", "application/json")
@@ -592,7 +603,7 @@ def main():
     if os.environ.get("ONLY") == "ending":
         ending(server)
         sys.exit(raw.failed > 0)
-    for look in (spoken, settings, many, more_than_allowed, bodies, heads, too_big, windows, interleaved, watches, filtered,
+    for look in (spoken, settings, many, more_than_allowed, bodies, heads, warnings, too_big, windows, interleaved, watches, filtered,
                  violations, floods, gone):
         only = os.environ.get("ONLY")
         if only and look.__name__ not in only.split(","):
