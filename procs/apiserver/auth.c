@@ -119,14 +119,14 @@ void peer_free(struct peer *peer)
 
 bool auth_identify(struct request *q)
 {
-	struct str header = request_header(q, "Authorization");
+	struct str header = str_trim(request_header(q, "Authorization"));
 	struct str scheme = STR("Bearer ");
 
 	q->user = &anonymous;
 	if (header.n > scheme.n && !strncasecmp(header.p, scheme.p, scheme.n)) {
 		struct str text = {header.p + scheme.n, header.n - scheme.n}, why;
 
-		q->token = token_check(q->api, text, &why);
+		q->token = token_check(q->api, str_cut(&text, ' '), &why);
 		if (q->token)
 			q->user = &q->token->user;
 		return q->token != NULL;

@@ -348,6 +348,8 @@ static void session_open(struct http *h)
 		callbacks = make_callbacks();
 	weft_assert(!nghttp2_option_new(&options));
 	nghttp2_option_set_no_closed_streams(options, 1);
+	/* Go takes values with blanks around them, too. */
+	nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(options, 1);
 	weft_assert(!nghttp2_session_server_new2(&h->two.session, callbacks, h, options));
 	nghttp2_option_del(options);
 	nghttp2_submit_settings(h->two.session, NGHTTP2_FLAG_NONE, settings, countof(settings));

@@ -106,7 +106,8 @@ class Client:
         self.s.sendall(b"".join(frames))
 
     def fields(self, method, path, *more):
-        auth = self.server.auth[len("Authorization: "):].strip()
+        given = any(k == "authorization" for k, _ in more)
+        auth = "" if given else self.server.auth[len("Authorization: "):].strip()
         return [(":method", method), (":scheme", "https"), (":path", path), (":authority", "x"),
                 *([("authorization", auth)] if auth else []), *more]
 
@@ -329,6 +330,17 @@ def heads(server):
     c.send(frame(HEADERS, END_HEADERS | END_STREAM | PADDED | WITH_PRIORITY, id,
                  b"\x05" + struct.pack(">IB", 0, 200) + block(c.fields("GET", "/version")) + bytes(5)))
     check("padded, with a priority", c.answer(id).code == 200, c.goaway)
+
+    q = c.answer(c.ask("GET", "/api/v1/nodes", ("impersonate-user", " a ")))
+    check("blanks around a value are part of it", q.code == 403 and b'User \\" a \\" cannot' in q.body, q.code, q.reset)
+    token = server.auth.split()[-1] if server.auth else json.loads(c.answer(c.ask(
+        "POST", "/api/v1/namespaces/default/serviceaccounts/default/token", kind, body=b'{"spec":{}}')).body)["status"]["token"]
+    for around in "Bearer %s ", " bearer %s\t", "Bearer %s x":
+        q = c.answer(c.ask("GET", "/version", ("authorization", around % token)))
+        check("a token in %r" % around, q.code == 200, q.code, q.reset, q.body)
+    for wrong in "b\0c", "b\nc", "b\1":
+        q = c.answer(c.ask("GET", "/api/v1/nodes", ("impersonate-user", wrong)))
+        check("a value %r: %s" % (wrong, q.reset), q.reset == PROTOCOL, q.code)
 
     q = c.answer(c.ask("HEAD", "/version"))
     check("HEAD has no body", q.code in (200, 405) and not q.body, q.code, q.body)
