@@ -251,8 +251,16 @@ static int on_field(nghttp2_session *s, const nghttp2_frame *frame, const uint8_
 	return 0;
 }
 
-/* The head is there. */
-static void take_head(struct request *q)
+/* The client waits to be told to send the body. */
+static bool waits_for_go(const struct request *q)
+{
+	struct str go_on = STR("100-continue"), what = head_get(&q->head, "expect");
+
+	return what.n == go_on.n && !strncasecmp(what.p, go_on.p, go_on.n);
+}
+
+/* The head is there; `whole`: there is no body. */
+static void take_head(struct request *q, bool whole)
 {
 	struct str length = head_get(&q->head, "content-length");
 
@@ -266,7 +274,7 @@ static void take_head(struct request *q)
 		return;
 	}
 	q->head.length = length.p ? strtoll(length.p, NULL, 10) : 0;
-	q->head.expects = q->head.length && head_get(&q->head, "expect").p;
+	q->head.expects = !whole && waits_for_go(q);
 	request_take_head(q);
 	if (request_not_worth_reading(q)) {
 		request_too_big(q);
@@ -290,12 +298,13 @@ static void handle(struct request *q)
 static int on_frame(nghttp2_session *s, const nghttp2_frame *frame, void *arg)
 {
 	struct request *q = nghttp2_session_get_stream_user_data(s, frame->hd.stream_id);
+	bool whole = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
 
 	if (!q || (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA))
 		return 0;
 	if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
-		take_head(q);
-	if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) && q->path.p && !q->given_up)
+		take_head(q, whole);
+	if (whole && q->path.p && !q->given_up)
 		handle(q);
 	return 0;
 }
