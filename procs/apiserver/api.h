@@ -237,6 +237,7 @@ struct request {
 	int32_t id;	       /* of the stream that it is */
 	struct request **link; /* to it */
 	size_t head_bytes;     /* that came */
+	bool head_too_big;     /* and was not kept */
 	bool waiting;	       /* for its answer */
 	bool given_up;	       /* answered before all of it has come */
 	bool resume;	       /* its stream was idle, and goes on */

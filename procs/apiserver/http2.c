@@ -16,6 +16,7 @@
 #define STREAMS_MAX   100	   /* open on one connection, as on kube-apiserver */
 #define STREAM_WINDOW (256u << 10) /* bytes of a body that a client may send ahead */
 #define WINDOW	      (1u << 20)   /* the same for all streams of a connection */
+#define HEADS_MAX     (4u << 20)   /* bytes of heads of all open streams of a connection */
 #define BUFFER_KEPT   4096	   /* an idle stream keeps no larger one */
 
 /* --- Answers ------------------------------------------------------------------------ */
@@ -195,6 +196,7 @@ static int on_begin(nghttp2_session *s, const nghttp2_frame *frame, void *arg)
 
 static void forget(struct request *q)
 {
+	q->http->two.head_bytes -= q->head_bytes;
 	*q->link = q->next;
 	if (q->next)
 		q->next->link = q->link;
@@ -230,6 +232,18 @@ static struct str copy(zone *z, const uint8_t *p, size_t n)
 	return s;
 }
 
+/* False: there is no room for so much more of q's head.  What is not kept counts as
+ * well: few bytes that were sent can stand for many (RFC 7541). */
+static bool room_for(struct request *q, size_t n)
+{
+	struct http2 *two = &q->http->two;
+
+	q->head_bytes += n;
+	two->head_bytes += n;
+	q->head_too_big |= q->head_bytes > HEAD_MAX || two->head_bytes > HEADS_MAX;
+	return !q->head_too_big;
+}
+
 /* nghttp2 has seen to it that they are allowed, and as HTTP wants them. */
 static int on_field(nghttp2_session *s, const nghttp2_frame *frame, const uint8_t *name, size_t n,
 		    const uint8_t *value, size_t value_n, uint8_t flags, void *arg)
@@ -239,8 +253,7 @@ static int on_field(nghttp2_session *s, const nghttp2_frame *frame, const uint8_
 
 	if (!q || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
 		return 0;
-	q->head_bytes += n + value_n + 32; /* as SETTINGS_MAX_HEADER_LIST_SIZE counts */
-	if (q->head_bytes > HEAD_MAX)
+	if (!room_for(q, n + value_n + 32)) /* as SETTINGS_MAX_HEADER_LIST_SIZE counts */
 		return 0;
 	key = copy(q->z, name, n);
 	text = copy(q->z, value, value_n);
@@ -264,7 +277,7 @@ static void take_head(struct request *q, bool whole)
 {
 	struct str length = head_get(&q->head, "content-length");
 
-	if (q->head_bytes > HEAD_MAX) {
+	if (q->head_too_big) {
 		answer_text(q, 431, STR("431 Request Header Fields Too Large"));
 		give_up(q);
 		return;

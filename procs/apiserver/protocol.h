@@ -52,6 +52,7 @@ struct http1 {
 struct http2 {
 	struct nghttp2_session *session;
 	struct request *open; /* by `next` */
+	size_t head_bytes;    /* of theirs */
 	bool resuming;	      /* some are to go on that had nothing to say */
 };
 

@@ -578,6 +578,28 @@ def floods(server):
         check("%s (%s): others are served" % (name, ended), served)
 
 
+def inflated(server):
+    """Heads that are a thousand times what was sent: a byte stands for a long field."""
+    other = Client(server)
+    value = "v" * 3900
+    long = b"\x40" + integer(3, 7) + b"x-a" + integer(len(value), 7) + value.encode()
+    open = [Client(server) for _ in range(4)]
+    sent = 0
+    for c in open:
+        c.works()
+        for i in range(99):
+            id, c.next = c.next, c.next + 2
+            c.open(id)
+            data = frame(HEADERS, END_HEADERS, id, block([(":method", "POST"), (":scheme", "https"), (":path", "/version"), (
+                ":authority", "x")]) + (b"\xbe" if i else long) + b"\xbe" * 255)
+            c.send(data)
+            sent += len(data)
+    check("400 heads of 1 MB in %d bytes: others are served" % sent, other.works() and Client(server).works())
+    first = open[0].streams[3]
+    open[0].until(lambda: first.codes, 2)
+    check("the first is taken", 431 not in first.codes, first.codes)
+
+
 def gone(server):
     """Clients that go, or fall silent, in the middle of something."""
     kind = ("content-type", "application/json")
@@ -619,7 +641,7 @@ def main():
         ending(server)
         sys.exit(raw.failed > 0)
     for look in (spoken, settings, many, more_than_allowed, bodies, heads, warnings, too_big, windows, interleaved, watches, filtered,
-                 violations, floods, gone):
+                 violations, floods, inflated, gone):
         only = os.environ.get("ONLY")
         if only and look.__name__ not in only.split(","):
             continue
