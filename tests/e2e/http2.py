@@ -625,12 +625,23 @@ def gone(server):
 
 def ending(server):
     """While the server is told to end (by somebody else)."""
-    c = Client(server)
+    c, busy = Client(server), Client(server)
+    c.works()
     id = c.ask("GET", CONFIGMAPS + "?watch=1")
     c.until(lambda: c.streams[id].code)
     print("connected", flush=True)
+    ids, kind, end = [], ("content-type", "application/json"), time.monotonic() + 10
+    while not busy.goaway and time.monotonic() < end:
+        if sum(not busy.streams[i].ended for i in ids[-20:]) < 20:
+            ids.append(busy.ask("POST", CONFIGMAPS + "?dryRun=All", kind, body=configmap("http2-end")))
+        busy.more(0.0001)
+    check("a server that ends says so", busy.goaway and busy.goaway[1] == 0, busy.goaway)
+    taken = [i for i in ids if busy.goaway and i <= busy.goaway[0]]
+    busy.until(lambda: all(busy.streams[i].ended for i in taken))
+    codes = [busy.streams[i].code for i in taken]
+    check("%d requests of %d that it took are answered" % (len(taken), len(ids)), codes and set(codes) == {201}, codes[-20:])
     c.until(lambda: c.goaway, 10)
-    check("a server that ends says so", c.goaway and c.goaway == (id, 0), c.goaway)
+    check("a watch is told, too", c.goaway == (id, 0), c.goaway)
 
 
 def main():
