@@ -578,6 +578,30 @@ def floods(server):
         check("%s (%s): others are served" % (name, ended), served)
 
 
+def taken_back(server):
+    """Changes of one object, some of which nobody wants any more when they are made."""
+    kind, path = ("content-type", "application/merge-patch+json"), CONFIGMAPS + "/http2-taken"
+    writer = Client(server)
+    writer.answer(writer.ask("POST", CONFIGMAPS, ("content-type", "application/json"), body=configmap("http2-taken")))
+    conns = [Client(server) for _ in range(10)]
+    kept = []
+    for round in range(5):
+        for n, c in enumerate(conns):
+            c.works()
+            ids = [c.ask("PATCH", path, kind, body=b'{"data":{"k-%d-%d-%d":"1"}}' % (round, n, k)) for k in range(6)]
+            watch = c.ask("GET", CONFIGMAPS + "?watch=1")
+            c.send(*[frame(RST, 0, i, struct.pack(">I", CANCEL)) for i in ids[::2] + [watch]])
+            kept += [(c, i, "k-%d-%d-%d" % (round, n, k)) for k, i in enumerate(ids) if k % 2]
+            if round == 4 and n % 3 == 2:
+                c.s.close()  # with all that it has asked
+                kept = [k for k in kept if k[0] is not c]
+    codes = [c.answer(i, 30).code for c, i, _ in kept]
+    check("changes beside others that are taken back", set(codes) == {200}, codes)
+    data = json.loads(writer.get(path).body)["data"]
+    check("and all of them were made", all(k in data for _, _, k in kept), len(data))
+    writer.answer(writer.ask("DELETE", path))
+
+
 def inflated(server):
     """Heads that are a thousand times what was sent: a byte stands for a long field."""
     other = Client(server)
@@ -652,7 +676,7 @@ def main():
         ending(server)
         sys.exit(raw.failed > 0)
     for look in (spoken, settings, many, more_than_allowed, bodies, heads, warnings, too_big, windows, interleaved, watches, filtered,
-                 violations, floods, inflated, gone):
+                 violations, floods, taken_back, inflated, gone):
         only = os.environ.get("ONLY")
         if only and look.__name__ not in only.split(","):
             continue
