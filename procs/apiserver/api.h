@@ -331,6 +331,7 @@ struct api {
 	uint64_t open; /* requests that have begun and not ended, watches too */
 	bool draining; /* about to end: no new connections */
 
+	bool ready;	   /* and has said so: the default namespace is there */
 	bool bootstrapped; /* bootstrap.c has done its work */
 
 	/* watch.c, feed.c */

@@ -11,7 +11,7 @@
 #include "procs/apiserver/http.h"
 #include "procs/apiserver/write.h"
 
-#define RETRY_NS (20 * 1000000)
+#define RETRY_NS (2 * 1000000)
 
 /* %s in a body: the first address of the Services' range. */
 static const struct object {
@@ -54,18 +54,21 @@ static bool is_there(struct api *api, const struct target *t, struct str name)
 	return yes;
 }
 
-/* The namespace that an object goes to exists, and the store answers. */
-static bool can_begin(struct api *api)
+/* The namespace that an object goes to exists. */
+static bool has_default(struct api *api)
 {
 	struct cache *c = api_cache(api);
 	bool yes;
 
-	if (!atomic_load_explicit(&proc_control(api->p)->store_up, memory_order_acquire))
-		return false;
 	cache_lock(c);
 	yes = cache_find(c, TYPE_NAMESPACE, STR(""), STR("default")) != NULL;
 	cache_unlock(c);
 	return yes;
+}
+
+static bool store_answers(struct api *api)
+{
+	return atomic_load_explicit(&proc_control(api->p)->store_up, memory_order_acquire);
 }
 
 static struct str first_service_ip(struct api *api, zone *z)
@@ -117,7 +120,11 @@ int64_t bootstrap_turn(struct api *api, int64_t now_ns)
 {
 	if (api->bootstrapped)
 		return 0;
-	if (!can_begin(api))
+	if (!api->ready && has_default(api)) {
+		api->ready = true;
+		proc_ready(api->p);
+	}
+	if (!api->ready || !store_answers(api))
 		return now_ns + RETRY_NS;
 	api->bootstrapped = true;
 	for (size_t i = 0; i < countof(objects); i++)

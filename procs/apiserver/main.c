@@ -129,7 +129,8 @@ static void start(struct api *api, struct err *e)
 int apiserver_main(void)
 {
 	static struct api api;
-	const struct proc_handlers handlers = {.waits_awake = true,
+	const struct proc_handlers handlers = {.ready_later = true,
+					       .waits_awake = true,
 					       .on_work = on_work,
 					       .on_turn = on_turn,
 					       .on_resync = on_resync,

@@ -148,9 +148,10 @@ static int load_checkpoint(struct recovery *r, struct err *e)
 	if (!rc && log_start_rv(r->log) > r->checkpoint_rv)
 		rc = err_set(e, WEFT_ECORRUPT,
 			     "the log begins after resourceVersion %" PRIu64
-			     ", but the checkpoint ends at %" PRIu64
+			     ", but checkpoint '%s' ends at %" PRIu64
 			     ": one of them is not this one's",
-			     log_start_rv(r->log), r->checkpoint_rv);
+			     log_start_rv(r->log), r->checkpoint ? r->checkpoint : "none",
+			     r->checkpoint_rv);
 	return rc;
 }
 
