@@ -492,9 +492,12 @@ def watches(server):
     for n in range(21, 200):
         writer.answer(writer.ask("PATCH", CONFIGMAPS + "/" + name, kind, body=b'{"data":{"n":"%d"}}' % n))
     slow.send(frame(WINDOW, 0, id, struct.pack(">I", 1 << 24)))
-    slow.until(lambda: slow.streams[id].body.count(b"\n") >= 200)
-    seen = [e["object"]["data"]["n"] for e in events(slow.streams[id])]
-    check("who reads late sees the same", seen == [str(n) for n in range(200)], seen[:3], seen[-3:])
+    q = slow.streams[id]
+    slow.until(lambda: q.body.count(b"\n") >= 200 or q.ended)
+    seen = [e["object"]["data"]["n"] for e in events(q)]
+    # kube-apiserver may end the watch of one who is too far behind.
+    check("who reads late sees the same: %d" % len(seen), seen == [str(n) for n in range(len(seen))]
+          and (len(seen) == 200 or q.ended), q.ended, seen[:3], seen[-3:])
 
 
 def filtered(server):
