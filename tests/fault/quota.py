@@ -149,7 +149,7 @@ def rest(shared, counter, pressers):
     client, start = Client(shared.cluster), time.monotonic()
     for p in client.sure("GET", TIGHT + "/pods")[1]["items"]:
         if not p["metadata"].get("ownerReferences"):
-            client.call("DELETE", f"{TIGHT}/pods/{p['metadata']['name']}", {"gracePeriodSeconds": 0})
+            client.sure("DELETE", f"{TIGHT}/pods/{p['metadata']['name']}", {"gracePeriodSeconds": 0})
     patch(shared, client, TIGHT + "/resourcequotas/few", {"spec": {"hard": {"requests.cpu": "2"}}})
     patch(shared, client, f"{APP}/wide", {"spec": {"replicas": WANTED}})
     await_pods(shared, client, PODS, PODS)
