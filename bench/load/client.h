@@ -21,7 +21,11 @@ struct client {
 	char bytes[256 << 10];
 };
 
-struct message; /* of a request, to be sent */
+/* A request to be sent. */
+struct message {
+	const char *method, *kind;
+	struct str path, body;
+};
 
 /* A way to speak HTTP. */
 struct protocol {
@@ -31,11 +35,6 @@ struct protocol {
 	void (*send)(struct conn *c, const struct message *m);
 };
 extern const struct protocol http1, http2;
-
-struct message {
-	const char *method, *kind;
-	struct str path, body;
-};
 
 struct conn {
 	struct client *cl;

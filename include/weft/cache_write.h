@@ -96,7 +96,7 @@ void cw_prefetch_state(struct cache_writer *w, uint32_t version);
 /* The same for objects that requests name, all of them at once: each step needs what
  * the one before has fetched, and the CPU fetches several things at a time if they are
  * asked for one right after the other.  cw_ahead_key() says what to fetch; `bytes` is
- * what a part will become (or empty), of `own` bytes PART_REST will be. */
+ * what a part will become (or empty), and `own` how long PART_REST will be. */
 struct cw_ahead {
 	uint64_t bytes_hash; /* 0: no bytes */
 	uint32_t hash;

@@ -678,15 +678,8 @@ def main():
     if os.environ.get("ONLY") == "ending":
         ending(server)
         sys.exit(raw.failed > 0)
-    for look in (spoken, settings, many, more_than_allowed, bodies, heads, warnings, too_big, windows, interleaved, watches, filtered,
-                 violations, floods, taken_back, inflated, gone):
-        only = os.environ.get("ONLY")
-        if only and look.__name__ not in only.split(","):
-            continue
-        try:
-            look(server)
-        except (EOFError, OSError, ValueError, KeyError) as e:
-            check(look.__name__, False, repr(e))
+    raw.run(server, (spoken, settings, many, more_than_allowed, bodies, heads, warnings, too_big, windows, interleaved, watches, filtered,
+                     violations, floods, taken_back, inflated, gone))
     c = Client(server)
     c.answer(c.ask("DELETE", CONFIGMAPS + "/http2-watched"))
     sys.exit(raw.failed > 0)

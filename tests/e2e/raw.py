@@ -396,21 +396,26 @@ def ciphers(server):
         check("nothing older", True)
 
 
+def run(server, looks):
+    """Each of them, or those that ONLY names."""
+    only = os.environ.get("ONLY")
+    for look in looks:
+        if only and look.__name__ not in only.split(","):
+            continue
+        try:
+            look(server)
+        except (EOFError, OSError, ValueError, KeyError) as e:
+            check(look.__name__, False, repr(e))
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     server = Server(sys.argv[1])
     try:
-        for look in (keeps_alive, pipelined, byte_by_byte, in_chunks, framed, heads, asks_first, head_only, old_clients,
+        run(server, (keeps_alive, pipelined, byte_by_byte, in_chunks, framed, heads, asks_first, head_only, old_clients,
                      half_closed, streams, large_answer, contended, not_tls,
-                     ciphers):
-            only = os.environ.get("ONLY")
-            if only and look.__name__ not in only.split(","):
-                continue
-            try:
-                look(server)
-            except (EOFError, OSError, ValueError, KeyError) as e:
-                check(look.__name__, False, repr(e))
+                     ciphers))
     finally:
         s = server.open()
         r = Reader(s)
