@@ -252,18 +252,22 @@ version_ref cache_version_ref(const struct cache *c, const struct version *v);
 int cache_entry_checked(const struct cache *c, uint32_t ref, const struct entry **out);
 
 /* Let the memory be fetched that cache_entry_checked(ref) and a look at the newest
- * version will need: stage 0 early, stage 1 some time after it.  Only a hint;
- * `ref` may be anything. */
+ * version will need: stage 0, then, when that is there, stage 1.  Only a hint; `ref`
+ * may be anything. */
 void cache_prefetch(const struct cache *c, uint32_t ref, int stage);
-/* The same in a loop over references: called for each i, before refs[i] is looked at. */
-#define CACHE_AHEAD 8 /* about as many as memory answers at a time */
+/* The same in a loop over references: called for each i, before refs[i] is looked at;
+ * a group of them is fetched together (shm/README.md says why). */
+#define CACHE_AHEAD 16
 static inline void cache_prefetch_ahead(const struct cache *c, const uint32_t *refs, uint32_t n,
 					uint32_t i)
 {
-	if (i + 2 * CACHE_AHEAD < n)
-		cache_prefetch(c, refs[i + 2 * CACHE_AHEAD], 0);
-	if (i + CACHE_AHEAD < n)
-		cache_prefetch(c, refs[i + CACHE_AHEAD], 1);
+	uint32_t end = n - i < CACHE_AHEAD ? n : i + CACHE_AHEAD;
+
+	if (i % CACHE_AHEAD)
+		return;
+	for (int stage = 0; stage < 2; stage++)
+		for (uint32_t k = i; k < end; k++)
+			cache_prefetch(c, refs[k], stage);
 }
 
 struct str cache_blob(const struct cache *c, blob_ref r); /* empty for 0 */

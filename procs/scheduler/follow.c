@@ -80,21 +80,19 @@ static void follow_one(struct scheduler *self, const struct version *v)
 		queue_pod(self, e);
 }
 
-/* What follow_one() will need: the versions some time ahead, then what they lead to. */
-static void fetch_ahead(const struct scheduler *self, const struct version *const *some, int n,
-			int i)
+/* What follow_one() will need: the versions, then what they lead to. */
+static void fetch_ahead(const struct scheduler *self, const struct version *const *some, int n)
 {
-	const struct version *v;
-
-	if (i + 2 * CACHE_AHEAD < n) {
-		prefetch(some[i + 2 * CACHE_AHEAD]);
-		prefetch((const char *)some[i + 2 * CACHE_AHEAD] + CACHE_LINE);
+	n = n < CACHE_AHEAD ? n : CACHE_AHEAD;
+	for (int i = 0; i < n; i++) {
+		prefetch(some[i]);
+		prefetch((const char *)some[i] + CACHE_LINE);
 	}
-	if (i + CACHE_AHEAD >= n)
-		return;
-	v = some[i + CACHE_AHEAD];
-	prefetch(cache_entry(self->c, v->entry));
-	prefetch(cache_version(self->c, (version_ref){prcu_dereference(&v->prev)}));
+	for (int i = 0; i < n; i++) {
+		prefetch(cache_entry(self->c, some[i]->entry));
+		prefetch(cache_version(self->c,
+				       (version_ref){prcu_dereference(&some[i]->prev)}));
+	}
 }
 
 /* The next of the journal; false when there is no more. */
@@ -106,7 +104,8 @@ static bool follow_some(struct scheduler *self)
 	cache_lock(self->c);
 	n = cache_journal(self->c, self->journal_rv, some, (int)countof(some));
 	for (int i = 0; i < n; i++) {
-		fetch_ahead(self, some, n, i);
+		if (i % CACHE_AHEAD == 0)
+			fetch_ahead(self, some + i, n - i);
 		follow_one(self, some[i]);
 	}
 	if (n > 0)

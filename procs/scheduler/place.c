@@ -274,13 +274,16 @@ static void bind_pod(struct scheduler *self, struct kind *kind, const struct ent
 
 /* --- The queue of a kind ------------------------------------------------------------ */
 
-/* The next pods: what looking at them needs is fetched meanwhile. */
+/* The next pods: what looking at them needs is fetched together. */
 static void fetch_ahead(struct scheduler *self, const struct kind *k)
 {
-	if (k->at + 2 * CACHE_AHEAD < k->n)
-		cache_prefetch(self->c, k->queue[k->at + 2 * CACHE_AHEAD].entry, 0);
-	if (k->at + CACHE_AHEAD < k->n)
-		cache_prefetch(self->c, k->queue[k->at + CACHE_AHEAD].entry, 1);
+	uint32_t end = k->n - k->at < CACHE_AHEAD ? k->n : k->at + CACHE_AHEAD;
+
+	if (k->at % CACHE_AHEAD)
+		return;
+	for (int stage = 0; stage < 2; stage++)
+		for (uint32_t i = k->at; i < end; i++)
+			cache_prefetch(self->c, k->queue[i].entry, stage);
 }
 
 const struct entry *place_waiting(struct scheduler *self, const struct pending *p,
@@ -392,10 +395,10 @@ static uint32_t fill_nodes(struct scheduler *self, struct kind *k, struct choice
 	while (n && k->at < k->n && *placed < TURN_MAX) {
 		struct node *node = &self->nodes[heap[0].node];
 		const struct version *v;
-		const struct entry *e = place_waiting(self, &k->queue[k->at], &v);
+		const struct entry *e;
 
 		fetch_ahead(self, k);
-		k->at++;
+		e = place_waiting(self, &k->queue[k->at++], &v);
 		if (!e)
 			continue;
 		bind_pod(self, k, e, v, heap[0].node);

@@ -170,9 +170,10 @@ void apply_status_many(struct store *s, const struct caller *who, const struct m
 	for (uint32_t i = 0; i < m->entries.n; i++) {
 		const uint32_t *own = m->holes.p + (size_t)i * m->nholes;
 		const struct version *v;
-		struct entry *e = entry_at_rv(s, m->type, m->entries.p[i], m->rvs.p[i], &v);
+		struct entry *e;
 
 		cache_prefetch_ahead(s->c, m->entries.p, m->entries.n, i);
+		e = entry_at_rv(s, m->type, m->entries.p[i], m->rvs.p[i], &v);
 		if (!e || v->rv != m->rvs.p[i] || r->status ||
 		    (r->status = bulk_status_one(s, &b, e, own, (struct str){0}, s->rv + 1))) {
 			buf_add(&s->skip_list, &i, sizeof(i));

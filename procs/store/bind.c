@@ -167,10 +167,11 @@ static void bind_all(struct pass *p, struct bulk *b, struct msg_reply *r)
 	bool none = all_is_taken(p);
 
 	for (uint32_t i = 0; i < m->entries.n; i++) {
-		struct entry *e = none ? NULL : waiting_pod(p, i);
 		uint32_t node = m->node_of.p[i];
+		struct entry *e;
 
 		cache_prefetch_ahead(s->c, m->entries.p, m->entries.n, i);
+		e = none ? NULL : waiting_pod(p, i);
 		if (!e || pod_is_taken(p, e, i) || r->status ||
 		    (r->status = bulk_status_one(s, b, e, m->holes.p, p->nodes[node], s->rv + 1))) {
 			buf_add(&s->skip_list, &i, sizeof(i));

@@ -408,10 +408,11 @@ void apply_delete_many(struct store *s, const struct caller *who, const struct m
 	run_end(s, &run);
 	for (uint32_t i = 0; i < m->entries.n; i++) {
 		const struct version *v;
-		struct entry *e = entry_at_rv(s, m->type, m->entries.p[i], m->rvs.p[i], &v);
+		struct entry *e;
 		int rc = WEFT_OK;
 
 		cache_prefetch_ahead(s->c, m->entries.p, m->entries.n, i);
+		e = entry_at_rv(s, m->type, m->entries.p[i], m->rvs.p[i], &v);
 		if (e && !(m->exact && v->rv != m->rvs.p[i]) && !r->status)
 			rc = delete_one(s, who, m->cause, &o, &run, e, v);
 		else
