@@ -2,7 +2,7 @@
  * awake.h - waiting awake for what is likely to come at once.
  *
  * To wake a core that sleeps takes 45 us on a virtual machine, and costs the waker
- * 15; one write goes through five threads.  So who has not waited for long the last
+ * 15; one write goes through three processes.  So who has not waited for long the last
  * time looks again and again for a while, giving way to all others, before it
  * sleeps.  Who waits for long, as all do at rest, does not.  The rule is that of
  * Linux's haltpoll governor, with one step instead of several: the last wait tells
@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define AWAKE_NS 200000 /* a shorter wait is spent awake; longer ones are slept through */
+#define AWAKE_NS 400000 /* a shorter wait is spent awake; longer ones are slept through */
 
 /* Private to who waits; zero-initialise. */
 struct awake {

@@ -3,6 +3,9 @@
 #include "procs/store/quota.h"
 #include "weft/fault.h"
 
+#define SMALL_REPLIES 1u /* and bytes of a batch that has nobody else's writes */
+#define SMALL_BYTES   (16u << 10)
+
 void commit_init(struct committer *c, struct store *s, struct log_thread *log, uint64_t rv_safe,
 		 const struct commit_hooks *hooks)
 {
@@ -114,16 +117,35 @@ static bool needs_log(const struct committer *c, const struct batch *b)
 	return b->durable || b->last_rv > c->rv_safe;
 }
 
+static bool is_small(const struct batch *b)
+{
+	return b->nreplies <= SMALL_REPLIES && b->log.n <= SMALL_BYTES;
+}
+
+/* Whoever sent this, and the batch before, sends no more before it is answered, and
+ * nobody else sends anything: there is nothing to do while it is synced. */
+static bool is_alone(const struct committer *c, const struct batch *b)
+{
+	return c->prompt && c->small && is_small(b);
+}
+
+bool commit_will_wait(const struct committer *c)
+{
+	return c->filling->nversions && is_alone(c, c->filling);
+}
+
 static void submit(struct committer *c, struct batch *b)
 {
 	static const char head[LOG_HEAD];
+	bool wait = is_alone(c, b);
 
 	if (!b->log.n)
 		buf_add(&b->log, head, sizeof(head));
+	c->small = is_small(b);
 	c->rv_asked = b->last_rv + RV_AHEAD;
 	c->flying = b;
 	fault_at(store_filled);
-	log_thread_submit(c->log, &b->log, b->first_rv, b->last_rv, c->rv_asked);
+	log_thread_submit(c->log, &b->log, b->first_rv, b->last_rv, c->rv_asked, wait);
 }
 
 static bool land(struct committer *c)
@@ -156,10 +178,12 @@ bool commit_turn(struct committer *c)
 		return did;
 	quotas_settle(c->s);
 	b = take_filled(c);
-	if (b->nversions && needs_log(c, b))
+	if (b->nversions && needs_log(c, b)) {
 		submit(c, b);
-	else
+		land(c);
+	} else {
 		publish(c, b);
+	}
 	return true;
 }
 
@@ -179,7 +203,7 @@ int commit_finish(struct committer *c, struct err *e)
 	buf_reserve(&b, LOG_HEAD);
 	b.n = LOG_HEAD;
 	memset(b.p, 0, LOG_HEAD);
-	log_thread_submit(c->log, &b, c->s->rv + 1, c->s->rv, c->s->rv);
+	log_thread_submit(c->log, &b, c->s->rv + 1, c->s->rv, c->s->rv, false);
 	while (!log_thread_done(c->log, &rc, e))
 		log_thread_wait(c->log);
 	buf_free(&b);

@@ -7,7 +7,9 @@
  *
  *   fill      store_apply() into c->filling
  *   submit    to the log's thread, when that is free; a batch in which nothing
- *             has to be durable skips this, but not its turn
+ *             has to be durable skips this, but not its turn.  A small write of
+ *             somebody who writes alone and waits for the answer is appended by
+ *             the store's own thread
  *   publish   every version in resourceVersion order, then the cache's rv, then
  *             hooks->published (replies, work, bells)
  *   or abort  when the log refused it: the batch being filled was built on it,
@@ -49,6 +51,8 @@ struct committer {
 	uint64_t filled, published;	/* batches begun, batches done with */
 	uint64_t writes, log_bytes;	/* totals */
 	bool failing;			/* the log refused the last batch */
+	bool small;			/* the last batch submitted */
+	bool prompt; /* set by the caller: somebody waits for each answer (see ports.h) */
 };
 
 void commit_init(struct committer *c, struct store *s, struct log_thread *log, uint64_t rv_safe,
@@ -57,8 +61,12 @@ void commit_free(struct committer *c);
 
 /* Nothing more should be put into the batch now. */
 bool commit_full(const struct committer *c);
-/* Do what can be done without waiting; true if anything was. */
+/* Do what can be done without waiting, but for the disk if commit_will_wait(); true if
+ * anything was. */
 bool commit_turn(struct committer *c);
+/* The next turn may wait for as long as the disk takes: a millisecond, unless it has
+ * just become slow. */
+bool commit_will_wait(const struct committer *c);
 /* Nothing is prepared, under way or unanswered. */
 bool commit_idle(const struct committer *c);
 /* Wait until commit_idle().  For the end, and tests. */

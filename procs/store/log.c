@@ -587,12 +587,17 @@ int log_cut(struct log *log, uint64_t rv, struct err *e)
 	return rc;
 }
 
+bool log_wants_spare(const struct log *log)
+{
+	return !log->nspare && log->nseg && !log->broken && log->off >= log_last(log)->size / 2;
+}
+
 void log_prepare(struct log *log)
 {
 	char from[NAME_MAX_LEN], to[NAME_MAX_LEN];
 	int fd;
 
-	if (log->nspare || !log->nseg || log->broken || log->off < log_last(log)->size / 2)
+	if (!log_wants_spare(log))
 		return;
 	if (spare_take(log, log->segment_size, from, &fd, NULL))
 		return;

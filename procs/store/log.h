@@ -76,6 +76,7 @@ int log_cut(struct log *log, uint64_t rv, struct err *e);
 /* Make a spare segment if the one in use is half full and there is none, so
  * that the next append does not have to. */
 void log_prepare(struct log *log);
+bool log_wants_spare(const struct log *log); /* log_prepare() would make one */
 
 /* Bytes in all segments; segments in use. */
 uint64_t log_bytes(const struct log *log);

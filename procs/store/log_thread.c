@@ -7,11 +7,14 @@
 
 #include "procs/lib/awake.h"
 #include "weft/fault.h"
+#include "weft/proc.h"
+
+#define QUICK_NS 1000000 /* an append that took no longer than this is waited for */
 
 enum job_state { JOB_NONE, JOB_SUBMITTED, JOB_DONE };
 
 /* `lock` guards everything below it; the job's fields are the thread's while
- * the state is JOB_SUBMITTED. */
+ * the state is JOB_SUBMITTED, and the log is whose who has set `working`. */
 struct log_thread {
 	struct log *log;
 	int bell;
@@ -22,27 +25,43 @@ struct log_thread {
 	uint32_t seen;		 /* of them, by the thread */
 	_Atomic bool hurry;
 	pthread_mutex_t lock;
-	pthread_cond_t changed;
+	pthread_cond_t ordered; /* for the thread: look at `orders` */
+	pthread_cond_t done;	/* a job is, or `working` is over */
 	enum job_state state;
+	bool working; /* somebody is at the log, without the lock */
+	bool tidy;    /* a spare segment is wanted */
 	bool stop;
 	uint64_t cut_rv, cut_done;
 	struct buf *b;
 	uint64_t first_rv, last_rv, rv_limit;
 	int rc;
 	struct err err;
+	int64_t took_ns; /* by the last one */
 };
 
-static void job_finish(struct log_thread *t, int rc, const struct err *e)
+/* Append what was submitted; `working` is ours. */
+static void job_do(struct log_thread *t)
 {
-	uint64_t one = 1;
+	struct err e = {0};
+	int64_t from = proc_mono_ns();
+	int rc;
 
+	fault_at(store_append);
+	rc = log_append(t->log, t->b, t->first_rv, t->last_rv, t->rv_limit, &e);
 	fault_at(store_synced);
 	pthread_mutex_lock(&t->lock);
 	t->rc = rc;
-	t->err = *e;
+	t->err = e;
+	t->took_ns = proc_mono_ns() - from;
 	t->state = JOB_DONE;
-	pthread_cond_broadcast(&t->changed);
+	pthread_cond_broadcast(&t->done);
 	pthread_mutex_unlock(&t->lock);
+}
+
+static void ring_bell(const struct log_thread *t)
+{
+	uint64_t one = 1;
+
 	if (t->bell >= 0 && write(t->bell, &one, sizeof(one)) != sizeof(one))
 		log_debug("the store's own bell is full"); /* it rings already */
 }
@@ -62,7 +81,7 @@ static void housekeeping(struct log_thread *t, uint64_t cut_rv)
 static void order(struct log_thread *t)
 {
 	atomic_fetch_add_explicit(&t->orders, 1, memory_order_relaxed);
-	pthread_cond_broadcast(&t->changed);
+	pthread_cond_broadcast(&t->ordered);
 }
 
 /* Looks at `orders` without the lock: a hint, what was ordered is read under it. */
@@ -74,7 +93,7 @@ static int look_for_orders(void *arg, int64_t wait_ns)
 		return atomic_load_explicit(&t->orders, memory_order_relaxed) != t->seen;
 	pthread_mutex_lock(&t->lock);
 	while (atomic_load_explicit(&t->orders, memory_order_relaxed) == t->seen)
-		pthread_cond_wait(&t->changed, &t->lock);
+		pthread_cond_wait(&t->ordered, &t->lock);
 	pthread_mutex_unlock(&t->lock);
 	return 1;
 }
@@ -87,6 +106,20 @@ static void wait_for_orders(struct log_thread *t)
 		look_for_orders(t, INT64_MAX);
 }
 
+/* With the lock held, but not while the log is worked at. */
+static void work_begin(struct log_thread *t)
+{
+	t->working = true;
+	pthread_mutex_unlock(&t->lock);
+}
+
+static void work_end(struct log_thread *t)
+{
+	pthread_mutex_lock(&t->lock);
+	t->working = false;
+	pthread_cond_broadcast(&t->done);
+}
+
 static void *log_thread_main(void *arg)
 {
 	struct log_thread *t = arg;
@@ -94,23 +127,21 @@ static void *log_thread_main(void *arg)
 	pthread_mutex_lock(&t->lock);
 	while (!t->stop || t->state == JOB_SUBMITTED) {
 		t->seen = atomic_load_explicit(&t->orders, memory_order_relaxed);
-		if (t->state == JOB_SUBMITTED) {
-			struct err e = {0};
-
-			pthread_mutex_unlock(&t->lock);
-			fault_at(store_append);
-			job_finish(
-				t,
-				log_append(t->log, t->b, t->first_rv, t->last_rv, t->rv_limit, &e),
-				&e);
+		if (t->working) {
+			pthread_cond_wait(&t->done, &t->lock);
+		} else if (t->state == JOB_SUBMITTED) {
+			work_begin(t);
+			job_do(t);
+			ring_bell(t);
 			log_prepare(t->log);
-			pthread_mutex_lock(&t->lock);
-		} else if (t->cut_rv != t->cut_done) {
+			work_end(t);
+		} else if (t->tidy || t->cut_rv != t->cut_done) {
 			uint64_t rv = t->cut_done = t->cut_rv;
 
-			pthread_mutex_unlock(&t->lock);
+			t->tidy = false;
+			work_begin(t);
 			housekeeping(t, rv);
-			pthread_mutex_lock(&t->lock);
+			work_end(t);
 		} else {
 			pthread_mutex_unlock(&t->lock);
 			wait_for_orders(t);
@@ -130,7 +161,8 @@ int log_thread_start(struct log_thread **out, struct log *log, int bell, struct 
 	t->log = log;
 	t->bell = bell;
 	pthread_mutex_init(&t->lock, NULL);
-	pthread_cond_init(&t->changed, NULL);
+	pthread_cond_init(&t->ordered, NULL);
+	pthread_cond_init(&t->done, NULL);
 	rc = pthread_create(&t->thread, NULL, log_thread_main, t);
 	if (rc) {
 		free(t);
@@ -150,12 +182,30 @@ void log_thread_stop(struct log_thread *t)
 	pthread_mutex_unlock(&t->lock);
 	pthread_join(t->thread, NULL);
 	pthread_mutex_destroy(&t->lock);
-	pthread_cond_destroy(&t->changed);
+	pthread_cond_destroy(&t->ordered);
+	pthread_cond_destroy(&t->done);
 	free(t);
 }
 
+/* The caller may append it: the log is free, and the disk quick. */
+static bool do_here(const struct log_thread *t)
+{
+	return !t->working && t->took_ns < QUICK_NS;
+}
+
+static void job_do_here(struct log_thread *t)
+{
+	work_begin(t);
+	job_do(t);
+	work_end(t);
+	if (log_wants_spare(t->log)) {
+		t->tidy = true;
+		order(t);
+	}
+}
+
 void log_thread_submit(struct log_thread *t, struct buf *b, uint64_t first_rv, uint64_t last_rv,
-		       uint64_t rv_limit)
+		       uint64_t rv_limit, bool wait)
 {
 	weft_assert(!t->busy);
 	t->busy = true;
@@ -165,7 +215,10 @@ void log_thread_submit(struct log_thread *t, struct buf *b, uint64_t first_rv, u
 	t->last_rv = last_rv;
 	t->rv_limit = rv_limit;
 	t->state = JOB_SUBMITTED;
-	order(t);
+	if (wait && do_here(t))
+		job_do_here(t);
+	else
+		order(t);
 	pthread_mutex_unlock(&t->lock);
 }
 
@@ -196,7 +249,7 @@ void log_thread_wait(struct log_thread *t)
 {
 	pthread_mutex_lock(&t->lock);
 	while (t->state == JOB_SUBMITTED)
-		pthread_cond_wait(&t->changed, &t->lock);
+		pthread_cond_wait(&t->done, &t->lock);
 	pthread_mutex_unlock(&t->lock);
 }
 

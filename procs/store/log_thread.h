@@ -3,8 +3,8 @@
  * prepared while the last one is synced.
  *
  * One batch at a time: submit, go on with other work, look with done() (or wait
- * for the eventfd), and only then submit the next.  The thread alone touches
- * the log between log_thread_start() and log_thread_stop().
+ * for the eventfd), and only then submit the next.  Between log_thread_start() and
+ * log_thread_stop() the log is touched through this alone.
  */
 #ifndef WEFT_STORE_LOG_THREAD_H
 #define WEFT_STORE_LOG_THREAD_H
@@ -18,9 +18,12 @@ int log_thread_start(struct log_thread **out, struct log *log, int bell, struct 
 /* Waits for the batch under way. */
 void log_thread_stop(struct log_thread *t);
 
-/* Append `b` as log_append(); it belongs to the thread until done() says so. */
+/* Append `b` as log_append(); it belongs to the thread until done() says so.
+ * `wait`: the caller has nothing else to do.  Then, if the last append took less than
+ * a millisecond, the caller's own thread does it, which saves two hand-overs, and
+ * done() is true when this returns. */
 void log_thread_submit(struct log_thread *t, struct buf *b, uint64_t first_rv, uint64_t last_rv,
-		       uint64_t rv_limit);
+		       uint64_t rv_limit, bool wait);
 bool log_thread_busy(const struct log_thread *t); /* a batch was submitted and not collected */
 /* True once for each batch, when it is done: *rc is log_append()'s result. */
 bool log_thread_done(struct log_thread *t, int *rc, struct err *e);

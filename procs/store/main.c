@@ -27,6 +27,7 @@
 #define RECLAIM_MAX	65536u
 #define STALL_MS	5000
 #define LOCK_WAIT_NS	(10 * INT64_C(1000000000))
+#define DISK_NS		(60 * INT64_C(1000000000))  /* the longest that it may stand still */
 #define RECOVERY_NS	(600 * INT64_C(1000000000)) /* the longest that one may take */
 
 /* What we have mapped of a process. */
@@ -522,6 +523,9 @@ static void serve(struct main *m)
 
 		watch_control(m);
 		did = ports_drain(&m->ports);
+		m->commit.prompt = m->ports.prompt;
+		if (commit_will_wait(&m->commit))
+			proc_beat_ahead(m->p, DISK_NS);
 		did |= commit_turn(&m->commit);
 		confirm(m);
 		wait = housekeep(m);

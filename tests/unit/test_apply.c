@@ -534,6 +534,7 @@ START_TEST(random_requests_keep_the_rules)
 
 		random_request(&rig);
 		ck_assert_uint_ge(rig.s.rv, rv);
+		rig.c.prompt = rnd(2);
 		if (rnd(3) == 0)
 			commit_turn(&rig.c);
 		if (rnd(30) == 0)

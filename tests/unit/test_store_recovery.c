@@ -46,6 +46,7 @@ START_TEST(replay_equals_the_state_before)
 
 		for (int i = 0; i < 120; i++) {
 			random_request(&rig);
+			rig.c.prompt = rnd(2);
 			if (rnd(4) == 0)
 				commit_turn(&rig.c);
 			if (rnd(20) == 0)
@@ -219,6 +220,7 @@ START_TEST(a_full_disk_refuses_writes_and_recovers)
 		file_sim_fail_after(fs, 0, codes[k % 2]);
 		for (int i = 0; i < 10; i++) {
 			random_request(&rig);
+			rig.c.prompt = k % 4 < 2;
 			commit_turn(&rig.c);
 		}
 		ck_assert_int_eq(rig_do(&rig, &m)->status, codes[k % 2]);
