@@ -58,6 +58,42 @@ void nodeslot_drop(struct cache_writer *w, uint32_t ref)
 	retire(w, ref, sizeof(*s), ARENA_INDEX);
 }
 
+/* --- Prefetching --------------------------------------------------------------- */
+
+void cw_prefetch_place(const struct cache_writer *w, const struct version *v, int step)
+{
+	uint32_t slot = v->hot.node.u, prev = prcu_own(&v->prev), first;
+
+	if (!slot)
+		return;
+	if (!step) {
+		prefetch(slot_at(w, slot));
+		return;
+	}
+	first = prcu_own(&slot_at(w, slot)->first);
+	if (first && prev && version_at(w, prev)->hot.node.u != slot)
+		prefetch(&entry_at(w, first)->node_prev);
+}
+
+void cw_prefetch_nodes(const struct cache_writer *w, const struct str *name, uint32_t n)
+{
+	uint32_t hash[CACHE_AHEAD], ref[CACHE_AHEAD];
+
+	weft_assert(n <= CACHE_AHEAD);
+	for (uint32_t i = 0; i < n; i++) {
+		hash[i] = cache_hash_name(name[i]);
+		hash_prefetch(w->base, &w->h->by_node, hash[i]);
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		ref[i] = hash_peek(w->base, &w->h->by_node, hash[i]);
+		if (ref[i])
+			prefetch(slot_at(w, ref[i]));
+	}
+	for (uint32_t i = 0; i < n; i++)
+		if (ref[i])
+			prefetch(ref_ptr(w->base, slot_at(w, ref[i])->name.u));
+}
+
 /* --- Membership ---------------------------------------------------------------- */
 
 static bool counts_on_node(const struct version *v)

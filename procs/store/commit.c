@@ -70,10 +70,15 @@ static void fetch_versions(const struct committer *c, struct version *const *v, 
 
 		prefetch(at);
 		prefetch(at + CACHE_LINE);
-		if (!(v[i]->flags & VERSION_STAYS))
+		if (!(v[i]->flags & VERSION_STAYS)) {
 			cw_prefetch_state(c->s->w, prcu_own(&v[i]->prev));
+			cw_prefetch_place(c->s->w, v[i], 0);
+		}
 		c->hooks.ahead(c->hooks.arg, v[i]);
 	}
+	for (uint32_t i = 0; i < n; i++)
+		if (!(v[i]->flags & VERSION_STAYS))
+			cw_prefetch_place(c->s->w, v[i], 1);
 }
 
 static void publish(struct committer *c, struct batch *b)
