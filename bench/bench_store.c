@@ -198,7 +198,7 @@ static void open_world(const char *dir)
 	w.r.options = (struct cache_options){
 		.pod_type = TYPE_POD, .node_type = TYPE_NODE, .grow_ahead = true};
 	must(recover(&w.r, &e), &e);
-	must(log_thread_start(&w.thread, w.log, w.bell, &e), &e);
+	must(log_thread_start(&w.thread, w.log, w.bell, NULL, &e), &e);
 	commit_init(&w.c, &w.s, w.thread, w.s.rv, &hooks);
 	ports_init(&w.ports, &w.s, &w.c, 1);
 	open_rings();

@@ -13,7 +13,7 @@ struct client {
 	struct addrinfo *address;
 	int epoll;
 	uint64_t received;
-	bool expecting; /* the last wait was short */
+	bool expecting; /* something was asked for, or the last wait was short */
 	struct session *sessions;
 	/* What came through the socket and GnuTLS has not taken yet: bytes[0..], of the
 	 * wire that is being received from. */

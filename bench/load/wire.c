@@ -184,6 +184,7 @@ struct buf *wire_out(struct wire *w)
 
 void wire_send(struct wire *w)
 {
+	w->cl->expecting = true;
 	if (!w->broken && !send_more(w))
 		shutdown(w->fd, SHUT_RDWR); /* it is told by client_turn() */
 }
@@ -235,8 +236,8 @@ static void receive(struct wire *w)
 
 /* Wait for up to wait_ns.  To wake a core that sleeps takes longer, on a virtual
  * machine, than to answer a request, and that is not what is to be measured: so who
- * did not wait for long the last time waits awake, giving way to all others.  Long
- * waits are slept through: the core belongs to who works. */
+ * has just asked, or did not wait for long the last time, waits awake, giving way to
+ * all others.  Long waits are slept through: the core belongs to who works. */
 static int wait_for_events(struct client *cl, struct epoll_event *ev, int n, int64_t wait_ns)
 {
 	int64_t from = now_ns(), awake = cl->expecting ? AWAKE_NS : 0, spent = 0;
@@ -252,7 +253,7 @@ static int wait_for_events(struct client *cl, struct epoll_event *ev, int n, int
 
 		got = epoll_pwait2(cl->epoll, ev, n, &rest, NULL);
 	}
-	cl->expecting = now_ns() - from < AWAKE_NS;
+	cl->expecting = got && now_ns() - from < AWAKE_NS;
 	return got;
 }
 

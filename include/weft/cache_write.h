@@ -93,8 +93,8 @@ void cw_prefetch(struct cache_writer *w, uint32_t ref);
 /* The same for a version: what publishing the one after it looks at. */
 void cw_prefetch_state(struct cache_writer *w, uint32_t version);
 
-/* The same for the place among its node's pods that publishing `v` gives it: step 0,
- * and step 1 when that and the state before are there. */
+/* The same for the place among its node's pods that publishing `v`, an update, gives
+ * it: step 0, and step 1 when that and the state before are there. */
 void cw_prefetch_place(const struct cache_writer *w, const struct version *v, int step);
 
 /* The same for up to CACHE_AHEAD nodes that versions are about to name. */

@@ -368,6 +368,9 @@ void proc_beat(struct proc *p);
 /* One heartbeat for the next `ns`: before work that cannot stop for one, such as
  * recovery or a large transaction's sync.  The next proc_beat() ends it. */
 void proc_beat_ahead(struct proc *p, int64_t ns);
+/* One heartbeat from another thread, which knows that the loop waits for something
+ * outside of the process. */
+void proc_beat_beside(struct proc *p);
 /* Ring the supervisor's bell, see the top of this file. */
 void proc_tell_supervisor(void);
 

@@ -104,6 +104,11 @@ void proc_beat(struct proc *p)
 	}
 }
 
+void proc_beat_beside(struct proc *p)
+{
+	atomic_store_explicit(&p->own->heartbeat_ns, proc_mono_ns(), memory_order_relaxed);
+}
+
 void proc_beat_ahead(struct proc *p, int64_t ns)
 {
 	p->beat_ns = proc_mono_ns();

@@ -89,6 +89,7 @@ static void fetch_ahead(const struct scheduler *self, const struct version *cons
 		prefetch((const char *)some[i] + CACHE_LINE);
 	}
 	for (int i = 0; i < n; i++) {
+		prefetch(&cache_entry(self->c, some[i]->entry)->type);
 		prefetch(cache_entry(self->c, some[i]->entry));
 		prefetch(cache_version(self->c, (version_ref){prcu_dereference(&some[i]->prev)}));
 	}

@@ -6,6 +6,8 @@
 #include "procs/store/store.h"
 #include "weft/place.h"
 
+#define NODE_NAME_MAX 253u
+
 /* --- Places ------------------------------------------------------------------------- */
 
 static struct binder *at_node(struct store *s, struct str node)
@@ -79,7 +81,7 @@ static int decode_nodes(struct store *s, struct str bytes, struct str **out, uin
 	*out = zone_alloc(s->z, (*n + 1) * sizeof(**out));
 	for (uint32_t i = 0; i < *n; i++) {
 		(*out)[i] = v_as_str(v_at(&list, i));
-		if (!(*out)[i].n)
+		if (!(*out)[i].n || (*out)[i].n > NODE_NAME_MAX)
 			return WEFT_EINVAL;
 	}
 	return WEFT_OK;
@@ -183,7 +185,7 @@ static void bind_all(struct pass *p, struct bulk *b, struct msg_reply *r)
 		struct entry *e;
 
 		cache_prefetch_ahead(s->c, m->entries.p, m->entries.n, i);
-		if (i % CACHE_AHEAD == 0)
+		if (i % CACHE_AHEAD == 0 && !none)
 			fetch_nodes(p, i);
 		e = none ? NULL : waiting_pod(p, i);
 		if (!e || pod_is_taken(p, e, i) || r->status ||

@@ -3,8 +3,10 @@
 #include "procs/store/quota.h"
 #include "weft/fault.h"
 
-#define SMALL_REPLIES 1u /* and bytes of a batch that has nobody else's writes */
-#define SMALL_BYTES   (16u << 10)
+/* A batch of one write of one object, and of what goes with it. */
+#define SMALL_REPLIES  1u
+#define SMALL_VERSIONS 4u
+#define SMALL_BYTES    (16u << 10)
 
 void commit_init(struct committer *c, struct store *s, struct log_thread *log, uint64_t rv_safe,
 		 const struct commit_hooks *hooks)
@@ -124,7 +126,8 @@ static bool needs_log(const struct committer *c, const struct batch *b)
 
 static bool is_small(const struct batch *b)
 {
-	return b->nreplies <= SMALL_REPLIES && b->log.n <= SMALL_BYTES;
+	return b->nreplies <= SMALL_REPLIES && b->nversions <= SMALL_VERSIONS &&
+	       b->log.n <= SMALL_BYTES;
 }
 
 /* Whoever sent this, and the batch before, sends no more before it is answered, and
@@ -132,11 +135,6 @@ static bool is_small(const struct batch *b)
 static bool is_alone(const struct committer *c, const struct batch *b)
 {
 	return c->prompt && c->small && is_small(b);
-}
-
-bool commit_will_wait(const struct committer *c)
-{
-	return c->filling->nversions && is_alone(c, c->filling);
 }
 
 static void submit(struct committer *c, struct batch *b)

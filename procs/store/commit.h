@@ -51,7 +51,7 @@ struct committer {
 	uint64_t filled, published;	/* batches begun, batches done with */
 	uint64_t writes, log_bytes;	/* totals */
 	bool failing;			/* the log refused the last batch */
-	bool small;			/* the last batch submitted */
+	bool small;			/* the last batch that was logged */
 	bool prompt; /* set by the caller: somebody waits for each answer (see ports.h) */
 };
 
@@ -61,12 +61,9 @@ void commit_free(struct committer *c);
 
 /* Nothing more should be put into the batch now. */
 bool commit_full(const struct committer *c);
-/* Do what can be done without waiting, but for the disk if commit_will_wait(); true if
- * anything was. */
+/* Do what can be done without waiting, but for the disk when somebody writes alone;
+ * true if anything was. */
 bool commit_turn(struct committer *c);
-/* The next turn may wait for as long as the disk takes: a millisecond, unless it has
- * just become slow. */
-bool commit_will_wait(const struct committer *c);
 /* Nothing is prepared, under way or unanswered. */
 bool commit_idle(const struct committer *c);
 /* Wait until commit_idle().  For the end, and tests. */

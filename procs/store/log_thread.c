@@ -9,16 +9,19 @@
 #include "weft/fault.h"
 #include "weft/proc.h"
 
-#define QUICK_NS 1000000 /* an append that took no longer than this is waited for */
+#define QUICK_NS 1000000 /* after an append of less than this, the next one is waited for */
 
 enum job_state { JOB_NONE, JOB_SUBMITTED, JOB_DONE };
 
-/* `lock` guards everything below it; the job's fields are the thread's while
- * the state is JOB_SUBMITTED, and the log is whose who has set `working`. */
+/* `lock` guards everything below it; who has set `working` has the log and, while the
+ * state is JOB_SUBMITTED, the job's fields. */
 struct log_thread {
 	struct log *log;
 	int bell;
 	pthread_t thread;
+	int64_t beat_ns;
+	void (*beat)(void *arg);
+	void *beat_arg;
 	bool busy;		 /* the submitter's own */
 	struct awake awake;	 /* the thread's own */
 	_Atomic uint32_t orders; /* given so far: a hint to who waits awake */
@@ -84,6 +87,16 @@ static void order(struct log_thread *t)
 	pthread_cond_broadcast(&t->ordered);
 }
 
+/* With the lock held.  Beats for the submitter while that is at the log. */
+static void wait_for(struct log_thread *t, pthread_cond_t *what)
+{
+	int64_t until = proc_mono_ns() + t->beat_ns;
+	struct timespec at = {.tv_sec = until / 1000000000, .tv_nsec = until % 1000000000};
+
+	if (pthread_cond_clockwait(what, &t->lock, CLOCK_MONOTONIC, &at) && t->working && t->beat)
+		t->beat(t->beat_arg);
+}
+
 /* Looks at `orders` without the lock: a hint, what was ordered is read under it. */
 static int look_for_orders(void *arg, int64_t wait_ns)
 {
@@ -93,7 +106,7 @@ static int look_for_orders(void *arg, int64_t wait_ns)
 		return atomic_load_explicit(&t->orders, memory_order_relaxed) != t->seen;
 	pthread_mutex_lock(&t->lock);
 	while (atomic_load_explicit(&t->orders, memory_order_relaxed) == t->seen)
-		pthread_cond_wait(&t->ordered, &t->lock);
+		wait_for(t, &t->ordered);
 	pthread_mutex_unlock(&t->lock);
 	return 1;
 }
@@ -128,7 +141,7 @@ static void *log_thread_main(void *arg)
 	while (!t->stop || t->state == JOB_SUBMITTED) {
 		t->seen = atomic_load_explicit(&t->orders, memory_order_relaxed);
 		if (t->working) {
-			pthread_cond_wait(&t->done, &t->lock);
+			wait_for(t, &t->done);
 		} else if (t->state == JOB_SUBMITTED) {
 			work_begin(t);
 			job_do(t);
@@ -152,7 +165,8 @@ static void *log_thread_main(void *arg)
 	return NULL;
 }
 
-int log_thread_start(struct log_thread **out, struct log *log, int bell, struct err *e)
+int log_thread_start(struct log_thread **out, struct log *log, int bell,
+		     const struct log_beat *beat, struct err *e)
 {
 	struct log_thread *t = calloc(1, sizeof(*t));
 	int rc;
@@ -160,6 +174,9 @@ int log_thread_start(struct log_thread **out, struct log *log, int bell, struct 
 	weft_assert(t);
 	t->log = log;
 	t->bell = bell;
+	t->beat_ns = beat ? beat->every_ns : 1000000000;
+	t->beat = beat ? beat->fn : NULL;
+	t->beat_arg = beat ? beat->arg : NULL;
 	pthread_mutex_init(&t->lock, NULL);
 	pthread_cond_init(&t->ordered, NULL);
 	pthread_cond_init(&t->done, NULL);

@@ -13,15 +13,25 @@
 
 struct log_thread;
 
-/* `bell` (an eventfd, or -1) is written when a batch is done. */
-int log_thread_start(struct log_thread **out, struct log *log, int bell, struct err *e);
+/* While the submitter's own thread appends, fn(arg) is called from the log's thread
+ * every so often: a disk that stands still is no submitter that does. */
+struct log_beat {
+	int64_t every_ns;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+/* `bell` (an eventfd, or -1) is written when the thread is done with a batch; `beat`
+ * may be NULL. */
+int log_thread_start(struct log_thread **out, struct log *log, int bell,
+		     const struct log_beat *beat, struct err *e);
 /* Waits for the batch under way. */
 void log_thread_stop(struct log_thread *t);
 
 /* Append `b` as log_append(); it belongs to the thread until done() says so.
- * `wait`: the caller has nothing else to do.  Then, if the last append took less than
- * a millisecond, the caller's own thread does it, which saves two hand-overs, and
- * done() is true when this returns. */
+ * `wait`: the caller has nothing else to do.  Then, if the append before took less than
+ * a millisecond and the log is free, the caller's own thread does it, which saves two
+ * hand-overs; done() is true when this returns, and no bell is rung. */
 void log_thread_submit(struct log_thread *t, struct buf *b, uint64_t first_rv, uint64_t last_rv,
 		       uint64_t rv_limit, bool wait);
 bool log_thread_busy(const struct log_thread *t); /* a batch was submitted and not collected */

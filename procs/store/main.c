@@ -27,7 +27,6 @@
 #define RECLAIM_MAX	65536u
 #define STALL_MS	5000
 #define LOCK_WAIT_NS	(10 * INT64_C(1000000000))
-#define DISK_NS		(60 * INT64_C(1000000000))  /* the longest that it may stand still */
 #define RECOVERY_NS	(600 * INT64_C(1000000000)) /* the longest that one may take */
 
 /* What we have mapped of a process. */
@@ -179,18 +178,25 @@ static int make_generation(struct main *m, struct err *e)
 	return WEFT_OK;
 }
 
+static void beat_from_log(void *p)
+{
+	proc_beat_beside(p);
+}
+
 static int start(struct main *m, struct err *e)
 {
 	struct commit_hooks hooks = ports_hooks(&m->ports);
+	struct log_beat beat = {.fn = beat_from_log, .arg = m->p};
 	int rc = open_data(m, e);
 
 	if (rc)
 		return rc;
 	take_options(m);
+	beat.every_ns = m->idle_ms * INT64_C(1000000);
 	rc = make_generation(m, e);
 	if (rc)
 		return rc;
-	rc = log_thread_start(&m->log_thread, m->log, PROC_BELL_FD(STORE_SLOT), e);
+	rc = log_thread_start(&m->log_thread, m->log, PROC_BELL_FD(STORE_SLOT), &beat, e);
 	if (rc)
 		return rc;
 	commit_init(&m->commit, &m->store, m->log_thread, m->store.rv, &hooks);
@@ -524,8 +530,6 @@ static void serve(struct main *m)
 		watch_control(m);
 		did = ports_drain(&m->ports);
 		m->commit.prompt = m->ports.prompt;
-		if (commit_will_wait(&m->commit))
-			proc_beat_ahead(m->p, DISK_NS);
 		did |= commit_turn(&m->commit);
 		confirm(m);
 		wait = housekeep(m);

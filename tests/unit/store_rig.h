@@ -121,7 +121,7 @@ static inline int rig_open(struct rig *rig, struct files *fs, const char *checkp
 		log_close(rig->log);
 		return rc;
 	}
-	ck_assert_int_eq(log_thread_start(&rig->thread, rig->log, -1, e), WEFT_OK);
+	ck_assert_int_eq(log_thread_start(&rig->thread, rig->log, -1, NULL, e), WEFT_OK);
 	commit_init(&rig->c, &rig->s, rig->thread, rig->s.rv, &hooks);
 	return WEFT_OK;
 }

@@ -2,9 +2,11 @@
  * test_log.c - the log on a simulated disk: power cuts at every sync, refused
  * writes, damage, recycling.  A model holds the batches that were acknowledged.
  */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "procs/store/log_thread.h"
@@ -322,7 +324,7 @@ START_TEST(the_thread_appends_in_order)
 	struct buf b = {0};
 	struct err e = {0};
 
-	ck_assert_int_eq(log_thread_start(&t, log, bell, &e), WEFT_OK);
+	ck_assert_int_eq(log_thread_start(&t, log, bell, NULL, &e), WEFT_OK);
 	for (uint64_t rv = 1; rv <= 300; rv++) {
 		fill(&b, rv);
 		log_thread_submit(t, &b, rv, rv, rv, rv % 3 == 0);
@@ -338,6 +340,54 @@ START_TEST(the_thread_appends_in_order)
 	close(bell);
 	log = reopen(log);
 	ck_assert_uint_eq(model.first_rv - 1 + model.read, 300);
+	log_close(log);
+}
+END_TEST
+
+static const struct file_ops *quick;
+
+static int slow_sync(struct files *files, int fd, struct err *e)
+{
+	nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+	return quick->sync(files, fd, e);
+}
+
+static void count_beat(void *arg)
+{
+	atomic_fetch_add((_Atomic int *)arg, 1);
+}
+
+/* The submitter waits for a disk that stands still: that is no submitter that hangs. */
+START_TEST(the_thread_beats_for_who_appends)
+{
+	struct log *log = reopen(NULL);
+	_Atomic int beats = 0;
+	struct log_beat beat = {.every_ns = 5000000, .fn = count_beat, .arg = &beats};
+	struct log_thread *t;
+	struct file_ops ops;
+	struct buf b = {0};
+	struct err e = {0};
+	int rc;
+
+	quick = fs->ops;
+	ops = *quick;
+	ops.sync = slow_sync;
+	fs->ops = &ops;
+	ck_assert_int_eq(log_thread_start(&t, log, -1, &beat, &e), WEFT_OK);
+	for (uint64_t rv = 1; rv <= 2; rv++) {
+		int before = atomic_load(&beats);
+
+		fill(&b, rv);
+		log_thread_submit(t, &b, rv, rv, rv, true);
+		/* After a slow one, the next is not waited for. */
+		ck_assert_int_eq(log_thread_done(t, &rc, &e), rv == 1);
+		ck_assert_int_eq(atomic_load(&beats) - before >= 3, rv == 1);
+		log_thread_wait(t);
+	}
+	ck_assert(log_thread_done(t, &rc, &e));
+	log_thread_stop(t);
+	fs->ops = quick;
+	buf_free(&b);
 	log_close(log);
 }
 END_TEST
@@ -358,6 +408,7 @@ int main(void)
 	tcase_add_test(t, large_batches_get_a_segment_of_their_own);
 	tcase_add_test(t, recycled_segments_show_nothing_of_their_past);
 	tcase_add_test(t, the_thread_appends_in_order);
+	tcase_add_test(t, the_thread_beats_for_who_appends);
 	suite_add_tcase(s, t);
 	return run_suite(s);
 }
