@@ -524,10 +524,12 @@ static void random_quota(void)
 	rig_send(&rig, &m);
 }
 
-/* Some pods; made are exactly as many as fit. */
+/* Some pods; made are exactly as many as fit.  When a second ends between the model's
+ * count and the store's, a pod may have outstayed its grace for one of them only. */
 static void random_pods(void)
 {
 	const char *ns = random_ns();
+	uint32_t second = clock_wall_s();
 	int64_t cpu = 100 + 100 * rnd(5), room = model_room(ns, cpu);
 	uint32_t count = 1 + rnd(12);
 	struct msg m = {.kind = MSG_create_many};
@@ -548,7 +550,7 @@ static void random_pods(void)
 							 .spec = rig_part(spec)};
 	}
 	rig_do(&rig, &m);
-	if (rig.last.status == WEFT_ENOSPC)
+	if (rig.last.status == WEFT_ENOSPC || clock_wall_s() != second)
 		return;
 	ck_assert_uint_eq(rig.last.done, room < count ? (uint32_t)room : count);
 	ck_assert_int_eq(rig.last.status, room < count ? WEFT_EFORBIDDEN : WEFT_OK);
