@@ -60,13 +60,13 @@ void nodeslot_drop(struct cache_writer *w, uint32_t ref)
 
 /* --- Prefetching --------------------------------------------------------------- */
 
-void cw_prefetch_place(const struct cache_writer *w, const struct version *v, int step)
+void cw_prefetch_place(const struct cache_writer *w, const struct version *v, int stage)
 {
 	uint32_t slot = v->hot.node.u, prev = prcu_own(&v->prev), first;
 
 	if (!slot)
 		return;
-	if (!step) {
+	if (!stage) {
 		prefetch(slot_at(w, slot));
 		return;
 	}
@@ -77,9 +77,9 @@ void cw_prefetch_place(const struct cache_writer *w, const struct version *v, in
 
 void cw_prefetch_nodes(const struct cache_writer *w, const struct str *name, uint32_t n)
 {
-	uint32_t hash[CACHE_AHEAD], ref[CACHE_AHEAD];
+	uint32_t hash[CACHE_TOGETHER], ref[CACHE_TOGETHER];
 
-	weft_assert(n <= CACHE_AHEAD);
+	weft_assert(n <= CACHE_TOGETHER);
 	for (uint32_t i = 0; i < n; i++) {
 		hash[i] = cache_hash_name(name[i]);
 		hash_prefetch(w->base, &w->h->by_node, hash[i]);

@@ -15,8 +15,6 @@
 #include "shm/cache_priv.h"
 #include "weft/fault.h"
 
-#define CUT_TOGETHER 16u /* records that are fetched at a time */
-
 /* --- Cutting --------------------------------------------------------------------- */
 
 void record_cut(struct cache_writer *w, struct version *v)
@@ -125,7 +123,7 @@ static void cut_until(struct cache_writer *w, uint64_t end)
 
 	for (; w->cut < end; w->cut++) {
 		if (w->cut == fetched) {
-			fetched = end - fetched < CUT_TOGETHER ? end : fetched + CUT_TOGETHER;
+			fetched = end - fetched < CACHE_TOGETHER ? end : fetched + CACHE_TOGETHER;
 			fetch_records(w, w->cut, fetched);
 		}
 		record_cut(w, version_of(w, w->cut));

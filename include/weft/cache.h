@@ -257,13 +257,13 @@ int cache_entry_checked(const struct cache *c, uint32_t ref, const struct entry 
 void cache_prefetch(const struct cache *c, uint32_t ref, int stage);
 /* The same in a loop over references: called for each i, before refs[i] is looked at;
  * a group of them is fetched together (shm/README.md says why). */
-#define CACHE_AHEAD 16
+#define CACHE_TOGETHER 16u /* also what the store publishes, or cuts, at a time */
 static inline void cache_prefetch_ahead(const struct cache *c, const uint32_t *refs, uint32_t n,
 					uint32_t i)
 {
-	uint32_t end = n - i < CACHE_AHEAD ? n : i + CACHE_AHEAD;
+	uint32_t end = n - i < CACHE_TOGETHER ? n : i + CACHE_TOGETHER;
 
-	if (i % CACHE_AHEAD)
+	if (i % CACHE_TOGETHER)
 		return;
 	for (int stage = 0; stage < 2; stage++)
 		for (uint32_t k = i; k < end; k++)

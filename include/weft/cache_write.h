@@ -94,10 +94,10 @@ void cw_prefetch(struct cache_writer *w, uint32_t ref);
 void cw_prefetch_state(struct cache_writer *w, uint32_t version);
 
 /* The same for the place among its node's pods that publishing `v`, an update, gives
- * it: step 0, and step 1 when that and the state before are there. */
-void cw_prefetch_place(const struct cache_writer *w, const struct version *v, int step);
+ * it: stage 0, and stage 1 when that and the state before are there. */
+void cw_prefetch_place(const struct cache_writer *w, const struct version *v, int stage);
 
-/* The same for up to CACHE_AHEAD nodes that versions are about to name. */
+/* The same for up to CACHE_TOGETHER nodes that versions are about to name. */
 void cw_prefetch_nodes(const struct cache_writer *w, const struct str *name, uint32_t n);
 
 /* The same for objects that requests name, all of them at once: each step needs what

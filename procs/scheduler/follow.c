@@ -83,7 +83,7 @@ static void follow_one(struct scheduler *self, const struct version *v)
 /* What follow_one() will need: the versions, then what they lead to. */
 static void fetch_ahead(const struct scheduler *self, const struct version *const *some, int n)
 {
-	n = n < CACHE_AHEAD ? n : CACHE_AHEAD;
+	n = n < (int)CACHE_TOGETHER ? n : (int)CACHE_TOGETHER;
 	for (int i = 0; i < n; i++) {
 		prefetch(some[i]);
 		prefetch((const char *)some[i] + CACHE_LINE);
@@ -104,7 +104,7 @@ static bool follow_some(struct scheduler *self)
 	cache_lock(self->c);
 	n = cache_journal(self->c, self->journal_rv, some, (int)countof(some));
 	for (int i = 0; i < n; i++) {
-		if (i % CACHE_AHEAD == 0)
+		if (i % CACHE_TOGETHER == 0)
 			fetch_ahead(self, some + i, n - i);
 		follow_one(self, some[i]);
 	}

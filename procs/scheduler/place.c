@@ -277,9 +277,9 @@ static void bind_pod(struct scheduler *self, struct kind *kind, const struct ent
 /* The next pods: what looking at them needs is fetched together. */
 static void fetch_ahead(struct scheduler *self, const struct kind *k)
 {
-	uint32_t end = k->n - k->at < CACHE_AHEAD ? k->n : k->at + CACHE_AHEAD;
+	uint32_t end = k->n - k->at < CACHE_TOGETHER ? k->n : k->at + CACHE_TOGETHER;
 
-	if (k->at % CACHE_AHEAD)
+	if (k->at % CACHE_TOGETHER)
 		return;
 	for (int stage = 0; stage < 2; stage++)
 		for (uint32_t i = k->at; i < end; i++)

@@ -164,10 +164,10 @@ static bool all_is_taken(struct pass *p)
 /* Pods are placed round the nodes: each names another one. */
 static void fetch_nodes(const struct pass *p, uint32_t from)
 {
-	struct str name[CACHE_AHEAD];
+	struct str name[CACHE_TOGETHER];
 	uint32_t n = 0;
 
-	for (uint32_t i = from; i < p->m->entries.n && i < from + CACHE_AHEAD; i++)
+	for (uint32_t i = from; i < p->m->entries.n && i < from + CACHE_TOGETHER; i++)
 		if (p->m->node_of.p[i] < p->nnodes)
 			name[n++] = p->nodes[p->m->node_of.p[i]];
 	cw_prefetch_nodes(p->s->w, name, n);
@@ -185,7 +185,7 @@ static void bind_all(struct pass *p, struct bulk *b, struct msg_reply *r)
 		struct entry *e;
 
 		cache_prefetch_ahead(s->c, m->entries.p, m->entries.n, i);
-		if (i % CACHE_AHEAD == 0 && !none)
+		if (i % CACHE_TOGETHER == 0 && !none)
 			fetch_nodes(p, i);
 		e = none ? NULL : waiting_pod(p, i);
 		if (!e || pod_is_taken(p, e, i) || r->status ||

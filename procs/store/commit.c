@@ -57,12 +57,10 @@ static void batch_done(struct committer *c, struct batch *b)
 	batch_reset(b);
 }
 
-#define TOGETHER 16u /* versions that are fetched at a time */
-
 /* Versions were prepared a batch ago: bring back what publishing touches. */
 static void fetch_versions(const struct committer *c, struct version *const *v, uint32_t n)
 {
-	n = n < TOGETHER ? n : TOGETHER;
+	n = n < CACHE_TOGETHER ? n : CACHE_TOGETHER;
 	for (uint32_t i = 0; i < n; i++) {
 		prefetch(v[i]);
 		prefetch((const char *)v[i] + CACHE_LINE);
@@ -88,7 +86,7 @@ static void publish(struct committer *c, struct batch *b)
 	for (uint32_t i = 0; i < b->nversions; i++) {
 		struct version *v = b->versions[i];
 
-		if (i % TOGETHER == 0)
+		if (i % CACHE_TOGETHER == 0)
 			fetch_versions(c, b->versions + i, b->nversions - i);
 		c->hooks.before(c->hooks.arg, v);
 		cw_publish(c->s->w, v);

@@ -52,7 +52,9 @@ struct committer {
 	uint64_t writes, log_bytes;	/* totals */
 	bool failing;			/* the log refused the last batch */
 	bool small;			/* the last batch that was logged */
-	bool prompt; /* set by the caller: somebody waits for each answer (see ports.h) */
+	/* A client waits: an API server has sent something since the loop, whose this
+	 * is too, said that it was long ago. */
+	bool prompt;
 };
 
 void commit_init(struct committer *c, struct store *s, struct log_thread *log, uint64_t rv_safe,

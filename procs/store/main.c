@@ -508,12 +508,12 @@ static void wait_for_bell(struct main *m, int ms)
 	/* A full batch waits for the log, whoever asks for what. */
 	if (!commit_full(&m->commit) && !ports_sleep(&m->ports))
 		return;
-	log_thread_hurry(m->log_thread, m->ports.prompt);
+	log_thread_hurry(m->log_thread, m->commit.prompt);
 	if (m->ports.blocked)
 		ms = BLOCKED_WAIT_MS;
-	if (m->ports.prompt) {
+	if (m->commit.prompt) {
 		awake_wait(&m->awake, look_for_bell, m, ms * INT64_C(1000000));
-		m->ports.prompt = m->awake.expecting;
+		m->commit.prompt = m->awake.expecting;
 	} else {
 		look_for_bell(m, ms * INT64_C(1000000));
 	}
@@ -529,7 +529,6 @@ static void serve(struct main *m)
 
 		watch_control(m);
 		did = ports_drain(&m->ports);
-		m->commit.prompt = m->ports.prompt;
 		did |= commit_turn(&m->commit);
 		confirm(m);
 		wait = housekeep(m);

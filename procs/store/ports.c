@@ -243,7 +243,7 @@ static bool port_drain(struct ports *p, struct port *t)
 		t->drained_at = p->c->filled;
 	if (bytes) {
 		ring_release(&t->in);
-		p->prompt |= t->kind == PROC_APISERVER;
+		p->c->prompt |= t->kind == PROC_APISERVER;
 	}
 	return bytes != 0;
 }

@@ -89,9 +89,6 @@ struct ports {
 	uint64_t malformed; /* records refused */
 	uint64_t hostile;   /* PROC_WHO goes on sending rubbish; 0: nobody */
 	bool blocked;	    /* some port waits for room in its inbox */
-	/* A client waits: an API server has sent something since the caller, whose
-	 * this is too, said that it was long ago. */
-	bool prompt;
 };
 
 void ports_init(struct ports *p, struct store *s, struct committer *c, uint32_t generation);
