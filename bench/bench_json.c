@@ -74,7 +74,7 @@ static void stored_pod(struct buf *out)
 
 /* MB a second, and of one pod after another into one buffer, as a LIST is; anew
  * for each (`texts` is NULL), or from the text that the pods share. */
-static void run_out(struct bench *speed, struct bench *pods, struct json_texts *texts)
+static void run_out(struct bench *speed, struct bench *pods, struct kept *texts)
 {
 	enum { N = 50000 };
 	uint32_t numbers[] = {1700000000, 0x0a000001, 0x0a010203};
@@ -158,7 +158,7 @@ int main(int argc, char **argv)
 			       .what = "stored pods printed from the text of their template"};
 	struct bench shared_pods = {
 		.name = "json-shared-pods", .unit = "k pods/s", .what = "the same in pods"};
-	static struct json_texts texts;
+	static struct kept texts;
 	struct bench in = {.name = "json-in",
 			   .unit = "k Deployments/s",
 			   .what = "a Deployment of 1.2 KB from JSON to a tree"};

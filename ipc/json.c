@@ -403,11 +403,10 @@ int json_from_msgpack(struct buf *out, struct str bytes, const struct hole_value
 
 /* JSON with its holes left out, and the bytes that it was made from. */
 struct json_text {
-	uint64_t hash;
+	struct kept_text head; /* key: a digest of the bytes */
 	struct str bytes, json;
 	struct text_hole *holes;
 	uint32_t nholes;
-	size_t size; /* of all this */
 };
 
 #define TEXT_LEAST 64u /* bytes: printing anew costs as little */
@@ -426,7 +425,7 @@ static struct json_text *text_make(struct str bytes, uint64_t hash)
 		size = sizeof(*t) + seen.list.n + bytes.n + json.n;
 		t = malloc(size);
 		weft_assert(t);
-		*t = (struct json_text){.hash = hash, .size = size};
+		*t = (struct json_text){.head = {hash, size}};
 		t->holes = (struct text_hole *)(t + 1);
 		t->nholes = (uint32_t)(seen.list.n / sizeof(*t->holes));
 		t->bytes = (struct str){(char *)t->holes + seen.list.n, bytes.n};
@@ -457,36 +456,20 @@ static void text_print(struct buf *out, const struct json_text *t, const struct 
 	buf_add(out, t->json.p + at, t->json.n - at);
 }
 
-void json_texts_free(struct json_texts *x)
+/* The text of these bytes, if it was or is worth making. */
+static const struct json_text *text_of(struct kept *x, struct str bytes, uint64_t hash)
 {
-	for (uint32_t i = 0; i < JSON_TEXTS; i++)
-		free(x->text[i]);
-	*x = (struct json_texts){0};
-}
+	struct json_text *t = (struct json_text *)kept_find(x, hash);
 
-/* The text of these bytes, if it was or is worth making: the second time in a row
- * that its place is asked for it. */
-static const struct json_text *text_of(struct json_texts *x, struct str bytes, uint64_t hash)
-{
-	uint32_t i = (uint32_t)(hash % JSON_TEXTS);
-	struct json_text *t = x->text[i];
-
-	if (t && t->hash == hash && str_eq(t->bytes, bytes))
+	if (t && str_eq(t->bytes, bytes))
 		return t;
-	if (x->wanted[i] != hash) {
-		x->wanted[i] = hash;
-		return NULL;
-	}
-	if (x->size > JSON_TEXTS_MOST)
-		json_texts_free(x);
-	x->size -= x->text[i] ? x->text[i]->size : 0;
-	free(x->text[i]);
-	t = x->text[i] = text_make(bytes, hash);
-	x->size += t ? t->size : 0;
+	t = kept_wanted(x, hash) ? text_make(bytes, hash) : NULL;
+	if (t)
+		kept_put(x, &t->head);
 	return t;
 }
 
-int json_from_shared(struct json_texts *x, struct buf *out, struct str bytes, uint64_t hash,
+int json_from_shared(struct kept *x, struct buf *out, struct str bytes, uint64_t hash,
 		     const struct hole_values *h)
 {
 	const struct json_text *t =

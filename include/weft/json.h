@@ -13,6 +13,7 @@
 #ifndef WEFT_JSON_H
 #define WEFT_JSON_H
 
+#include "weft/kept.h"
 #include "weft/value.h"
 
 /* Fields that stood twice in one object: the last one wins, and the path of
@@ -35,21 +36,11 @@ void json_encode(struct buf *out, const value *v, const struct hole_values *h);
  * that are not one well-formed value. */
 int json_from_msgpack(struct buf *out, struct str bytes, const struct hole_values *h);
 
-/* Texts of stored bytes that many objects have in common, made once: the
- * JSON with its holes left out.  A table of what was printed last (and more than
- * once), bounded; zero to begin with.  One thread's. */
-#define JSON_TEXTS	4096
-#define JSON_TEXTS_MOST (16u << 20) /* bytes; then it begins anew */
-struct json_texts {
-	struct json_text *text[JSON_TEXTS];
-	uint64_t wanted[JSON_TEXTS]; /* hash that was asked for last */
-	size_t size;
-};
-/* As json_from_msgpack(); `hash` is a digest of the bytes (which are compared, too).
- * `x` may be NULL. */
-int json_from_shared(struct json_texts *x, struct buf *out, struct str bytes, uint64_t hash,
+/* As json_from_msgpack(), of bytes that many objects may have in common: their JSON, holes
+ * left out, is kept in `x` when it is printed again.  `hash` is a digest of the bytes
+ * (which are compared, too).  `x` may be NULL. */
+int json_from_shared(struct kept *x, struct buf *out, struct str bytes, uint64_t hash,
 		     const struct hole_values *h);
-void json_texts_free(struct json_texts *x);
 
 /* A quoted JSON string. */
 void json_quote(struct buf *out, struct str s);

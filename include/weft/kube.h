@@ -246,15 +246,17 @@ int64_t kube_int_or_percent(const value *v, int64_t total, bool round_up, int64_
  * result that point into the cache are copied if `copy`. */
 value kube_object(zone *z, const struct cache *c, const struct kube_resource *r,
 		  const struct entry *e, const struct version *v, bool copy);
-/* What was printed last and will be again: the parts that many objects share.  Zero
- * to begin with. */
+/* What was printed last and will be again: whole objects, and the parts that many
+ * share.  Zero to begin with. */
 struct kube_texts {
-	struct json_texts json; /* json_texts_free() */
-	uint64_t spec;		/* hash of the spec that was asked about last: */
+	struct kept objects, parts; /* kube_texts_free() */
+	uint64_t spec;		     /* hash of the spec that was asked about last: */
 	bool spec_names_node;
 };
+void kube_texts_free(struct kube_texts *texts);
 /* The same as JSON, straight from the stored parts. `with_type`: print
- * apiVersion and kind (items of a typed list carry none).  `texts` may be NULL. */
+ * apiVersion and kind (items of a typed list carry none).  `texts` are those of this
+ * cluster, of whatever generation, and may be NULL. */
 void kube_object_json(struct buf *out, const struct cache *c, const struct kube_resource *r,
 		      const struct entry *e, const struct version *v, bool with_type,
 		      struct kube_texts *texts);

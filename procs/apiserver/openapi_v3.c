@@ -12,18 +12,18 @@
 static const char build_stamp[] = __DATE__ " " __TIME__;
 
 /* One for each group version, in the order of kube_resources(). */
-struct kept {
+struct document {
 	const char *group, *version;
 	struct buf text;
-	struct kept *next;
+	struct document *next;
 };
-static struct kept *all_kept;
+static struct document *all_documents;
 
-static struct kept *find_kept(const char *group, const char *version)
+static struct document *find_document(const char *group, const char *version)
 {
-	struct kept **k;
+	struct document **k;
 
-	for (k = &all_kept; *k; k = &(*k)->next)
+	for (k = &all_documents; *k; k = &(*k)->next)
 		if (!strcmp((*k)->group, group) && !strcmp((*k)->version, version))
 			return *k;
 	*k = calloc(1, sizeof(**k));
@@ -68,7 +68,7 @@ static enum outcome index_get(struct request *q)
 	return answer_value(q, 200, &v);
 }
 
-static void make_document(struct kept *k)
+static void make_document(struct document *k)
 {
 	zone *z = zone_new();
 	struct doc d = doc_new(z, OPENAPI_V3);
@@ -98,11 +98,11 @@ enum outcome openapi_v3_get(struct request *q)
 	path.p += sizeof(prefix) - 1;
 	path.n -= sizeof(prefix) - 1;
 	for (uint32_t i = 0; i < n; i++) {
-		struct kept *k;
+		struct document *k;
 
 		if (!str_eq(path, path_of(q->z, r[i].group, r[i].version)))
 			continue;
-		k = find_kept(r[i].group, r[i].version);
+		k = find_document(r[i].group, r[i].version);
 		if (!k->text.n)
 			make_document(k);
 		buf_addstr(&q->out, buf_str(&k->text));

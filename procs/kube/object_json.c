@@ -3,6 +3,8 @@
  * watches print.  No tree is built; what a list of a million pods costs is
  * what copying their bytes costs.
  */
+#include <stdlib.h>
+
 #include "object.h"
 #include "peek.h"
 #include "weft/json.h"
@@ -45,7 +47,7 @@ static bool part_json(struct printing *p, enum part part)
 {
 	struct str bytes = cache_part(p->c, p->v, part);
 
-	return bytes.n && !json_from_shared(p->texts ? &p->texts->json : NULL, p->out, bytes,
+	return bytes.n && !json_from_shared(p->texts ? &p->texts->parts : NULL, p->out, bytes,
 					    cache_part_hash(p->c, p->v, part), &p->holes);
 }
 
@@ -159,27 +161,91 @@ static void converted(struct buf *out, const struct cache *c, const struct kube_
 	zone_free(z);
 }
 
+static void with_type_json(struct buf *out, const struct kube_resource *r)
+{
+	PUT(out, "\"kind\":\"");
+	buf_puts(out, r->kind);
+	PUT(out, "\",\"apiVersion\":\"");
+	buf_puts(out, r->api_version);
+	PUT(out, "\",");
+}
+
+/* All that stands behind the type. */
+static void print(struct printing *p)
+{
+	p->holes = object_holes(p->c, p->e, p->v);
+	metadata(p);
+	spec(p);
+	MEMBER(p, "status", PART_STATUS);
+	members(p, PART_REST);
+	PUT(p->out, "}");
+}
+
+/* --- Kept --------------------------------------------------------------------------- */
+
+#define OBJECT_TEXT_MOST (32u << 10)
+
+/* What print() made of the version that has this number in this generation: a version
+ * does not change, and no other has its number. */
+struct object_text {
+	struct kept_text head; /* key: resourceVersion */
+	uint32_t generation;
+	uint32_t n;
+	char json[];
+};
+
+static void keep_object(const struct printing *p, size_t start)
+{
+	size_t n = p->out->n - start, size = sizeof(struct object_text) + n;
+	struct object_text *t;
+
+	if (n > OBJECT_TEXT_MOST)
+		return;
+	t = malloc(size);
+	weft_assert(t);
+	*t = (struct object_text){.head = {p->v->rv, size},
+				  .generation = cache_generation(p->c),
+				  .n = (uint32_t)n};
+	memcpy(t->json, p->out->p + start, n);
+	kept_put(&p->texts->objects, &t->head);
+}
+
+static void print_or_copy(struct printing *p)
+{
+	struct kept *x = &p->texts->objects;
+	const struct object_text *t = (struct object_text *)kept_find(x, p->v->rv);
+	size_t start = p->out->n;
+
+	if (t && t->generation == cache_generation(p->c)) {
+		buf_add(p->out, t->json, t->n);
+		return;
+	}
+	print(p);
+	if (kept_wanted(x, p->v->rv))
+		keep_object(p, start);
+}
+
+void kube_texts_free(struct kube_texts *texts)
+{
+	kept_free(&texts->objects);
+	kept_free(&texts->parts);
+}
+
 void kube_object_json(struct buf *out, const struct cache *c, const struct kube_resource *r,
 		      const struct entry *e, const struct version *v, bool with_type,
 		      struct kube_texts *texts)
 {
-	struct printing p = {out, c, e, v, object_holes(c, e, v), texts};
+	struct printing p = {.out = out, .c = c, .e = e, .v = v, .texts = texts};
 
 	if (!r->stored_version) {
 		converted(out, c, r, e, v, with_type);
 		return;
 	}
 	PUT(out, "{");
-	if (with_type) {
-		PUT(out, "\"kind\":\"");
-		buf_puts(out, r->kind);
-		PUT(out, "\",\"apiVersion\":\"");
-		buf_puts(out, r->api_version);
-		PUT(out, "\",");
-	}
-	metadata(&p);
-	spec(&p);
-	MEMBER(&p, "status", PART_STATUS);
-	members(&p, PART_REST);
-	PUT(out, "}");
+	if (with_type)
+		with_type_json(out, r);
+	if (texts)
+		print_or_copy(&p);
+	else
+		print(&p);
 }

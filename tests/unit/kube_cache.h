@@ -19,7 +19,7 @@ struct shelf {
 	zone *z;
 };
 
-static inline struct shelf shelf_open(void)
+static inline struct shelf shelf_open_as(uint32_t generation)
 {
 	struct cache_options opt = {.size_max = 1ull << 30,
 				    .size_first = 1 << 20,
@@ -29,11 +29,16 @@ static inline struct shelf shelf_open(void)
 	struct shelf s = {.z = zone_new()};
 	struct err e = {0};
 
-	snprintf(s.name, sizeof s.name, "/weft.test-kube-%d", (int)getpid());
-	ck_assert_msg(cw_create(&s.w, s.name, 1, id, 100, &opt, &e) == 0, "%s", e.msg);
+	snprintf(s.name, sizeof s.name, "/weft.test-kube-%d-%u", (int)getpid(), generation);
+	ck_assert_msg(cw_create(&s.w, s.name, generation, id, 100, &opt, &e) == 0, "%s", e.msg);
 	s.c = cw_cache(s.w);
 	s.rv = 100;
 	return s;
+}
+
+static inline struct shelf shelf_open(void)
+{
+	return shelf_open_as(1);
 }
 
 static inline void shelf_close(struct shelf *s)

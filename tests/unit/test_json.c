@@ -259,7 +259,7 @@ START_TEST(shared_texts_are_what_is_printed)
 	uint32_t numbers[] = {1700000000, 0x0a000001, 7};
 	uint8_t uid[16] = {1, 2, 3};
 	struct hole_values h = {.holes = numbers, .nholes = 3, .uid = uid, .name = STR("n\"<")};
-	struct json_texts *x = calloc(1, sizeof(*x));
+	struct kept *x = calloc(1, sizeof(*x));
 	struct buf bytes = {0}, anew = {0}, kept = {0};
 
 	for (int i = 0; i < 2000; i++) {
@@ -282,7 +282,7 @@ START_TEST(shared_texts_are_what_is_printed)
 					 WEFT_OK);
 			ck_assert(str_eq(buf_str(&anew), buf_str(&kept)));
 		}
-		ck_assert_uint_le(x->size, JSON_TEXTS_MOST + (1 << 20));
+		ck_assert_uint_le(x->size, KEPT_MOST + (1 << 20));
 		zone_reset(z);
 	}
 	kept.n = 0;
@@ -293,7 +293,7 @@ START_TEST(shared_texts_are_what_is_printed)
 						  3, &h),
 				 WEFT_EINVAL);
 	ck_assert_uint_eq(kept.n, 0);
-	json_texts_free(x);
+	kept_free(x);
 	free(x);
 	buf_free(&bytes);
 	buf_free(&anew);
@@ -301,14 +301,14 @@ START_TEST(shared_texts_are_what_is_printed)
 }
 END_TEST
 
-static bool is_kept(const struct json_texts *x, uint64_t hash)
+static bool is_kept(const struct kept *x, uint64_t hash)
 {
-	return x->text[hash % JSON_TEXTS] != NULL;
+	return x->text[hash % KEPT_PLACES] != NULL;
 }
 
 START_TEST(shared_texts_are_bounded)
 {
-	struct json_texts *x = calloc(1, sizeof(*x));
+	struct kept *x = calloc(1, sizeof(*x));
 	struct buf bytes = {0}, out = {0};
 	char text[20000];
 	value v;
@@ -324,10 +324,10 @@ START_TEST(shared_texts_are_bounded)
 		for (int again = 0; again < 2; again++) {
 			out.n = 0;
 			json_from_shared(x, &out, buf_str(&bytes), hash, NULL);
-			ck_assert_uint_le(x->size, JSON_TEXTS_MOST + 3 * sizeof(text));
+			ck_assert_uint_le(x->size, KEPT_MOST + 3 * sizeof(text));
 		}
 	ck_assert(!is_kept(x, 1) && is_kept(x, 1999)); /* it has begun anew */
-	json_texts_free(x);
+	kept_free(x);
 	free(x);
 	buf_free(&bytes);
 	buf_free(&out);

@@ -121,6 +121,7 @@ static void assert_json(struct shelf *s, const struct entry *e, const value *tre
 	struct err err = {0};
 	value back;
 
+	kept_free(&texts.objects); /* of another cluster, perhaps */
 	kube_object_json(&b, s->c, r, e, shelf_newest(s, e), true, NULL);
 	for (int i = 0; i < 3; i++) { /* anew, and from what is kept */
 		struct buf again = {0};
@@ -161,6 +162,64 @@ START_TEST(random_objects_come_out_as_they_went_in)
 			zone_reset(s.z);
 	}
 	shelf_close(&s);
+}
+END_TEST
+
+static void assert_says(struct shelf *s, const struct entry *e, const char *what)
+{
+	for (int i = 0; i < 4; i++) {
+		struct buf b = {0};
+
+		kube_object_json(&b, s->c, kube_by_type(e->type), e, shelf_newest(s, e), i & 1,
+				 &texts);
+		buf_putc(&b, '\0');
+		ck_assert_msg(strstr(b.p, what), "%s", b.p);
+		buf_free(&b);
+	}
+}
+
+static value config(struct shelf *s, const char *what)
+{
+	value v = facts_json(s->z, "{\"metadata\":{\"name\":\"c\",\"namespace\":\"n\"}}");
+
+	v_set(s->z, v_map_at(s->z, &v, "data"), "what", v_cstr(what));
+	return v;
+}
+
+static void shelf_change(struct shelf *s, const struct entry *e, const value *obj)
+{
+	struct version_in in = {.grace_s = -1};
+	struct kube_parts parts;
+	struct version *v;
+
+	kube_split(s->z, obj, &parts);
+	shelf_in(s, e->type, &parts, (1u << PART_COUNT) - 1, NULL, 0, &in);
+	ck_assert_int_eq(cw_prepare_update(s->w, (struct entry *)e, ++s->rv, &in, &v), 0);
+	cw_publish(s->w, v);
+	cw_commit_rv(s->w, s->rv);
+	kube_parts_free(&parts);
+}
+
+/* What is kept of one version is not shown for another: of the same object, or one that
+ * another generation gave the same number. */
+START_TEST(kept_objects_are_of_one_version)
+{
+	struct shelf one = shelf_open_as(1), two = shelf_open_as(2);
+	value first = config(&one, "first"), second = config(&one, "second");
+	value other = config(&two, "other");
+	const struct entry *e = shelf_put(&one, TYPE_CONFIGMAP, &first, STR(""));
+	const struct entry *o = shelf_put(&two, TYPE_CONFIGMAP, &other, STR(""));
+
+	ck_assert_uint_eq(shelf_newest(&one, e)->rv, shelf_newest(&two, o)->rv);
+	for (int i = 0; i < 3; i++) {
+		assert_says(&one, e, "\"first\"");
+		assert_says(&two, o, "\"other\"");
+	}
+	shelf_change(&one, e, &second);
+	assert_says(&one, e, "\"second\"");
+	kube_texts_free(&texts);
+	shelf_close(&one);
+	shelf_close(&two);
 }
 END_TEST
 
@@ -480,6 +539,7 @@ int main(void)
 
 	tcase_set_timeout(tc, 30);
 	tcase_add_test(tc, random_objects_come_out_as_they_went_in);
+	tcase_add_test(tc, kept_objects_are_of_one_version);
 	tcase_add_test(tc, only_what_changed_is_encoded);
 	tcase_add_test(tc, what_the_store_reads_off_a_pod);
 	tcase_add_test(tc, deletion_costs);
