@@ -29,6 +29,8 @@ struct follower {
 	struct change *changes;
 	uint32_t nchanges, cap;
 	struct buf keys;
+	void (*between)(void *arg);
+	void *between_arg;
 };
 
 int follow_open(struct follower **out, const char *dir, const uint8_t cluster_id[16], struct err *e)
@@ -64,6 +66,19 @@ uint64_t follow_rv(const struct follower *f)
 uint64_t follow_scans(const struct follower *f)
 {
 	return f->scans;
+}
+
+void follow_between(struct follower *f, void (*between)(void *arg), void *arg)
+{
+	f->between = between;
+	f->between_arg = arg;
+}
+
+static void between_sections(const struct follower *f)
+{
+	fault_at(check_section);
+	if (f->between)
+		f->between(f->between_arg);
 }
 
 void follow_set_map(struct follower *f, size_t bytes)
@@ -176,7 +191,7 @@ static int write_changes(struct follower *f, struct cache *c, uint64_t rv, struc
 	int rc = WEFT_OK;
 
 	for (uint32_t i = 0; !rc && i < f->nchanges; i += SECTION) {
-		fault_at(check_section);
+		between_sections(f);
 		cache_lock(c);
 		if (cache_oldest(c) > rv + 1)
 			rc = WEFT_EGONE;
@@ -260,6 +275,7 @@ static int scan_type(struct follower *f, struct cache *c, uint16_t type, uint64_
 	int rc = WEFT_OK;
 
 	while (!rc && more) {
+		between_sections(f);
 		cache_lock(c);
 		rc = scan_section(f, c, type, rv, &p, &more, e);
 		cache_unlock(c);

@@ -14,6 +14,9 @@ int follow_open(struct follower **out, const char *dir, const uint8_t cluster_id
 		struct err *e);
 void follow_close(struct follower *f);
 
+/* Call this between two read sections of a round; it may take its time, within which
+ * the round stays as it is (an open transaction). */
+void follow_between(struct follower *f, void (*between)(void *arg), void *arg);
 /* Bring the tables up to a resourceVersion that the cache had during this call.
  * Read sections are short.  On error the tables are as before. */
 int follow_round(struct follower *f, struct cache *c, struct err *e);

@@ -7,9 +7,9 @@
  * changed often is written once, in its last state, and rows go in key order:
  * a round's changes are collected first, sorted, and then written.
  *
- * While a burst of writes goes on, a round waits for its end, within bounds: the
- * log has it all, the burst needs the CPU, and most of what it writes first is
- * soon replaced.
+ * While a burst of writes goes on, a round waits for its end, within bounds, also when
+ * it has begun: the log has it all, the burst needs the CPU, and most of what it writes
+ * first is soon replaced.
  *
  * When the journal's window has passed us by, or the store has made a new
  * generation, all objects are compared with the tables, at one resourceVersion,
@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "procs/checkpoint/follow.h"
 #include "weft/fault.h"
@@ -29,9 +30,10 @@
 #define BUSY_MS	   100	 /* between looks at a burst */
 #define BUSY_RATE  20000 /* writes a second that make one */
 #define CALM_MS	   400	 /* without as many: it is over */
+#define LOST_RATE  500000 /* writes a second at which the journal outruns a round */
 #define FAR_BEHIND 16384 /* writes: the next round follows at once */
-/* How long a burst may put a round off, and how many writes, which a start would
- * have to replay. */
+/* For how long after the last round a burst may put the next one off, and for how many
+ * writes, which a start would have to replay; beyond that a burst of LOST_RATE alone. */
 #define WAIT_MS	     5000
 #define WAIT_RECORDS (UINT64_C(4) << 20)
 #define NICENESS     5 /* what it does can wait: the store and the controllers go first */
@@ -41,9 +43,10 @@ struct main {
 	struct proc *p;
 	struct follower *f;
 	int64_t next_ns;
-	int64_t round_ns; /* end of the last round */
+	int64_t round_ns; /* when the tables were last up to date, or a round ended */
 	uint64_t seen_rv; /* at the last look */
 	int64_t seen_ns;
+	uint64_t rate;	 /* writes a second then */
 	int64_t busy_ns; /* the last look at which a burst was going on */
 };
 
@@ -63,13 +66,38 @@ static bool passed(int64_t from_ns, int64_t now_ns, int64_t ms)
 /* Is a burst going on, or not long over? */
 static bool is_busy(struct main *m, uint64_t rv, int64_t now_ns)
 {
-	uint64_t writes = rv - m->seen_rv, ms = (uint64_t)(now_ns - m->seen_ns) / 1000000 + 1;
+	uint64_t ms = (uint64_t)(now_ns - m->seen_ns) / 1000000 + 1;
 
+	m->rate = (rv - m->seen_rv) * 1000 / ms;
 	m->seen_rv = rv;
 	m->seen_ns = now_ns;
-	if (writes / ms > BUSY_RATE / 1000)
+	if (m->rate > BUSY_RATE)
 		m->busy_ns = now_ns;
 	return !passed(m->busy_ns, now_ns, CALM_MS);
+}
+
+/* Is it better to wait for a burst's end? */
+static bool may_wait(struct main *m, uint64_t rv, int64_t now_ns)
+{
+	if (!is_busy(m, rv, now_ns))
+		return false;
+	return m->rate > LOST_RATE || (rv - follow_rv(m->f) < WAIT_RECORDS &&
+				       !passed(m->round_ns, now_ns, WAIT_MS));
+}
+
+/* A burst begins while a round is being made. */
+static void give_way(void *arg)
+{
+	const struct timespec pause = {.tv_nsec = BUSY_MS * 1000000};
+	struct main *m = arg;
+
+	if (!passed(m->seen_ns, clock_mono_ns(), BUSY_MS))
+		return;
+	while (!proc_stopping(m->p) &&
+	       may_wait(m, cache_rv(proc_cache(m->p)), clock_mono_ns())) {
+		nanosleep(&pause, NULL);
+		proc_beat_ahead(m->p, ROUND_MAX_NS);
+	}
 }
 
 /* The store may recycle the log up to here. */
@@ -111,12 +139,14 @@ static int64_t on_turn(void *arg, int64_t now_ns)
 	uint64_t rv = cache_rv(proc_cache(m->p));
 	int64_t wait_ms = ROUND_MS;
 
-	if (rv == m->seen_rv && rv == follow_rv(m->f))
-		return 0;
+	if (rv == follow_rv(m->f)) {
+		m->round_ns = now_ns;
+		if (rv == m->seen_rv)
+			return 0;
+	}
 	if (now_ns < m->next_ns)
 		return m->next_ns;
-	if (is_busy(m, rv, now_ns) && rv - follow_rv(m->f) < WAIT_RECORDS &&
-	    !passed(m->round_ns, now_ns, WAIT_MS))
+	if (may_wait(m, rv, now_ns))
 		wait_ms = BUSY_MS;
 	else if (round_now(m))
 		wait_ms = RETRY_MS;
@@ -147,6 +177,7 @@ int checkpoint_main(void)
 		log_error("%s", e.msg);
 		return 1;
 	}
+	follow_between(m.f, give_way, &m);
 	status = proc_run(m.p, &h);
 	if (follow_round(m.f, proc_cache(m.p), &e))
 		log_warn("checkpoint: %s", e.msg);

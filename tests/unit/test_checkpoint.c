@@ -123,6 +123,53 @@ START_TEST(follows_and_recovers)
 }
 END_TEST
 
+/* There are some dozen sections: one for each type at least. */
+static void churn_between(void *arg)
+{
+	if (!rnd(16))
+		churn(arg, (int)rnd(rnd(8) ? 20 : 400));
+}
+
+/* A round that stands still while others write is of one resourceVersion all the same, or
+ * is given up: the tables are as before then, and the next one is made as ever. */
+START_TEST(others_write_between_sections)
+{
+	struct rig rig = {0};
+	int gone = 0;
+
+	rig_must_open(&rig, fs, dir);
+	rig_world(&rig);
+	for (int k = 0; k < 20; k++) {
+		struct cache *c = attach(&rig);
+		struct follower *f;
+		struct err e = {0};
+		uint64_t rv, before;
+		int rc;
+
+		ck_assert_msg(!follow_open(&f, dir, rig_cluster, &e), "%s", e.msg);
+		follow_between(f, churn_between, &rig);
+		churn(&rig, 10 + (int)rnd(60));
+		rv = follow_rv(f);
+		before = cache_rv(c);
+		rc = follow_round(f, c, &e);
+		if (rc) {
+			ck_assert_int_eq(rc, WEFT_EGONE);
+			ck_assert_uint_eq(follow_rv(f), rv);
+			gone++;
+			follow_between(f, NULL, NULL);
+			follow(f, c);
+		}
+		ck_assert_uint_ge(follow_rv(f), before);
+		ck_assert_int_eq(log_cut(rig.log, follow_rv(f), &e), WEFT_OK);
+		follow_close(f);
+		cache_detach(c);
+		check_recovery(&rig, "writes between sections");
+	}
+	ck_assert_int_lt(gone, 20);
+	rig_kill(&rig);
+}
+END_TEST
+
 START_TEST(compares_when_the_journal_has_moved_on)
 {
 	struct follower *f;
@@ -349,6 +396,7 @@ int main(void)
 	tcase_add_checked_fixture(t, set_up, tear_down);
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, follows_and_recovers);
+	tcase_add_test(t, others_write_between_sections);
 	tcase_add_test(t, compares_when_the_journal_has_moved_on);
 	tcase_add_test(t, blobs_are_counted);
 	tcase_add_test(t, a_full_map_grows);
