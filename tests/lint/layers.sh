@@ -4,7 +4,7 @@
 cd "$(dirname "$0")/../.." || exit 1
 
 shm='weft/(base|segment|prcu|arena|cache|cache_write|fault)\.h|weft/faults\.def|shm/'
-ipc="$shm|weft/(value|json|ring|msg|http_head)\.h|weft/messages\.def|ipc/"
+ipc="$shm|weft/(value|json|kept|ring|msg|http_head)\.h|weft/messages\.def|ipc/"
 kube="$ipc|weft/(kube|schema)\.h|kube_types\.h|procs/kube/"
 lib="$kube|weft/(proc|place)\.h|procs/lib/"
 
