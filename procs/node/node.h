@@ -88,12 +88,13 @@ void kubelets_look(struct node *self, const struct entry *e);
 /* Make Node objects, post statuses, renew Leases that are due; returns when (monotonic ns)
  * to be called again. */
 int64_t kubelets_turn(struct node *self, int64_t now_ns);
-/* False while a node is made to look dead. */
-bool kubelets_alive(struct node *self, struct str name);
+/* Is this node's kubelet ours, and alive?  False while it is made to look dead. */
+bool kubelets_serve(struct node *self, nodeslot_ref slot);
 
 struct known_node {
 	char *name;
 	uint64_t hash;
+	uint32_t slot; /* of the cache, that its Node object holds; 0: none */
 	bool present, vanished;
 	bool wanted;	  /* its Node object is to be made */
 	bool due;	  /* it is in the list of those to be tended */
@@ -129,7 +130,8 @@ struct node {
 	uint32_t nnodes, nodes_cap;
 	uint32_t *node_index; /* hash table into nodes */
 	uint32_t node_index_cap;
-	uint32_t *due; /* nodes whose Node object is to be made or updated */
+	uint32_t *by_slot; /* the node that was asked for last by such a slot; as many */
+	uint32_t *due;	   /* nodes whose Node object is to be made or updated */
 	uint32_t ndue, due_cap;
 	uint32_t nwanted;
 	bool registered, ready;

@@ -445,8 +445,7 @@ static void look(struct node *self, uint32_t ref)
 		forget(self, e, v);
 		return;
 	}
-	if (!proc_mine_name(self->proc, node_name_of(self, v)) ||
-	    !kubelets_alive(self, node_name_of(self, v)))
+	if (!kubelets_serve(self, v->hot.node))
 		return;
 	if (v->deletion_s) {
 		terminate(self, e, v);

@@ -33,9 +33,11 @@ static uint32_t *index_at(struct node *self, uint64_t hash, struct str name)
 static void grow_index(struct node *self)
 {
 	free(self->node_index);
+	free(self->by_slot);
 	self->node_index_cap = self->node_index_cap ? self->node_index_cap * 2 : 64;
 	self->node_index = calloc(self->node_index_cap, sizeof(*self->node_index));
-	weft_assert(self->node_index);
+	self->by_slot = calloc(self->node_index_cap, sizeof(*self->by_slot));
+	weft_assert(self->node_index && self->by_slot);
 	for (uint32_t i = 0; i < self->nnodes; i++)
 		*index_at(self, self->nodes[i].hash, str_of(self->nodes[i].name)) = i + 1;
 }
@@ -68,11 +70,30 @@ static struct known_node *want_node(struct node *self, struct str name)
 	return n;
 }
 
-bool kubelets_alive(struct node *self, struct str name)
+static bool is_alive(const struct known_node *n)
 {
-	struct known_node *n = find_node(self, name);
-
 	return n && n->present && !n->vanished;
+}
+
+/* By its slot, which means this node while the Node object holds it; the name lies where
+ * nobody has looked for a while. */
+bool kubelets_serve(struct node *self, nodeslot_ref slot)
+{
+	uint32_t hash = (uint32_t)(slot.u * UINT64_C(0x9e3779b97f4a7c15) >> 32), *at;
+	struct known_node *n;
+	struct str name;
+
+	if (!self->node_index_cap)
+		return false;
+	at = &self->by_slot[hash & (self->node_index_cap - 1)];
+	n = *at ? &self->nodes[*at - 1] : NULL;
+	if (n && n->slot == slot.u)
+		return is_alive(n);
+	name = cache_string(self->c, cache_nodeslot(self->c, slot)->name);
+	n = find_node(self, name);
+	if (n && n->slot == slot.u)
+		*at = (uint32_t)(n - self->nodes) + 1;
+	return proc_mine_name(self->proc, name) && is_alive(n);
 }
 
 /* --- Status ------------------------------------------------------------------------- */
@@ -399,9 +420,10 @@ void kubelets_look(struct node *self, const struct entry *e)
 
 	if (!proc_mine_name(self->proc, name))
 		return;
-	was_alive = kubelets_alive(self, name);
 	n = want_node(self, name);
+	was_alive = is_alive(n);
 	n->present = v != NULL;
+	n->slot = v ? v->hot.node.u : 0;
 	if (!v)
 		return;
 	meta = kube_part(self->z, self->c, e, v, PART_META);
@@ -421,8 +443,10 @@ void kubelets_resync(struct node *self)
 	struct cache_iter it;
 	const struct entry *e;
 
-	for (uint32_t i = 0; i < self->nnodes; i++)
+	for (uint32_t i = 0; i < self->nnodes; i++) {
 		self->nodes[i].present = false;
+		self->nodes[i].slot = 0;
+	}
 	cache_iter_init(&it, self->c, TYPE_NODE, (struct str){0}, (struct str){0}, (struct str){0});
 	while ((e = cache_iter_next(&it)))
 		kubelets_look(self, e);

@@ -30,8 +30,11 @@ static bool is_as_assumed(struct scheduler *self, const struct version *v)
 	int64_t at = refset_take(&self->assumed, v->entry.u);
 	struct kind *kind;
 
-	if (at < 0 || nodes_of_slot(self, v->hot.node) - self->nodes == at)
-		return at >= 0;
+	if (at < 0)
+		return false;
+	if (self->nodes[at].slot == v->hot.node.u ||
+	    nodes_of_slot(self, v->hot.node) - self->nodes == at)
+		return true;
 	kind = kind_of(self, cache_entry(self->c, v->entry), v);
 	nodes_account(self, &self->nodes[at], kind, -1);
 	terms_note(self, kind, &self->nodes[at], -1, -1);
@@ -134,6 +137,7 @@ static void forget_all(struct scheduler *self)
 		n->score_cpu = n->score_memory = n->pods = 0;
 		n->nports = 0;
 		n->present = false;
+		n->slot = 0;
 	}
 	for (uint32_t i = 0; i < KIND_BUCKETS; i++)
 		for (struct kind *k = self->kinds[i]; k; k = k->next) {
@@ -151,7 +155,7 @@ static void forget_all(struct scheduler *self)
 		self->active[i]->queued = false;
 	self->nactive = 0;
 	if (self->by_slot_cap)
-		memset(self->by_slot_key, 0, self->by_slot_cap * sizeof(*self->by_slot_key));
+		memset(self->by_slot, 0, self->by_slot_cap * sizeof(*self->by_slot));
 	self->by_slot_n = self->npresent = 0;
 	self->external++;
 	self->behind = self->forgot = false;

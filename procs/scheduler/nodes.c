@@ -61,49 +61,50 @@ static struct node *want(struct scheduler *self, struct str name)
 	return n;
 }
 
+static struct slot_node *slot_place(const struct scheduler *self, uint32_t slot)
+{
+	uint32_t mask = self->by_slot_cap - 1;
+	uint32_t at = (uint32_t)(slot * UINT64_C(0x9e3779b97f4a7c15) >> 32) & mask;
+
+	while (self->by_slot[at].slot && self->by_slot[at].slot != slot)
+		at = (at + 1) & mask;
+	return &self->by_slot[at];
+}
+
 static void grow_slots(struct scheduler *self)
 {
-	uint32_t old = self->by_slot_cap, *keys = self->by_slot_key, *nodes = self->by_slot;
+	uint32_t old_cap = self->by_slot_cap;
+	struct slot_node *old = self->by_slot;
 
-	self->by_slot_cap = old ? old * 2 : 256;
-	self->by_slot_key = calloc(self->by_slot_cap, sizeof(*keys));
-	self->by_slot = calloc(self->by_slot_cap, sizeof(*nodes));
-	weft_assert(self->by_slot_key && self->by_slot);
-	for (uint32_t i = 0; i < old; i++) {
-		uint32_t at = keys[i] * 2654435761u & (self->by_slot_cap - 1);
+	self->by_slot_cap = old_cap ? old_cap * 2 : 256;
+	self->by_slot = calloc(self->by_slot_cap, sizeof(*self->by_slot));
+	weft_assert(self->by_slot);
+	for (uint32_t i = 0; i < old_cap; i++)
+		if (old[i].slot)
+			*slot_place(self, old[i].slot) = old[i];
+	free(old);
+}
 
-		if (!keys[i])
-			continue;
-		while (self->by_slot_key[at])
-			at = (at + 1) & (self->by_slot_cap - 1);
-		self->by_slot_key[at] = keys[i];
-		self->by_slot[at] = nodes[i];
-	}
-	free(keys);
-	free(nodes);
+/* The reference may mean another node by now, but not while the Node object holds it. */
+static bool has_slot(const struct scheduler *self, const struct node *n, nodeslot_ref slot)
+{
+	return n->slot == slot.u ||
+	       str_eq(str_of(n->name), cache_string(self->c, cache_nodeslot(self->c, slot)->name));
 }
 
 struct node *nodes_of_slot(struct scheduler *self, nodeslot_ref slot)
 {
-	uint32_t at;
+	struct slot_node *s;
 	struct node *n;
 
 	if (self->by_slot_n * 2 >= self->by_slot_cap)
 		grow_slots(self);
-	at = slot.u * 2654435761u & (self->by_slot_cap - 1);
-	for (; self->by_slot_key[at]; at = (at + 1) & (self->by_slot_cap - 1))
-		if (self->by_slot_key[at] == slot.u) {
-			n = &self->nodes[self->by_slot[at] - 1];
-			if (str_eq(str_of(n->name),
-				   cache_string(self->c, cache_nodeslot(self->c, slot)->name)))
-				return n;
-			break; /* the reference means another node by now */
-		}
+	s = slot_place(self, slot.u);
+	if (s->slot && has_slot(self, &self->nodes[s->node - 1], slot))
+		return &self->nodes[s->node - 1];
 	n = want(self, cache_string(self->c, cache_nodeslot(self->c, slot)->name));
-	if (!self->by_slot_key[at])
-		self->by_slot_n++;
-	self->by_slot_key[at] = slot.u;
-	self->by_slot[at] = (uint32_t)(n - self->nodes) + 1;
+	self->by_slot_n += !s->slot;
+	*s = (struct slot_node){slot.u, (uint32_t)(n - self->nodes) + 1};
 	return n;
 }
 
@@ -240,6 +241,7 @@ void nodes_look(struct scheduler *self, const struct entry *e)
 		different = read_node(self, n, e, v);
 	else
 		n->present = false;
+	n->slot = v ? v->hot.node.u : 0;
 	self->npresent += n->present;
 	if (!different)
 		return;
@@ -258,5 +260,4 @@ void nodes_free(struct scheduler *self)
 	free(self->nodes);
 	free(self->by_name);
 	free(self->by_slot);
-	free(self->by_slot_key);
 }

@@ -172,6 +172,7 @@ struct node {
 	value labels, taints;
 	struct resources has;
 	int64_t max_pods;
+	uint32_t slot; /* of the cache, that its Node object holds; 0: none */
 	struct resources used;
 	int64_t score_cpu, score_memory;
 	int64_t pods;
@@ -202,8 +203,9 @@ struct scheduler {
 	uint32_t nnodes, nodes_cap, npresent;
 	uint32_t *by_name; /* hash table into nodes, + 1 */
 	uint32_t by_name_cap;
-	uint32_t *by_slot; /* nodeslot reference -> node + 1, open addressing */
-	uint32_t *by_slot_key;
+	struct slot_node {
+		uint32_t slot, node; /* of the cache, 0: free; into nodes, + 1 */
+	} * by_slot;		     /* open addressing */
 	uint32_t by_slot_cap, by_slot_n;
 	uint64_t journal_rv; /* accounted up to here */
 	uint64_t external;   /* rises when counts by topology have to be taken anew */

@@ -191,10 +191,15 @@ static void to_relabelled(struct ports *p, const struct route *r, const struct e
 		to_uid(p, r->kind, o, e);
 }
 
-static struct str node_of(const struct ports *p, const struct version *v)
+/* The shard of the version's node, which has one; where there is one shard, the name,
+ * which would have to be fetched, does not matter. */
+static void to_node(struct ports *p, uint32_t kind, const struct version *v, const struct entry *e)
 {
-	return v->hot.node.u ? cache_string(p->s->c, cache_nodeslot(p->s->c, v->hot.node)->name)
-			     : (struct str){0};
+	if (p->count[kind] == 1)
+		to_shard(p, kind, 0, e);
+	else
+		to_name(p, kind, cache_string(p->s->c, cache_nodeslot(p->s->c, v->hot.node)->name),
+			e);
 }
 
 static bool is_going(const struct ports *p, const struct entry *e)
@@ -244,12 +249,12 @@ static void route_one(struct ports *p, const struct route *r, const struct entry
 	case ROUTE_ON_NODE:
 		/* What it made of many alike it does not look at again. */
 		if (v->hot.node.u && (going || !v->nholes || v->writer_kind != r->kind))
-			to_name(p, r->kind, node_of(p, v), e);
+			to_node(p, r->kind, v, e);
 		break;
 	case ROUTE_LOST:
 		if (v->hot.node.u && !gone &&
 		    !prcu_own(&cache_nodeslot(p->s->c, v->hot.node)->node))
-			to_name(p, r->kind, node_of(p, v), e);
+			to_node(p, r->kind, v, e);
 		break;
 	case ROUTE_NODE_SELF:
 		to_name(p, r->kind, entry_name(e), e);
