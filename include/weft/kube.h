@@ -250,7 +250,7 @@ value kube_object(zone *z, const struct cache *c, const struct kube_resource *r,
  * share.  Zero to begin with. */
 struct kube_texts {
 	struct kept objects, parts; /* kube_texts_free() */
-	uint64_t spec;		     /* hash of the spec that was asked about last: */
+	uint64_t spec;		    /* hash of the spec that was asked about last: */
 	bool spec_names_node;
 };
 void kube_texts_free(struct kube_texts *texts);

@@ -221,7 +221,7 @@ struct request {
 	const char *content_type;
 	struct header headers[HEADERS_MAX];
 	uint32_t nheaders;
-	size_t warned; /* bytes of warnings */
+	size_t warned;	/* bytes of warnings */
 	bool cacheable; /* by its URL, for ever */
 	const struct stream_ops *stream;
 	void *stream_arg;

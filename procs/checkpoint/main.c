@@ -25,13 +25,13 @@
 #include "weft/proc.h"
 #include "weft/value.h"
 
-#define ROUND_MS   1000	 /* between rounds, when little changes */
-#define RETRY_MS   5000	 /* after an error */
-#define BUSY_MS	   100	 /* between looks at a burst */
-#define BUSY_RATE  20000 /* writes a second that make one */
-#define CALM_MS	   400	 /* without as many: it is over */
+#define ROUND_MS   1000	  /* between rounds, when little changes */
+#define RETRY_MS   5000	  /* after an error */
+#define BUSY_MS	   100	  /* between looks at a burst */
+#define BUSY_RATE  20000  /* writes a second that make one */
+#define CALM_MS	   400	  /* without as many: it is over */
 #define LOST_RATE  500000 /* writes a second at which the journal outruns a round */
-#define FAR_BEHIND 16384 /* writes: the next round follows at once */
+#define FAR_BEHIND 16384  /* writes: the next round follows at once */
 /* For how long after the last round a burst may put the next one off, and for how many
  * writes, which a start would have to replay; beyond that a burst of LOST_RATE alone. */
 #define WAIT_MS	     5000
@@ -81,8 +81,8 @@ static bool may_wait(struct main *m, uint64_t rv, int64_t now_ns)
 {
 	if (!is_busy(m, rv, now_ns))
 		return false;
-	return m->rate > LOST_RATE || (rv - follow_rv(m->f) < WAIT_RECORDS &&
-				       !passed(m->round_ns, now_ns, WAIT_MS));
+	return m->rate > LOST_RATE ||
+	       (rv - follow_rv(m->f) < WAIT_RECORDS && !passed(m->round_ns, now_ns, WAIT_MS));
 }
 
 /* A burst begins while a round is being made. */
@@ -93,8 +93,7 @@ static void give_way(void *arg)
 
 	if (!passed(m->seen_ns, clock_mono_ns(), BUSY_MS))
 		return;
-	while (!proc_stopping(m->p) &&
-	       may_wait(m, cache_rv(proc_cache(m->p)), clock_mono_ns())) {
+	while (!proc_stopping(m->p) && may_wait(m, cache_rv(proc_cache(m->p)), clock_mono_ns())) {
 		nanosleep(&pause, NULL);
 		proc_beat_ahead(m->p, ROUND_MAX_NS);
 	}

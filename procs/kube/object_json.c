@@ -203,9 +203,8 @@ static void keep_object(const struct printing *p, size_t start)
 		return;
 	t = malloc(size);
 	weft_assert(t);
-	*t = (struct object_text){.head = {p->v->rv, size},
-				  .generation = cache_generation(p->c),
-				  .n = (uint32_t)n};
+	*t = (struct object_text){
+		.head = {p->v->rv, size}, .generation = cache_generation(p->c), .n = (uint32_t)n};
 	memcpy(t->json, p->out->p + start, n);
 	kept_put(&p->texts->objects, &t->head);
 }
