@@ -184,13 +184,10 @@ static inline void load_update(struct load *l, uint32_t i, const struct version_
 	load_prepared(l, v);
 }
 
-/* Before the first write of a batch that goes on from pod i. */
+/* Before the write to pod i of them all. */
 static inline void load_ahead(struct load *l, uint32_t i)
 {
-	if (l->nbatch)
-		return;
-	for (uint32_t k = i; k < i + LOAD_BATCH && k < l->pods; k++)
-		cw_prefetch(l->w, l->entry[k]);
+	cache_prefetch_ahead(cw_cache(l->w), l->entry, l->pods, i);
 }
 
 static inline void load_bind(struct load *l)
@@ -232,6 +229,18 @@ static inline uint32_t load_some(const struct load *l, uint32_t n)
 	return (uint32_t)(load_mix(n) % l->pods);
 }
 
+/* Before the n-th write to some pod. */
+static inline void load_some_ahead(struct load *l, uint32_t n)
+{
+	uint32_t some[CACHE_TOGETHER];
+
+	if (n % CACHE_TOGETHER)
+		return;
+	for (uint32_t k = 0; k < CACHE_TOGETHER; k++)
+		some[k] = l->entry[load_some(l, n + k)];
+	cache_prefetch_ahead(cw_cache(l->w), some, CACHE_TOGETHER, 0);
+}
+
 /* As many status writes again, each of some pod: memory is met in no order. */
 static inline void load_random(struct load *l)
 {
@@ -247,9 +256,7 @@ static inline void load_random(struct load *l)
 	for (uint32_t n = 0; n < l->pods; n++) {
 		uint32_t i = load_some(l, n);
 
-		if (l->nbatch == 0)
-			for (uint32_t k = n; k < n + LOAD_BATCH; k++)
-				cw_prefetch(l->w, l->entry[load_some(l, k)]);
+		load_some_ahead(l, n);
 		in.node = str_of(l->node_name[i % l->nodes]);
 		holes[0] = n;
 		load_update(l, i, &in);

@@ -16,8 +16,6 @@
 /* Kept back so that a full cache can be emptied: some 2,000 tombstones. */
 #define KEPT_FOR_DELETION (256u << 10)
 
-#define PREFETCH_AHEAD 8 /* about as many as memory answers at a time */
-
 /* What waits until no reader can hold it. */
 struct retired {
 	uint32_t ref;
@@ -97,10 +95,6 @@ struct cache_writer {
 
 	struct prcu_reader **readers;
 	size_t nreaders;
-
-	/* Entries asked for by cw_prefetch() whose versions are asked for next. */
-	uint32_t ahead[PREFETCH_AHEAD];
-	uint32_t ahead_at;
 };
 
 static inline struct entry *entry_at(const struct cache_writer *w, uint32_t ref)

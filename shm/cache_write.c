@@ -149,32 +149,6 @@ void cw_expect(struct cache_writer *w, uint16_t type, uint64_t n)
 
 /* --- Prefetching ------------------------------------------------------------------ */
 
-static bool can_be_entry(const struct cache_writer *w, uint32_t ref)
-{
-	return (uint64_t)ref * ARENA_UNIT + sizeof(struct entry) <= prcu_own(&w->h->seg.size);
-}
-
-/* Two steps, since where the version lies stands in the entry: each call asks
- * for an entry, and for the version of the one that was asked for some calls
- * before and has come by now. */
-void cw_prefetch(struct cache_writer *w, uint32_t ref)
-{
-	uint32_t *slot = &w->ahead[w->ahead_at++ % PREFETCH_AHEAD], before = *slot;
-	const struct entry *e = entry_at(w, before);
-	const char *v;
-
-	if (!can_be_entry(w, ref))
-		return;
-	prefetch(entry_at(w, ref));
-	*slot = ref;
-	if (!before)
-		return;
-	v = ref_ptr(w->base, prcu_own(&e->newest)); /* nonsense does no harm */
-	prefetch(v);
-	prefetch(v + CACHE_LINE);
-	hash_prefetch(w->base, &w->h->by_uid, cache_hash_uid(e->uid));
-}
-
 void cw_prefetch_state(struct cache_writer *w, uint32_t version)
 {
 	if (version)

@@ -85,12 +85,7 @@ struct version_in {
 blob_ref cw_blob(struct cache_writer *w, struct str bytes);
 void cw_blob_drop(struct cache_writer *w, blob_ref b);
 
-/* Have what checking and updating the entry behind `ref` will touch brought into
- * the CPU's cache: called for each object of a batch before the first of them
- * is looked at.  Any value is allowed, also one that came through a ring. */
-void cw_prefetch(struct cache_writer *w, uint32_t ref);
-
-/* The same for a version: what publishing the one after it looks at. */
+/* As cache_prefetch(), for a version: what publishing the one after it looks at. */
 void cw_prefetch_state(struct cache_writer *w, uint32_t version);
 
 /* The same for the place among its node's pods that publishing `v`, an update, gives
