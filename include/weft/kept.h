@@ -23,8 +23,8 @@ struct kept {
 	size_t size;
 };
 
-/* The text of this key, or NULL.  Keys are numbers in a row, or digests: those with the
- * same remainder share a place.  It stays until the next kept_put(). */
+/* The text of this key, or NULL.  Keys are numbers in a row, or digests, not 0; those
+ * with the same remainder share a place.  It stays until the next kept_put(). */
 static inline struct kept_text *kept_find(const struct kept *x, uint64_t key)
 {
 	struct kept_text *t = x->text[key % KEPT_PLACES];

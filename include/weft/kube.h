@@ -255,8 +255,8 @@ struct kube_texts {
 };
 void kube_texts_free(struct kube_texts *texts);
 /* The same as JSON, straight from the stored parts. `with_type`: print
- * apiVersion and kind (items of a typed list carry none).  `texts` are those of this
- * cluster, of whatever generation, and may be NULL. */
+ * apiVersion and kind (items of a typed list carry none).  `texts` are of one cluster
+ * (its generations are told apart), and may be NULL. */
 void kube_object_json(struct buf *out, const struct cache *c, const struct kube_resource *r,
 		      const struct entry *e, const struct version *v, bool with_type,
 		      struct kube_texts *texts);

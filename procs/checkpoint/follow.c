@@ -29,6 +29,7 @@ struct follower {
 	struct change *changes;
 	uint32_t nchanges, cap;
 	struct buf keys;
+	uint64_t making;
 	void (*between)(void *arg);
 	void *between_arg;
 };
@@ -61,6 +62,11 @@ void follow_close(struct follower *f)
 uint64_t follow_rv(const struct follower *f)
 {
 	return table_rv(f->t);
+}
+
+uint64_t follow_making(const struct follower *f)
+{
+	return f->making;
 }
 
 uint64_t follow_scans(const struct follower *f)
@@ -211,6 +217,7 @@ static int advance(struct follower *f, struct cache *c, struct err *e)
 
 	if (rc || reached == table_rv(f->t))
 		return rc;
+	f->making = reached;
 	sort_changes(f);
 	fault_at(check_collected);
 	rc = table_begin(f->t, e);
@@ -291,6 +298,7 @@ static int rescan(struct follower *f, struct cache *c, struct err *e)
 	int rc = table_begin(f->t, e);
 
 	f->scans++;
+	f->making = rv;
 	if (!rc)
 		rc = table_scan_begin(f->t, e);
 	for (uint32_t t = 1; !rc && t < TYPE_MAX; t++)

@@ -20,23 +20,16 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "procs/checkpoint/burst.h"
 #include "procs/checkpoint/follow.h"
 #include "weft/fault.h"
 #include "weft/proc.h"
 #include "weft/value.h"
 
-#define ROUND_MS   1000	  /* between rounds, when little changes */
-#define RETRY_MS   5000	  /* after an error */
-#define BUSY_MS	   100	  /* between looks at a burst */
-#define BUSY_RATE  20000  /* writes a second that make one */
-#define CALM_MS	   400	  /* without as many: it is over */
-#define LOST_RATE  500000 /* writes a second at which the journal outruns a round */
-#define FAR_BEHIND 16384  /* writes: the next round follows at once */
-/* For how long after the last round a burst may put the next one off, and for how many
- * writes, which a start would have to replay; beyond that a burst of LOST_RATE alone. */
-#define WAIT_MS	     5000
-#define WAIT_RECORDS (UINT64_C(4) << 20)
-#define NICENESS     5 /* what it does can wait: the store and the controllers go first */
+#define ROUND_MS     1000  /* between rounds, when little changes */
+#define RETRY_MS     5000  /* after an error */
+#define FAR_BEHIND   16384 /* writes: the next round follows at once */
+#define NICENESS     5	   /* what it does can wait: the store and the controllers go first */
 #define ROUND_MAX_NS (60 * INT64_C(1000000000)) /* a large transaction on a slow disk */
 
 struct main {
@@ -44,10 +37,7 @@ struct main {
 	struct follower *f;
 	int64_t next_ns;
 	int64_t round_ns; /* when the tables were last up to date, or a round ended */
-	uint64_t seen_rv; /* at the last look */
-	int64_t seen_ns;
-	uint64_t rate;	 /* writes a second then */
-	int64_t busy_ns; /* the last look at which a burst was going on */
+	struct burst burst;
 };
 
 static const char *checkpoint_dir(const struct main *m)
@@ -58,42 +48,25 @@ static const char *checkpoint_dir(const struct main *m)
 	return path;
 }
 
-static bool passed(int64_t from_ns, int64_t now_ns, int64_t ms)
-{
-	return now_ns - from_ns >= ms * 1000000;
-}
-
-/* Is a burst going on, or not long over? */
-static bool is_busy(struct main *m, uint64_t rv, int64_t now_ns)
-{
-	uint64_t ms = (uint64_t)(now_ns - m->seen_ns) / 1000000 + 1;
-
-	m->rate = (rv - m->seen_rv) * 1000 / ms;
-	m->seen_rv = rv;
-	m->seen_ns = now_ns;
-	if (m->rate > BUSY_RATE)
-		m->busy_ns = now_ns;
-	return !passed(m->busy_ns, now_ns, CALM_MS);
-}
-
 /* Is it better to wait for a burst's end? */
-static bool may_wait(struct main *m, uint64_t rv, int64_t now_ns)
+static bool may_wait(struct main *m, int64_t now_ns)
 {
-	if (!is_busy(m, rv, now_ns))
-		return false;
-	return m->rate > LOST_RATE ||
-	       (rv - follow_rv(m->f) < WAIT_RECORDS && !passed(m->round_ns, now_ns, WAIT_MS));
+	uint64_t rv = cache_rv(proc_cache(m->p));
+
+	return burst_look(&m->burst, rv, now_ns) &&
+	       burst_may_wait(&m->burst, rv - follow_rv(m->f), m->round_ns);
 }
 
-/* A burst begins while a round is being made. */
+/* A burst may begin while a round is being made. */
 static void give_way(void *arg)
 {
-	const struct timespec pause = {.tv_nsec = BUSY_MS * 1000000};
+	const struct timespec pause = {.tv_nsec = BURST_LOOK_MS * 1000000};
 	struct main *m = arg;
 
-	if (!passed(m->seen_ns, clock_mono_ns(), BUSY_MS))
+	if (!burst_due(&m->burst, clock_mono_ns()))
 		return;
-	while (!proc_stopping(m->p) && may_wait(m, cache_rv(proc_cache(m->p)), clock_mono_ns())) {
+	while (!proc_stopping(m->p) && may_wait(m, clock_mono_ns()) &&
+	       !burst_presses(&m->burst, follow_making(m->f), cache_oldest(proc_cache(m->p)))) {
 		nanosleep(&pause, NULL);
 		proc_beat_ahead(m->p, ROUND_MAX_NS);
 	}
@@ -119,7 +92,9 @@ static int round_now(struct main *m)
 	proc_beat_ahead(m->p, ROUND_MAX_NS);
 	rc = follow_round(m->f, proc_cache(m->p), &e);
 	proc_beat(m->p);
-	if (rc)
+	if (rc == WEFT_EGONE)
+		log_info("checkpoint: %s", e.msg);
+	else if (rc)
 		log_error("checkpoint: %s", e.msg);
 	/* LMDB goes on no more, as after its last page could not be written: a new
 	 * process opens the tables anew. */
@@ -137,18 +112,19 @@ static int64_t on_turn(void *arg, int64_t now_ns)
 	struct main *m = arg;
 	uint64_t rv = cache_rv(proc_cache(m->p));
 	int64_t wait_ms = ROUND_MS;
+	int rc;
 
 	if (rv == follow_rv(m->f)) {
 		m->round_ns = now_ns;
-		if (rv == m->seen_rv)
+		if (rv == m->burst.rv)
 			return 0;
 	}
 	if (now_ns < m->next_ns)
 		return m->next_ns;
-	if (may_wait(m, rv, now_ns))
-		wait_ms = BUSY_MS;
-	else if (round_now(m))
-		wait_ms = RETRY_MS;
+	if (may_wait(m, now_ns))
+		wait_ms = BURST_LOOK_MS;
+	else if ((rc = round_now(m)))
+		wait_ms = rc == WEFT_EGONE ? BURST_LOOK_MS : RETRY_MS;
 	else if (cache_rv(proc_cache(m->p)) - follow_rv(m->f) > FAR_BEHIND)
 		wait_ms = 0;
 	m->next_ns = clock_mono_ns() + wait_ms * 1000000;
@@ -177,6 +153,7 @@ int checkpoint_main(void)
 		return 1;
 	}
 	follow_between(m.f, give_way, &m);
+	m.burst = (struct burst){.rv = cache_rv(proc_cache(m.p)), .ns = clock_mono_ns()};
 	status = proc_run(m.p, &h);
 	if (follow_round(m.f, proc_cache(m.p), &e))
 		log_warn("checkpoint: %s", e.msg);

@@ -46,9 +46,10 @@ static void timestamp(struct buf *out, uint32_t wall_s)
 static bool part_json(struct printing *p, enum part part)
 {
 	struct str bytes = cache_part(p->c, p->v, part);
+	uint64_t hash = cache_part_hash(p->c, p->v, part); /* 0: no other object has it */
+	struct kept *texts = p->texts && hash ? &p->texts->parts : NULL;
 
-	return bytes.n && !json_from_shared(p->texts ? &p->texts->parts : NULL, p->out, bytes,
-					    cache_part_hash(p->c, p->v, part), &p->holes);
+	return bytes.n && !json_from_shared(texts, p->out, bytes, hash, &p->holes);
 }
 
 /* The members of a part that is a map, each led by a comma; nothing for what is no

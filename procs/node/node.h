@@ -130,7 +130,7 @@ struct node {
 	uint32_t nnodes, nodes_cap;
 	uint32_t *node_index; /* hash table into nodes */
 	uint32_t node_index_cap;
-	uint32_t *by_slot; /* the node that was asked for last by such a slot; as many */
+	uint32_t *by_slot; /* by a slot's hash: the node found last, + 1; as long */
 	uint32_t *due;	   /* nodes whose Node object is to be made or updated */
 	uint32_t ndue, due_cap;
 	uint32_t nwanted;

@@ -75,8 +75,8 @@ static bool is_alive(const struct known_node *n)
 	return n && n->present && !n->vanished;
 }
 
-/* By its slot, which means this node while the Node object holds it; the name lies where
- * nobody has looked for a while. */
+/* By its slot, which means this node while the Node object holds it, as far as we have
+ * seen (what was missed comes with a resync); the name lies where nobody has looked for a while. */
 bool kubelets_serve(struct node *self, nodeslot_ref slot)
 {
 	uint32_t hash = (uint32_t)(slot.u * UINT64_C(0x9e3779b97f4a7c15) >> 32), *at;
@@ -420,6 +420,9 @@ void kubelets_look(struct node *self, const struct entry *e)
 
 	if (!proc_mine_name(self->proc, name))
 		return;
+	/* What told of it may be older than another Node of this name. */
+	if (!v && (e = cache_find(self->c, TYPE_NODE, (struct str){0}, name)))
+		v = cache_live(self->c, e);
 	n = want_node(self, name);
 	was_alive = is_alive(n);
 	n->present = v != NULL;

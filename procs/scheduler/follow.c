@@ -28,12 +28,15 @@ static void account_pod(struct scheduler *self, const struct entry *e, const str
 static bool is_as_assumed(struct scheduler *self, const struct version *v)
 {
 	int64_t at = refset_take(&self->assumed, v->entry.u);
+	const struct node *is;
 	struct kind *kind;
 
 	if (at < 0)
 		return false;
-	if (self->nodes[at].slot == v->hot.node.u ||
-	    nodes_of_slot(self, v->hot.node) - self->nodes == at)
+	if (self->nodes[at].slot == v->hot.node.u)
+		return true;
+	is = nodes_of_slot(self, v->hot.node); /* may move self->nodes */
+	if (is == &self->nodes[at])
 		return true;
 	kind = kind_of(self, cache_entry(self->c, v->entry), v);
 	nodes_account(self, &self->nodes[at], kind, -1);

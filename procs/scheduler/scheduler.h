@@ -180,6 +180,11 @@ struct node {
 	uint32_t nports, cap_ports;
 };
 
+struct slot_node {
+	uint32_t slot; /* of the cache; 0: free */
+	uint32_t node; /* into scheduler.nodes, + 1 */
+};
+
 /* A pod that was promised the room that its victims leave. */
 struct nomination {
 	struct pending pod;
@@ -203,9 +208,7 @@ struct scheduler {
 	uint32_t nnodes, nodes_cap, npresent;
 	uint32_t *by_name; /* hash table into nodes, + 1 */
 	uint32_t by_name_cap;
-	struct slot_node {
-		uint32_t slot, node; /* of the cache, 0: free; into nodes, + 1 */
-	} * by_slot;		     /* open addressing */
+	struct slot_node *by_slot; /* open addressing */
 	uint32_t by_slot_cap, by_slot_n;
 	uint64_t journal_rv; /* accounted up to here */
 	uint64_t external;   /* rises when counts by topology have to be taken anew */

@@ -191,8 +191,8 @@ static void to_relabelled(struct ports *p, const struct route *r, const struct e
 		to_uid(p, r->kind, o, e);
 }
 
-/* The shard of the version's node, which has one; where there is one shard, the name,
- * which would have to be fetched, does not matter. */
+/* To the shard of the node that the version names.  With one shard the name is not
+ * fetched. */
 static void to_node(struct ports *p, uint32_t kind, const struct version *v, const struct entry *e)
 {
 	if (p->count[kind] == 1)

@@ -214,6 +214,7 @@ START_TEST(kept_objects_are_of_one_version)
 	for (int i = 0; i < 3; i++) {
 		assert_says(&one, e, "\"first\"");
 		assert_says(&two, o, "\"other\"");
+		ck_assert_uint_gt(texts.objects.size, 0);
 	}
 	shelf_change(&one, e, &second);
 	assert_says(&one, e, "\"second\"");
