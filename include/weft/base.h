@@ -207,6 +207,13 @@ static inline void prefetch(const void *p)
 	__asm__ volatile("");
 }
 
+/* A key's home in a table of `places`, a power of two; neighbours do not stay together
+ * (Fibonacci hashing: Knuth, TAOCP 6.4). */
+static inline uint32_t home_of(uint64_t key, uint32_t places)
+{
+	return (uint32_t)(key * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (places - 1);
+}
+
 /* --- Logging -------------------------------------------------------------- */
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };

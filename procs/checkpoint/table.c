@@ -351,7 +351,7 @@ static size_t make_key(uint16_t type, struct str ns, struct str name, char out[T
 
 static struct delta *delta_slot(struct table *t, uint64_t id)
 {
-	uint32_t i = (uint32_t)(id * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (t->delta_cap - 1);
+	uint32_t i = home_of(id, t->delta_cap);
 
 	while (t->delta[i].id && t->delta[i].id != id)
 		i = (i + 1) & (t->delta_cap - 1);

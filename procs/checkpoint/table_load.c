@@ -144,7 +144,7 @@ int table_peek_rv(const char *dir, uint64_t *rv, struct err *e)
 
 static struct held *held_slot(struct load *l, uint64_t id)
 {
-	uint32_t i = (uint32_t)(id * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (l->held_cap - 1);
+	uint32_t i = home_of(id, l->held_cap);
 
 	while (l->held[i].id && l->held[i].id != id)
 		i = (i + 1) & (l->held_cap - 1);

@@ -191,7 +191,6 @@ static void print(struct printing *p)
 struct object_text {
 	struct kept_text head; /* key: resourceVersion */
 	uint32_t generation;
-	uint32_t n;
 	char json[];
 };
 
@@ -204,8 +203,7 @@ static void keep_object(const struct printing *p, size_t start)
 		return;
 	t = malloc(size);
 	weft_assert(t);
-	*t = (struct object_text){
-		.head = {p->v->rv, size}, .generation = cache_generation(p->c), .n = (uint32_t)n};
+	*t = (struct object_text){.head = {p->v->rv, size}, .generation = cache_generation(p->c)};
 	memcpy(t->json, p->out->p + start, n);
 	kept_put(&p->texts->objects, &t->head);
 }
@@ -217,7 +215,7 @@ static void print_or_copy(struct printing *p)
 	size_t start = p->out->n;
 
 	if (t && t->generation == cache_generation(p->c)) {
-		buf_add(p->out, t->json, t->n);
+		buf_add(p->out, t->json, t->head.size - sizeof(*t));
 		return;
 	}
 	print(p);

@@ -40,8 +40,7 @@ static struct queue_item **chain_of(struct queue *q, const uint8_t uid[16])
 	uint64_t h;
 
 	memcpy(&h, uid + 8, sizeof(h));
-	h *= UINT64_C(0x9e3779b97f4a7c15);
-	return &q->chain[(h >> 32) & (q->nchain - 1)];
+	return &q->chain[home_of(h, q->nchain)];
 }
 
 static void widen(struct queue *q)

@@ -47,8 +47,7 @@ static struct lively *find_lively(struct node *self, uint64_t key)
 
 	if (!self->lively_cap)
 		return NULL;
-	for (i = (uint32_t)(key * 0x9e3779b97f4a7c15u >> 32) & mask; self->lively[i].key;
-	     i = (i + 1) & mask)
+	for (i = home_of(key, self->lively_cap); self->lively[i].key; i = (i + 1) & mask)
 		if (self->lively[i].key == key)
 			return &self->lively[i];
 	return NULL;
@@ -56,7 +55,7 @@ static struct lively *find_lively(struct node *self, uint64_t key)
 
 static struct lively *put_lively(struct lively *table, uint32_t cap, uint64_t key)
 {
-	uint32_t mask = cap - 1, i = (uint32_t)(key * 0x9e3779b97f4a7c15u >> 32) & mask;
+	uint32_t mask = cap - 1, i = home_of(key, cap);
 
 	while (table[i].key)
 		i = (i + 1) & mask;

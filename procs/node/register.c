@@ -79,13 +79,13 @@ static bool is_alive(const struct known_node *n)
  * seen (what was missed comes with a resync); the name lies where nobody has looked for a while. */
 bool kubelets_serve(struct node *self, nodeslot_ref slot)
 {
-	uint32_t hash = (uint32_t)(slot.u * UINT64_C(0x9e3779b97f4a7c15) >> 32), *at;
 	struct known_node *n;
 	struct str name;
+	uint32_t *at;
 
 	if (!self->node_index_cap)
 		return false;
-	at = &self->by_slot[hash & (self->node_index_cap - 1)];
+	at = &self->by_slot[home_of(slot.u, self->node_index_cap)];
 	n = *at ? &self->nodes[*at - 1] : NULL;
 	if (n && n->slot == slot.u)
 		return is_alive(n);

@@ -63,8 +63,7 @@ static struct node *want(struct scheduler *self, struct str name)
 
 static struct slot_node *slot_place(const struct scheduler *self, uint32_t slot)
 {
-	uint32_t mask = self->by_slot_cap - 1;
-	uint32_t at = (uint32_t)(slot * UINT64_C(0x9e3779b97f4a7c15) >> 32) & mask;
+	uint32_t mask = self->by_slot_cap - 1, at = home_of(slot, self->by_slot_cap);
 
 	while (self->by_slot[at].slot && self->by_slot[at].slot != slot)
 		at = (at + 1) & mask;

@@ -14,7 +14,7 @@ _Static_assert(PROC_SLOTS <= 256, "a port fits in eight bits");
 /* Where the keys of an object begin: those of all ports are near each other. */
 static uint32_t ref_slot(const struct routed *r, uint32_t ref)
 {
-	return (uint32_t)((ref * UINT64_C(0x9e3779b97f4a7c15)) >> 32) & (r->cap - 1);
+	return home_of(ref, r->cap);
 }
 
 static bool is_free(const struct routed *r, uint64_t key)
