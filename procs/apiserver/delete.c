@@ -374,6 +374,7 @@ static void purge_collect(struct request *q, struct purge *p)
 {
 	struct cache *c = api_cache(q->api);
 	struct str ns = p->filter.one_ns ? p->filter.ns : (struct str){NULL, 0};
+	struct filter_last labels = {0};
 	struct cache_iter it;
 	const struct entry *e;
 
@@ -387,7 +388,8 @@ static void purge_collect(struct request *q, struct purge *p)
 	while ((e = cache_iter_next(&it))) {
 		const struct version *v = cache_live(c, e);
 
-		if (!v || !filter_covers(&p->filter, c, e) || !filter_matches(&p->filter, c, e, v))
+		if (!v || !filter_covers(&p->filter, c, e) ||
+		    !filter_matches(&p->filter, c, e, v, &labels))
 			continue;
 		if (p->n)
 			buf_putc(&q->out, ',');

@@ -108,11 +108,11 @@ static const char *change_of(const struct feed *f, struct cache *c, const struct
 	bool gone = v->flags & VERSION_TOMBSTONE, was = false, is;
 	uint32_t prev = v->flags & VERSION_FIRST ? 0 : prcu_dereference(&v->prev);
 
-	is = !gone && filter_matches(&f->filter, c, e, v);
+	is = !gone && filter_matches(&f->filter, c, e, v, NULL);
 	if (prev)
-		was = filter_matches(&f->filter, c, e, cache_version(c, (version_ref){prev}));
+		was = filter_matches(&f->filter, c, e, cache_version(c, (version_ref){prev}), NULL);
 	else if (gone)
-		was = filter_matches(&f->filter, c, e, v);
+		was = filter_matches(&f->filter, c, e, v, NULL);
 	if (is)
 		return was ? "MODIFIED" : "ADDED";
 	return was ? "DELETED" : NULL;

@@ -50,10 +50,24 @@ bool filter_covers(const struct filter *f, const struct cache *c, const struct e
 	return !f->name.n || str_eq(entry_name(e), f->name);
 }
 
-bool filter_matches(const struct filter *f, const struct cache *c, const struct entry *e,
-		    const struct version *v)
+static bool labels_match(const struct filter *f, const struct cache *c, const struct version *v,
+			 struct filter_last *last)
 {
-	if (f->labels && !kube_selector_match(f->labels, cache_part(c, v, PART_LABELS)))
+	uint32_t labels = v->part[PART_LABELS];
+	bool match;
+
+	if (last && labels && labels == last->labels)
+		return last->matched;
+	match = kube_selector_match(f->labels, cache_part(c, v, PART_LABELS));
+	if (last)
+		*last = (struct filter_last){labels, match};
+	return match;
+}
+
+bool filter_matches(const struct filter *f, const struct cache *c, const struct entry *e,
+		    const struct version *v, struct filter_last *last)
+{
+	if (f->labels && !labels_match(f, c, v, last))
 		return false;
 	return !f->fields || kube_fields_match(f->fields, c, e, v);
 }

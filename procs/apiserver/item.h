@@ -22,9 +22,16 @@ struct filter {
 /* From q's options; what is made lies in z.  WEFT_EINVAL: an error was answered. */
 int filter_parse(struct request *q, zone *z, struct filter *f);
 bool filter_covers(const struct filter *f, const struct cache *c, const struct entry *e);
-/* Labels and fields; v is not NULL. */
+/* What the label selector said of the last object, for the next that has the same
+ * labels.  Good within one read section; zero-initialise. */
+struct filter_last {
+	uint32_t labels; /* labelset_ref; 0: nothing was asked yet */
+	bool matched;
+};
+
+/* Labels and fields; v is not NULL.  `last`: NULL where one object is looked at. */
 bool filter_matches(const struct filter *f, const struct cache *c, const struct entry *e,
-		    const struct version *v);
+		    const struct version *v, struct filter_last *last);
 /* No selector but the namespace. */
 bool filter_is_plain(const struct filter *f);
 

@@ -12,6 +12,7 @@
 
 #define WHOLE_MAX  (256u << 10) /* answers up to this are sent in one piece */
 #define VISITS_MAX 4096		/* objects looked at in one read section */
+#define FOUND_MAX  512		/* objects of a page that are printed where it was found */
 
 /* An object's key, kept between read sections. */
 struct place {
@@ -41,6 +42,11 @@ static void place_set(struct place *p, struct str ns, struct str name)
 	memcpy(p->text + ns.n, name.p, name.n);
 }
 
+static void place_at(struct place *p, const struct cache *c, const struct entry *e)
+{
+	place_set(p, cache_ns(c, e), entry_name(e));
+}
+
 static struct str place_ns(const struct place *p)
 {
 	return (struct str){p->text, p->ns_n};
@@ -61,79 +67,20 @@ static void iter_from(struct cache_iter *it, struct cache *c, const struct list 
 
 /* The state of `e` that this list shows, NULL if it is not in it. */
 static const struct version *shown(const struct list *l, const struct cache *c,
-				   const struct entry *e)
+				   const struct entry *e, struct filter_last *labels)
 {
 	const struct version *v;
 
 	if (l->filter.name.n && !str_eq(entry_name(e), l->filter.name))
 		return NULL;
 	v = cache_at(c, e, l->rv);
-	return v && filter_matches(&l->filter, c, e, v) ? v : NULL;
+	return v && filter_matches(&l->filter, c, e, v, labels) ? v : NULL;
 }
 
 /* True if S can still be read as it was. */
 static bool still_there(const struct list *l, const struct cache *c)
 {
 	return l->rv + 1 >= cache_oldest(c);
-}
-
-/* --- A page ------------------------------------------------------------------------- */
-
-/* Objects of the type (in the namespace) now. */
-static int64_t count_all(struct cache *c, const struct filter *f)
-{
-	const struct labelset *s;
-	int64_t n = 0;
-
-	if (!f->one_ns)
-		return (int64_t)cache_type_count(c, f->type);
-	for (s = cache_first_labelset(c, f->type, f->ns); s; s = cache_next_labelset(c, s))
-		n += atomic_load_explicit(&s->count, memory_order_relaxed);
-	return n;
-}
-
-/* Find where a page of `limit` objects ends: sets the continue token if there
- * is more after it. */
-static void find_page(struct request *q, struct list *l, int64_t limit, int64_t known_left)
-{
-	struct cache *c = api_cache(q->api);
-	struct place at = l->at, end = {0};
-	struct continue_at next = {.rv = l->rv, .left = -1};
-	struct cache_iter it;
-	const struct entry *e, *last;
-	int64_t n = 0;
-	bool more = false;
-
-	do {
-		int visits = 0;
-
-		cache_lock(c);
-		iter_from(&it, c, l, &at);
-		for (last = NULL; (e = cache_iter_next(&it)); last = e) {
-			if (visits++ >= VISITS_MAX && !cache_same_key(c, e, last))
-				break;
-			place_set(&at, cache_ns(c, e), entry_name(e));
-			if (!shown(l, c, e))
-				continue;
-			if (n == limit) {
-				more = true;
-				break;
-			}
-			if (++n == limit)
-				end = at;
-		}
-		if (more && known_left < 0 && filter_is_plain(&l->filter) && !l->at.set)
-			known_left = count_all(c, &l->filter);
-		cache_unlock(c);
-	} while (e && !more);
-	l->left = n;
-	if (!more)
-		return;
-	if (filter_is_plain(&l->filter) && known_left > limit)
-		next.left = l->remaining = known_left - limit;
-	next.ns = place_ns(&end);
-	next.name = place_name(&end);
-	l->token = continue_encode(q->z, &next);
 }
 
 /* --- Printing ----------------------------------------------------------------------- */
@@ -166,58 +113,186 @@ static void print_head(struct request *q, struct list *l, struct buf *out)
 	buf_puts(out, l->form.shape == SHAPE_TABLE ? "\"rows\":[" : "\"items\":[");
 }
 
+static void print_item(struct request *q, struct list *l, struct buf *out, const struct entry *e,
+		       const struct version *v)
+{
+	if (l->first_done)
+		buf_putc(out, ',');
+	l->first_done = true;
+	if (l->left > 0)
+		l->left--;
+	item_add(out, q->api, &l->form, e, v);
+}
+
+/* --- A page ------------------------------------------------------------------------- */
+
+/* Objects of the type (in the namespace) now. */
+static int64_t count_all(struct cache *c, const struct filter *f)
+{
+	const struct labelset *s;
+	int64_t n = 0;
+
+	if (!f->one_ns)
+		return (int64_t)cache_type_count(c, f->type);
+	for (s = cache_first_labelset(c, f->type, f->ns); s; s = cache_next_labelset(c, s))
+		n += atomic_load_explicit(&s->count, memory_order_relaxed);
+	return n;
+}
+
+/* The objects of a page, good in the read section in which they were found. */
+struct found {
+	uint32_t n;
+	struct {
+		const struct entry *e;
+		const struct version *v;
+	} at[FOUND_MAX];
+};
+
+static void found_add(struct found *f, int64_t n, const struct entry *e, const struct version *v)
+{
+	if (n != f->n || n == FOUND_MAX)
+		return;
+	f->at[f->n].e = e;
+	f->at[f->n++].v = v;
+}
+
+/* The page has `n` objects, of which `end` is the last; what is after it, if there
+ * is `more`, has a continue token. */
+static void page_set(struct request *q, struct list *l, int64_t n, const struct place *end,
+		     bool more, int64_t known_left)
+{
+	struct cache *c = api_cache(q->api);
+	struct continue_at next = {.rv = l->rv, .left = -1};
+
+	l->left = n;
+	if (!more)
+		return;
+	if (filter_is_plain(&l->filter)) {
+		if (known_left < 0 && !l->at.set)
+			known_left = count_all(c, &l->filter);
+		if (known_left > n)
+			next.left = l->remaining = known_left - n;
+	}
+	next.ns = place_ns(end);
+	next.name = place_name(end);
+	l->token = continue_encode(q->z, &next);
+}
+
+/* Print the page, or as much of it as fits one piece. */
+static void print_found(struct request *q, struct list *l, const struct found *f)
+{
+	uint32_t i;
+
+	l->begun = true;
+	print_head(q, l, &q->out);
+	for (i = 0; i < f->n && q->out.n < WHOLE_MAX; i++)
+		print_item(q, l, &q->out, f->at[i].e, f->at[i].v);
+	if (i)
+		place_at(&l->at, api_cache(q->api), f->at[i - 1].e);
+}
+
+/* Find where a page of `limit` objects ends, and print it if one read section is
+ * enough for both. */
+static void find_page(struct request *q, struct list *l, int64_t limit, int64_t known_left)
+{
+	struct cache *c = api_cache(q->api);
+	struct found found;
+	struct place at = l->at, end = {0};
+	struct cache_iter it;
+	const struct entry *e, *last;
+	const struct version *v;
+	int64_t n = 0;
+	bool first = true, more = false;
+
+	found.n = 0;
+	do {
+		struct filter_last labels = {0};
+		int visits = 0;
+
+		cache_lock(c);
+		iter_from(&it, c, l, &at);
+		for (last = NULL; (e = cache_iter_next(&it)); last = e) {
+			if (visits++ >= VISITS_MAX && !cache_same_key(c, e, last))
+				break;
+			v = shown(l, c, e, &labels);
+			if (!v)
+				continue;
+			if ((more = n == limit))
+				break;
+			found_add(&found, n++, e, v);
+			if (n == limit)
+				place_at(&end, c, e);
+		}
+		if (last)
+			place_at(&at, c, last);
+		if (!e || more) {
+			page_set(q, l, n, &end, more, known_left);
+			if (first)
+				print_found(q, l, &found);
+		}
+		cache_unlock(c);
+		first = false;
+	} while (e && !more);
+}
+
 /* One object that was asked for by its name. */
 static void print_named(struct request *q, struct list *l, struct buf *out)
 {
 	struct cache *c = api_cache(q->api);
 	const struct entry *e = cache_find(c, l->filter.type, l->filter.ns, l->filter.name);
-	const struct version *v = e ? shown(l, c, e) : NULL;
+	const struct version *v = e ? shown(l, c, e, NULL) : NULL;
 
 	if (v && l->left)
-		item_add(out, q->api, &l->form, e, v);
+		print_item(q, l, out, e, v);
+}
+
+/* Objects from l->at on, until the piece is full; true if there are more. */
+static bool print_some(struct request *q, struct list *l, struct buf *out)
+{
+	struct cache *c = api_cache(q->api);
+	size_t start = out->n;
+	struct filter_last labels = {0};
+	struct cache_iter it;
+	const struct entry *e = NULL, *last = NULL;
+	const struct version *v;
+	int visits = 0;
+
+	if (!l->left)
+		return false;
+	iter_from(&it, c, l, &l->at);
+	for (; l->left && (e = cache_iter_next(&it)); last = e) {
+		if ((out->n - start >= CHUNK_SIZE || visits++ >= VISITS_MAX) && last &&
+		    !cache_same_key(c, e, last))
+			break;
+		v = shown(l, c, e, &labels);
+		if (v)
+			print_item(q, l, out, e, v);
+	}
+	if (last)
+		place_at(&l->at, c, last);
+	return l->left && e;
 }
 
 static enum stream_state list_fill(struct request *q, void *arg, struct buf *out)
 {
 	struct list *l = arg;
 	struct cache *c = api_cache(q->api);
-	size_t start = out->n;
-	struct cache_iter it;
-	const struct entry *e = NULL, *last = NULL;
-	int visits = 0;
-	bool there;
+	bool there, more = false;
 
 	if (!l->begun) {
 		l->begun = true;
 		print_head(q, l, out);
 	}
 	cache_lock(c);
-	if (l->filter.name.n && (l->filter.one_ns || !l->form.r->namespaced)) {
+	if (l->filter.name.n && (l->filter.one_ns || !l->form.r->namespaced))
 		print_named(q, l, out);
-	} else {
-		iter_from(&it, c, l, &l->at);
-		for (; l->left && (e = cache_iter_next(&it)); last = e) {
-			const struct version *v = shown(l, c, e);
-
-			if ((out->n - start >= CHUNK_SIZE || visits++ >= VISITS_MAX) && last &&
-			    !cache_same_key(c, e, last))
-				break;
-			place_set(&l->at, cache_ns(c, e), entry_name(e));
-			if (!v)
-				continue;
-			if (l->first_done)
-				buf_putc(out, ',');
-			l->first_done = true;
-			if (l->left > 0)
-				l->left--;
-			item_add(out, q->api, &l->form, e, v);
-		}
-	}
+	else
+		more = print_some(q, l, out);
 	there = still_there(l, c);
 	cache_unlock(c);
 	if (!there)
 		return STREAM_BROKEN;
-	if (e && l->left)
+	if (more)
 		return STREAM_MORE;
 	buf_puts(out, "]}");
 	return STREAM_END;
@@ -252,7 +327,6 @@ static enum outcome list_answer(struct request *q, struct list *l)
 {
 	enum stream_state state = STREAM_MORE;
 
-	q->out.n = 0;
 	while (state == STREAM_MORE && (q->out.n < WHOLE_MAX || q->media == MEDIA_YAML))
 		state = list_fill(q, l, &q->out);
 	if (state == STREAM_BROKEN)
@@ -285,6 +359,7 @@ enum outcome object_list(struct request *q)
 		return answer_page_expired(q, &o);
 	if (o.continues)
 		place_set(&l->at, o.from.ns, o.from.name);
+	q->out.n = 0;
 	if (o.limit)
 		find_page(q, l, o.limit, o.continues ? o.from.left : -1);
 	return list_answer(q, l);

@@ -163,6 +163,7 @@ static bool add_initial(struct watch *w, struct cache *c, struct buf *out)
 	struct str ns = w->feed->filter.one_ns ? w->feed->filter.ns : (struct str){NULL, 0};
 	struct cache_iter it;
 	const struct entry *e = NULL, *last = NULL;
+	struct filter_last labels = {0};
 	int visits = 0;
 
 	cache_iter_init(&it, c, w->feed->filter.type, ns, (struct str){w->at, w->at_ns},
@@ -179,7 +180,7 @@ static bool add_initial(struct watch *w, struct cache *c, struct buf *out)
 		w->at_ns = ens.n;
 		w->at_name = name.n;
 		if (v && filter_covers(&w->feed->filter, c, e) &&
-		    filter_matches(&w->feed->filter, c, e, v))
+		    filter_matches(&w->feed->filter, c, e, v, &labels))
 			add_object(w, out, e, v);
 	}
 	return !e;
