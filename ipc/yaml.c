@@ -185,7 +185,7 @@ static enum scalar resolve(struct str s, value *out)
 	if (s.n && !strchr("+-.0123456789yYnNtTfFoO~", s.p[0]))
 		return SCALAR_STR;
 	for (size_t i = 0; i < countof(words); i++) {
-		if (!str_eq(s, str_of(words[i].text)))
+		if (!str_is(s, words[i].text))
 			continue;
 		*out = words[i].kind == SCALAR_BOOL ? v_bool(words[i].b) : v_null();
 		return words[i].kind;

@@ -103,6 +103,14 @@ static inline bool str_eq(struct str a, struct str b)
 	return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
+/* str_eq(s, str_of(word)), where most words of a table differ in their first byte. */
+static inline bool str_is(struct str s, const char *word)
+{
+	if (s.n && word && s.p[0] != word[0])
+		return false;
+	return str_eq(s, str_of(word));
+}
+
 /* Byte-wise order, shorter first on a common prefix: Go's and etcd's. */
 static inline int str_cmp(struct str a, struct str b)
 {

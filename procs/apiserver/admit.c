@@ -61,7 +61,7 @@ bool admit_delete(struct request *q)
 	if (q->t.r->type != TYPE_NAMESPACE)
 		return true;
 	for (size_t i = 0; i < countof(immortal); i++) {
-		if (!str_eq(q->t.name, str_of(immortal[i])))
+		if (!str_is(q->t.name, immortal[i]))
 			continue;
 		answer_status(q, kube_status_forbidden(q->z, q->t.r, q->t.name,
 						       STR("this namespace may not be deleted")));
@@ -140,7 +140,7 @@ static struct class find_class(struct request *q, struct str name, struct str *d
 	}
 	cache_unlock(c);
 	for (size_t i = 0; i < countof(built_in) && !best.found && name.n; i++)
-		if (str_eq(name, str_of(built_in[i].name)))
+		if (str_is(name, built_in[i].name))
 			best = (struct class){true, built_in[i].value, STR("")};
 	return best;
 }

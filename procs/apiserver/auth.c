@@ -24,7 +24,7 @@ static const struct user anonymous = {
 bool user_in_group(const struct user *u, const char *group)
 {
 	for (uint32_t i = 0; i < u->ngroups; i++)
-		if (str_eq(u->groups[i], str_of(group)))
+		if (str_is(u->groups[i], group))
 			return true;
 	return false;
 }

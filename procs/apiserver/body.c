@@ -212,7 +212,7 @@ static int check_kind(struct request *q, value *obj, const char *api_version, co
 		v_set(q->z, obj, "apiVersion", v_cstr(api_version));
 		got_version = str_of(api_version);
 	}
-	if (str_eq(got_kind, str_of(kind)) && str_eq(got_version, str_of(api_version)))
+	if (str_is(got_kind, kind) && str_is(got_version, api_version))
 		return WEFT_OK;
 	kube_split_version(got_version, &group, &version);
 	if (is_options(kind))

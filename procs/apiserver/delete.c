@@ -25,7 +25,7 @@ static int read_policy(struct request *q, struct str text, struct delete_options
 	if (!text.n)
 		return WEFT_OK;
 	for (size_t i = 0; i < countof(known); i++) {
-		if (str_eq(text, str_of(known[i].name))) {
+		if (str_is(text, known[i].name)) {
 			o->propagation = known[i].p;
 			return WEFT_OK;
 		}

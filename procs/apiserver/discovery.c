@@ -248,7 +248,7 @@ enum outcome discovery_group(struct request *q)
 	for (uint32_t i = 0; i < n; i++) {
 		value v = v_map(), g;
 
-		if (!str_eq(str_of(groups[i].name), q->t.group))
+		if (!str_is(q->t.group, groups[i].name))
 			continue;
 		g = group_value(q->z, &groups[i]);
 		v_set(q->z, &v, "kind", v_cstr("APIGroup"));
@@ -276,8 +276,7 @@ enum outcome discovery_version(struct request *q)
 				: zone_printf(q->z, STR_FMT "/" STR_FMT, STR_ARG(q->t.group),
 					      STR_ARG(q->t.version))));
 	for (uint32_t i = 0; i < n; i++) {
-		if (!str_eq(str_of(r[i].group), q->t.group) ||
-		    !str_eq(str_of(r[i].version), q->t.version))
+		if (!str_is(q->t.group, r[i].group) || !str_is(q->t.version, r[i].version))
 			continue;
 		v_append(q->z, &list, resource_value(q->z, &r[i]));
 		for (uint32_t s = 0; s < r[i].nsubs; s++)

@@ -265,7 +265,7 @@ static bool take_proto(void *arg, const struct accept *a)
 	bool *proto = arg;
 	static const char newer[] = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
-	*proto = str_eq(a->type, str_of(newer)) || str_eq(a->type, str_of(PROTO_TYPE));
+	*proto = str_is(a->type, newer) || str_is(a->type, PROTO_TYPE);
 	return *proto || str_eq(a->type, STR("application/json")) || str_eq(a->type, STR("*/*"));
 }
 

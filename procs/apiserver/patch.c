@@ -145,7 +145,7 @@ static int check_nature(struct request *q, const struct kube_resource *r, const 
 	struct str got = v_as_str(v_path(obj, "metadata.uid"));
 	struct kube_errors errs = {.z = q->z};
 
-	if (!str_eq(kind, str_of(r->kind)) || !str_eq(version, str_of(r->api_version))) {
+	if (!str_is(kind, r->kind) || !str_is(version, r->api_version)) {
 		answer_bad_request(
 			q, zone_printf(q->z,
 				       "a patch cannot change kind and apiVersion (%s in "

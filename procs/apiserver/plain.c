@@ -79,14 +79,14 @@ static const struct check {
 
 static bool named(struct str path, const char *word)
 {
-	return str_eq(path, str_of(word));
+	return str_is(path, word);
 }
 
 static bool excluded(struct request *q, const char *name)
 {
 	for (uint32_t i = 0; i < q->query.n; i++)
 		if (str_eq(q->query.list[i].key, STR("exclude")) &&
-		    str_eq(q->query.list[i].value, str_of(name)))
+		    str_is(q->query.list[i].value, name))
 			return true;
 	return false;
 }

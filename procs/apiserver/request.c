@@ -119,7 +119,7 @@ static enum method method_of(struct str name)
 	};
 
 	for (size_t i = 0; i < countof(names); i++)
-		if (str_eq(name, str_of(names[i])))
+		if (str_is(name, names[i]))
 			return (enum method)i;
 	return METHOD_OTHER;
 }

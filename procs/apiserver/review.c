@@ -107,7 +107,7 @@ static void read_user(zone *z, const value *spec, struct user *u)
 
 enum outcome review_access(struct request *q)
 {
-	bool self = str_eq(str_of(q->t.r->resource), STR("selfsubjectaccessreviews"));
+	bool self = !strcmp(q->t.r->resource, "selfsubjectaccessreviews");
 	struct kube_errors errs = {.z = q->z};
 	struct access a;
 	struct user u;

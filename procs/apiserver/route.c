@@ -21,15 +21,10 @@ static struct str segment(struct str *path)
 	return (struct str){start, (uint32_t)(p - start)};
 }
 
-static bool is(struct str s, const char *word)
-{
-	return str_eq(s, str_of(word));
-}
-
 /* Sub-resources of a namespace, as opposed to resources in it. */
 static bool namespace_sub(struct str s)
 {
-	return is(s, "status") || is(s, "finalize");
+	return str_is(s, "status") || str_is(s, "finalize");
 }
 
 /* What lies below a group version: [watch/][namespaces/NS/]RESOURCE[/NAME[/SUB]]. */
@@ -38,12 +33,12 @@ static void parse_resource(struct str path, struct target *t)
 	struct str first = segment(&path), name, next;
 	bool in_ns = false;
 
-	if (is(first, "watch")) {
+	if (str_is(first, "watch")) {
 		t->watch = true;
 		first = segment(&path);
 	}
 	name = segment(&path);
-	if (is(first, "namespaces") && name.n) {
+	if (str_is(first, "namespaces") && name.n) {
 		struct str save = path;
 
 		next = segment(&path);
@@ -74,7 +69,7 @@ static void parse_resource(struct str path, struct target *t)
 		return;
 	}
 	t->s = kube_subresource(t->r, t->sub);
-	if (t->s && (t->rest.n <= 1 || is(t->sub, "proxy")))
+	if (t->s && (t->rest.n <= 1 || str_is(t->sub, "proxy")))
 		t->kind = TARGET_SUB;
 }
 
@@ -84,8 +79,7 @@ static bool group_exists(struct str group, struct str version)
 	const struct kube_resource *r = kube_resources(&n);
 
 	for (uint32_t i = 0; i < n; i++)
-		if (str_eq(str_of(r[i].group), group) &&
-		    (!version.n || str_eq(str_of(r[i].version), version)))
+		if (str_is(group, r[i].group) && (!version.n || str_is(version, r[i].version)))
 			return true;
 	return false;
 }
@@ -129,8 +123,8 @@ void route_parse(struct str path, struct target *t)
 			     .ns = STR(""),
 			     .name = STR(""),
 			     .sub = STR("")};
-	t->legacy = is(first, "api");
-	if (t->legacy || is(first, "apis"))
+	t->legacy = str_is(first, "api");
+	if (t->legacy || str_is(first, "apis"))
 		parse_api(rest, t);
 	else if (plain_path(path))
 		t->kind = TARGET_PLAIN;
@@ -263,7 +257,7 @@ static void warn_deprecated(struct request *q)
 {
 	for (size_t i = 0; i < countof(deprecated); i++)
 		if (deprecated[i].type == q->t.r->type &&
-		    is(str_of(q->t.r->resource), deprecated[i].resource))
+		    !strcmp(q->t.r->resource, deprecated[i].resource))
 			answer_warn(q, str_of(deprecated[i].warning));
 }
 
@@ -276,9 +270,9 @@ static enum outcome handle_resource(struct request *q)
 	if (!(verb & offered) || (all_namespaces && !(verb & (VERB_LIST | VERB_WATCH))))
 		return answer_not_allowed(q);
 	for (size_t i = 0; i < countof(handlers); i++) {
-		if (handlers[i].resource && !is(str_of(q->t.r->resource), handlers[i].resource))
+		if (handlers[i].resource && strcmp(q->t.r->resource, handlers[i].resource))
 			continue;
-		if (handlers[i].sub && !is(q->t.sub, handlers[i].sub))
+		if (handlers[i].sub && !str_is(q->t.sub, handlers[i].sub))
 			continue;
 		if (handlers[i].verb && handlers[i].verb != verb)
 			continue;

@@ -60,7 +60,7 @@ static bool is_own_annotation(struct str key)
 	};
 
 	for (size_t i = 0; i < countof(own); i++)
-		if (str_eq(key, str_of(own[i])))
+		if (str_is(key, own[i]))
 			return true;
 	return false;
 }

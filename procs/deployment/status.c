@@ -59,10 +59,10 @@ void status_condition(struct deployment *d, const char *type, const char *status
 		      const char *reason, struct str message)
 {
 	value *old = kube_condition(v_get(&d->new_status, "conditions"), type);
-	bool same_status = old && str_eq(v_get_str(old, "status"), str_of(status));
+	bool same_status = old && str_is(v_get_str(old, "status"), status);
 	struct str transition = {0};
 
-	if (same_status && str_eq(v_get_str(old, "reason"), str_of(reason)))
+	if (same_status && str_is(v_get_str(old, "reason"), reason))
 		return;
 	if (same_status)
 		transition = v_get_str(old, "lastTransitionTime");

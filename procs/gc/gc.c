@@ -51,7 +51,7 @@ struct pass {
 static bool has_finalizer(const value *meta, const char *name)
 {
 	v_each(f, v_get(meta, "finalizers"))
-		if (str_eq(v_as_str(f), str_of(name)))
+		if (str_is(v_as_str(f), name))
 			return true;
 	return false;
 }
@@ -206,7 +206,7 @@ static void drop_refs(struct pass *p, const struct entry *e, const struct versio
 		uid_format(owner->uid, uid);
 	for (uint32_t i = 0; i < v_len(refs);) {
 		const value *ref = v_at(refs, i);
-		bool out = owner ? str_eq(v_get_str(ref, "uid"), str_of(uid))
+		bool out = owner ? str_is(v_get_str(ref, "uid"), uid)
 				 : owner_state(p, e, ref) != OWNER_SOLID;
 
 		if (out)
@@ -226,7 +226,7 @@ static void drop_finalizer(struct pass *p, const struct entry *e, const struct v
 	value *finalizers = v_get(&meta, "finalizers");
 
 	for (uint32_t i = 0; i < v_len(finalizers);) {
-		if (str_eq(v_as_str(v_at(finalizers, i)), str_of(name)))
+		if (str_is(v_as_str(v_at(finalizers, i)), name))
 			v_remove(finalizers, i);
 		else
 			i++;
@@ -376,7 +376,7 @@ static bool blocks(struct pass *p, const struct entry *owner, const struct entry
 
 	uid_format(owner->uid, uid);
 	v_each(ref, v_get(&meta, "ownerReferences"))
-		if (str_eq(v_get_str(ref, "uid"), str_of(uid)))
+		if (str_is(v_get_str(ref, "uid"), uid))
 			return v_get_bool(ref, "blockOwnerDeletion", false);
 	return false;
 }

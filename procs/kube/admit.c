@@ -75,7 +75,7 @@ static bool mount_token(zone *z, const value *containers, value name)
 		if (!v_is_map(c))
 			continue;
 		v_each(have, v_get(c, "volumeMounts"))
-			taken |= str_eq(v_get_str(have, "mountPath"), str_of(token_path));
+			taken |= str_is(v_get_str(have, "mountPath"), token_path);
 		if (taken)
 			continue;
 		v_set(z, &m, "name", name);
@@ -122,8 +122,7 @@ static bool tolerates(const value *t, const char *taint)
 {
 	struct str key = v_get_str(t, "key"), effect = v_get_str(t, "effect");
 
-	return (!key.n || str_eq(key, str_of(taint))) &&
-	       (!effect.n || str_eq(effect, STR("NoExecute")));
+	return (!key.n || str_is(key, taint)) && (!effect.n || str_eq(effect, STR("NoExecute")));
 }
 
 static void add_toleration(zone *z, value *spec, const char *taint)
@@ -182,7 +181,7 @@ static void add_finalizer(zone *z, value *obj, const char *name)
 	value *list = v_array_at(z, v_map_at(z, obj, "metadata"), "finalizers");
 
 	v_each(f, list)
-		if (str_eq(v_as_str(f), str_of(name)))
+		if (str_is(v_as_str(f), name))
 			return;
 	v_append(z, list, v_cstr(name));
 }

@@ -6,7 +6,7 @@
 static int64_t find(const value *conditions, const char *type)
 {
 	for (uint32_t i = 0; i < v_len(conditions); i++)
-		if (str_eq(v_get_str(v_at(conditions, i), "type"), str_of(type)))
+		if (str_is(v_get_str(v_at(conditions, i), "type"), type))
 			return i;
 	return -1;
 }
@@ -30,13 +30,13 @@ bool kube_condition_set(zone *z, value *conditions, const char *type, const char
 			const char *reason, struct str message, uint32_t now_s, bool update_time)
 {
 	value *old = kube_condition(conditions, type);
-	bool same_status = old && str_eq(v_get_str(old, "status"), str_of(status));
+	bool same_status = old && str_is(v_get_str(old, "status"), status);
 	value since = same_status && v_get(old, "lastTransitionTime")
 			      ? *v_get(old, "lastTransitionTime")
 			      : time_value(z, now_s);
 	value c = v_map();
 
-	if (same_status && str_eq(v_get_str(old, "reason"), str_of(reason)) &&
+	if (same_status && str_is(v_get_str(old, "reason"), reason) &&
 	    str_eq(v_get_str(old, "message"), message))
 		return false;
 	v_set(z, &c, "type", v_cstr(type));

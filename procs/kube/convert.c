@@ -19,7 +19,7 @@ static void set_version(zone *z, const struct kube_resource *to, value *obj)
 static void rename_member(value *map, const char *from, const char *to)
 {
 	v_each_kv(kv, map)
-		if (str_eq(v_as_str(&kv->key), str_of(from)))
+		if (str_is(v_as_str(&kv->key), from))
 			kv->key = v_cstr(to);
 }
 

@@ -223,7 +223,7 @@ static int find_field(zone *z, const struct kind_fields *kind, struct str label,
 		      struct str *message)
 {
 	for (t->field = kind->fields; t->field->label; t->field++)
-		if (str_eq(label, str_of(t->field->label)))
+		if (str_is(label, t->field->label))
 			return WEFT_OK;
 	if (kind->after)
 		label = go_quote(z, label);

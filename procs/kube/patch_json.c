@@ -362,7 +362,7 @@ static int run(struct patching *p)
 
 	p->path = v_get_str(p->op, "path");
 	for (size_t i = 0; i < countof(operations); i++)
-		if (str_eq(name, str_of(operations[i].name)))
+		if (str_is(name, operations[i].name))
 			return operations[i].run(p);
 	return fail(p, "Unexpected kind: " STR_FMT, STR_ARG(name));
 }

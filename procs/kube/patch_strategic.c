@@ -81,7 +81,7 @@ static bool has_prefix(struct str s, const char *prefix, struct str *rest)
 
 static bool is_directive(const value *v, const char *word)
 {
-	return v_is_str(v) && str_eq(v_as_str(v), str_of(word));
+	return v_is_str(v) && str_is(v_as_str(v), word);
 }
 
 /* What is new in the object carries no directives: a map with $patch is left

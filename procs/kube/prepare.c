@@ -311,7 +311,7 @@ void kube_prepare(zone *z, const struct kube_resource *r, value *obj, const valu
 	}
 	kept_metadata(z, obj, old);
 	for (size_t i = 0; i < countof(updates); i++)
-		if (str_eq(sub, str_of(updates[i].sub)))
+		if (str_is(sub, updates[i].sub))
 			updates[i].update(z, r, s, obj, old);
 	if (!(s->flags & GENERATION) || str_eq(sub, STR("status")) || !is_counted(s, obj, old))
 		return;

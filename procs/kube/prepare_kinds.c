@@ -195,7 +195,7 @@ static void drop_if_kept(value *spec, const value *was, const char *key)
 
 static bool is_type(const value *spec, const char *type)
 {
-	return str_eq(v_get_str(spec, "type"), str_of(type));
+	return str_is(v_get_str(spec, "type"), type);
 }
 
 static bool has_node_ports(const value *spec)

@@ -109,7 +109,7 @@ static uint8_t phase_of(struct str text)
 	};
 
 	for (size_t i = 0; i < countof(phases); i++)
-		if (str_eq(text, str_of(phases[i])))
+		if (str_is(text, phases[i]))
 			return (uint8_t)i;
 	return POD_PENDING;
 }

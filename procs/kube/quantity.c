@@ -92,7 +92,7 @@ static bool read_exponent(struct str s, int *power)
 static bool read_suffix(struct str s, struct suffix *out)
 {
 	for (size_t i = 0; i < countof(suffixes); i++) {
-		if (str_eq(s, str_of(suffixes[i].text))) {
+		if (str_is(s, suffixes[i].text)) {
 			*out = suffixes[i];
 			return true;
 		}

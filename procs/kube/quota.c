@@ -130,8 +130,8 @@ static uint16_t counted_type(struct str name)
 		rest = (struct str){rest.p + len, rest.n - len};
 		if (!r[i].group[0]
 			    ? !rest.n
-			    : begins(rest, ".") && str_eq((struct str){rest.p + 1, rest.n - 1},
-							  str_of(r[i].group)))
+			    : begins(rest, ".") &&
+				      str_is((struct str){rest.p + 1, rest.n - 1}, r[i].group))
 			return r[i].type;
 	}
 	return 0;
@@ -165,7 +165,7 @@ uint16_t kube_quota_type(struct str name)
 	};
 
 	for (size_t i = 0; i < countof(known); i++)
-		if (str_eq(name, str_of(known[i].name)))
+		if (str_is(name, known[i].name))
 			return known[i].type;
 	if (begins(name, "count/"))
 		return counted_type((struct str){name.p + 6, name.n - 6});

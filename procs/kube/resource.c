@@ -41,8 +41,7 @@ const struct kube_resource *kube_by_kind(struct str group, struct str version, s
 	for (uint32_t i = 0; i < kube_nresources; i++) {
 		const struct kube_resource *r = &kube_resource_table[i];
 
-		if (str_eq(str_of(r->kind), kind) && str_eq(str_of(r->group), group) &&
-		    str_eq(str_of(r->version), version))
+		if (str_is(kind, r->kind) && str_is(group, r->group) && str_is(version, r->version))
 			return r;
 	}
 	return NULL;
@@ -56,7 +55,7 @@ const struct kube_resource *kube_by_type(uint16_t type)
 const struct kube_subresource *kube_subresource(const struct kube_resource *r, struct str name)
 {
 	for (uint32_t i = 0; i < r->nsubs; i++)
-		if (str_eq(str_of(r->subs[i].name), name))
+		if (str_is(name, r->subs[i].name))
 			return &r->subs[i];
 	return NULL;
 }
@@ -84,8 +83,8 @@ const struct kube_schema *kube_schema_of(struct str api_version, struct str kind
 	kube_split_version(api_version, &group, &version);
 	for (uint32_t i = 0; i < n; i++)
 		for (const struct kube_gvk *g = all[i].gvks; g && g->kind; g++)
-			if (str_eq(str_of(g->kind), kind) && str_eq(str_of(g->group), group) &&
-			    str_eq(str_of(g->version), version))
+			if (str_is(kind, g->kind) && str_is(group, g->group) &&
+			    str_is(version, g->version))
 				return &all[i];
 	return NULL;
 }

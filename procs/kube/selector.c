@@ -164,7 +164,7 @@ static int add_expression(zone *z, struct kube_selector *s, const value *expr, s
 	struct str name = v_get_str(expr, "operator"), quoted;
 	size_t i = 0;
 
-	while (i < countof(ops) && !str_eq(name, str_of(ops[i].name)))
+	while (i < countof(ops) && !str_is(name, ops[i].name))
 		i++;
 	if (i == countof(ops)) {
 		quoted = go_quote(z, name);

@@ -20,7 +20,7 @@ bool object_meta_elsewhere(struct str key)
 	};
 
 	for (size_t i = 0; i < countof(elsewhere); i++)
-		if (str_eq(key, str_of(elsewhere[i])))
+		if (str_is(key, elsewhere[i]))
 			return true;
 	return false;
 }
@@ -71,7 +71,7 @@ static value cut_rest(zone *z, const value *obj)
 		struct str key = v_as_str(&kv->key);
 		size_t i = 0;
 
-		while (i < countof(not_rest) && !str_eq(key, str_of(not_rest[i])))
+		while (i < countof(not_rest) && !str_is(key, not_rest[i]))
 			i++;
 		if (i == countof(not_rest))
 			v_setn(z, &out, key, kv->val);

@@ -43,7 +43,7 @@ static value node_roles(const struct row *row, const struct column *c)
 static value node_address(const struct row *row, const struct column *c)
 {
 	v_each(a, v_path(row->obj, "status.addresses"))
-		if (str_eq(v_get_str(a, "type"), str_of(c->path)))
+		if (str_is(v_get_str(a, "type"), c->path))
 			return cell_of(v_get_str(a, "address"));
 	return cell_cstr("<none>");
 }
@@ -302,7 +302,7 @@ static value access_modes(const struct row *row, const struct column *c)
 		bool found = false;
 
 		v_each(m, v_path(row->obj, c->path))
-			found |= str_eq(v_as_str(m), str_of(modes[i].mode));
+			found |= str_is(v_as_str(m), modes[i].mode);
 		if (found)
 			join_add(&j, str_of(modes[i].sign));
 	}

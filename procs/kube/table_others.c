@@ -242,7 +242,7 @@ static value subjects(const struct row *row, const struct column *c)
 	v_each(s, v_get(row->obj, "subjects")) {
 		struct str name = v_get_str(s, "name");
 
-		if (!str_eq(v_get_str(s, "kind"), str_of(c->path)))
+		if (!str_is(v_get_str(s, "kind"), c->path))
 			continue;
 		join_add(&j,
 			 accounts ? zone_printf(row->z, STR_FMT "/" STR_FMT,

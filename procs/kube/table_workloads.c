@@ -213,7 +213,7 @@ static value hpa_targets(const struct row *row, const struct column *c)
 		size_t k = 0;
 
 		while (k < countof(metric_kinds) &&
-		       !str_eq(v_get_str(spec, "type"), str_of(metric_kinds[k].type)))
+		       !str_is(v_get_str(spec, "type"), metric_kinds[k].type))
 			k++;
 		join_add(&j, k < countof(metric_kinds)
 				     ? metric(row->z, &metric_kinds[k], spec, v_at(statuses, i))

@@ -62,7 +62,7 @@ static bool is_env_field(struct str s)
 	};
 
 	for (size_t i = 0; i < countof(fields); i++)
-		if (str_eq(s, str_of(fields[i])))
+		if (str_is(s, fields[i]))
 			return true;
 	return has_prefix(s, "metadata.labels[") || has_prefix(s, "metadata.annotations[");
 }
@@ -78,7 +78,7 @@ static bool is_other_field(struct str s)
 	};
 
 	for (size_t i = 0; i < countof(fields); i++)
-		if (str_eq(s, str_of(fields[i])))
+		if (str_is(s, fields[i]))
 			return true;
 	return false;
 }

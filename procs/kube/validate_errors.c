@@ -147,7 +147,7 @@ bool has_backstep(struct str path)
 
 bool is_str(const value *map, const char *key, const char *text)
 {
-	return str_eq(v_get_str(map, key), str_of(text));
+	return str_is(v_get_str(map, key), text);
 }
 
 bool check_name(struct validation *v, const struct at *at, struct str s, name_check *check)
@@ -176,7 +176,7 @@ bool check_one_of(struct validation *v, const struct at *at, const value *map, c
 	if (v_is_null(m))
 		return true;
 	for (const char *const *p = list; *p; p++)
-		if (str_eq(v_as_str(m), str_of(*p)))
+		if (str_is(v_as_str(m), *p))
 			return true;
 	bad_supported(v, FIELD(at, key), m, list);
 	return false;

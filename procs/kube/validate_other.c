@@ -12,7 +12,7 @@ static void check_access_modes(struct validation *v, const value *modes)
 		bool good = false;
 
 		for (const char *const *p = access_modes; *p; p++)
-			good |= str_eq(v_as_str(m), str_of(*p));
+			good |= str_is(v_as_str(m), *p);
 		if (!good)
 			bad_supported(v, FIELD(SPEC, "accessModes"), m, access_modes);
 	}

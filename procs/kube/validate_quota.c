@@ -44,7 +44,7 @@ static const struct standard *find_standard(struct str name)
 	static const struct standard huge_pages = {"", false, ABOUT_NOTHING};
 
 	for (size_t i = 0; i < countof(standard); i++)
-		if (str_eq(name, str_of(standard[i].name)))
+		if (str_is(name, standard[i].name))
 			return &standard[i];
 	return has_prefix(name, "hugepages-") || has_prefix(name, "requests.hugepages-")
 		       ? &huge_pages
@@ -114,7 +114,7 @@ static const struct scope {
 static const struct scope *find_scope(struct str name)
 {
 	for (size_t i = 0; i < countof(scopes); i++)
-		if (str_eq(name, str_of(scopes[i].name)))
+		if (str_is(name, scopes[i].name))
 			return &scopes[i];
 	return NULL;
 }
@@ -139,9 +139,9 @@ static void check_conflicts(struct validation *v, const struct at *at, const val
 		bool has = false, opposite = false;
 
 		v_each(name, names) {
-			has |= str_eq(v_as_str(name), str_of(scopes[i].name));
-			opposite |= scopes[i].opposite &&
-				    str_eq(v_as_str(name), str_of(scopes[i].opposite));
+			has |= str_is(v_as_str(name), scopes[i].name);
+			opposite |=
+				scopes[i].opposite && str_is(v_as_str(name), scopes[i].opposite);
 		}
 		if (has && opposite)
 			bad_invalid(v, at, shown, "conflicting scopes");

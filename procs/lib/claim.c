@@ -151,7 +151,7 @@ static int release(struct controller *ctl, const struct entry *owner, const stru
 
 	uid_format(owner->uid, uid);
 	for (uint32_t i = 0; i < v_len(refs);) {
-		if (str_eq(v_get_str(v_at(refs, i), "uid"), str_of(uid)))
+		if (str_is(v_get_str(v_at(refs, i), "uid"), uid))
 			v_remove(refs, i);
 		else
 			i++;

@@ -37,7 +37,7 @@ const struct proc_kind_info *proc_kind_info(enum proc_kind k)
 int proc_kind_by_name(struct str name)
 {
 	for (int k = 0; k < PROC_KIND_COUNT; k++)
-		if (str_eq(str_of(kinds[k].name), name))
+		if (str_is(name, kinds[k].name))
 			return k;
 	return -1;
 }

@@ -128,7 +128,7 @@ static void set_waiting(struct kubelet_pod *p, struct container *c, const char *
 	const value *waiting = state_of(c, "waiting");
 	value state = v_map();
 
-	if (str_eq(v_get_str(waiting, "reason"), str_of(reason)) &&
+	if (str_is(v_get_str(waiting, "reason"), reason) &&
 	    str_eq(v_get_str(waiting, "message"), message))
 		return;
 	if (message.n)
@@ -582,7 +582,7 @@ static bool is_ours(struct str type)
 					   "ContainersReady"};
 
 	for (size_t i = 0; i < countof(ours); i++)
-		if (str_eq(type, str_of(ours[i])))
+		if (str_is(type, ours[i]))
 			return true;
 	return false;
 }

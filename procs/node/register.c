@@ -24,7 +24,7 @@ static uint32_t *index_at(struct node *self, uint64_t hash, struct str name)
 	for (; self->node_index[i]; i = (i + 1) & mask) {
 		struct known_node *n = &self->nodes[self->node_index[i] - 1];
 
-		if (n->hash == hash && str_eq(str_of(n->name), name))
+		if (n->hash == hash && str_is(name, n->name))
 			break;
 	}
 	return &self->node_index[i];

@@ -20,8 +20,8 @@ static const struct {
 static int64_t find(const value *taints, const char *key, const char *effect)
 {
 	for (uint32_t i = 0; i < v_len(taints); i++)
-		if (str_eq(v_get_str(v_at(taints, i), "key"), str_of(key)) &&
-		    str_eq(v_get_str(v_at(taints, i), "effect"), str_of(effect)))
+		if (str_is(v_get_str(v_at(taints, i), "key"), key) &&
+		    str_is(v_get_str(v_at(taints, i), "effect"), effect))
 			return i;
 	return -1;
 }
@@ -73,8 +73,7 @@ void taints_update(struct look *l)
 	for (size_t i = 0; i < countof(rules); i++) {
 		const value *condition =
 			kube_condition(v_get(&l->status, "conditions"), rules[i].condition);
-		bool holds = condition &&
-			     str_eq(v_get_str(condition, "status"), str_of(rules[i].status));
+		bool holds = condition && str_is(v_get_str(condition, "status"), rules[i].status);
 
 		want(l, rules[i].key, "NoSchedule", holds);
 		if (rules[i].evicts)

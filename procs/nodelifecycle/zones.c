@@ -64,7 +64,7 @@ static struct str zone_key(zone *z, struct str labels)
 static struct node_zone *find_zone(struct zones *all, struct str key)
 {
 	for (uint32_t i = 0; i < all->n; i++)
-		if (str_eq(str_of(all->zone[i].key), key))
+		if (str_is(key, all->zone[i].key))
 			return &all->zone[i];
 	return NULL;
 }

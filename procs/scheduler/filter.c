@@ -31,8 +31,7 @@ bool node_tolerated(const struct kind *kind, const struct node *node, const char
 	v_each(taint, &node->taints) {
 		struct str has = v_get_str(taint, "effect");
 
-		if ((str_eq(has, str_of(effect)) ||
-		     (other_effect && str_eq(has, str_of(other_effect)))) &&
+		if ((str_is(has, effect) || (other_effect && str_is(has, other_effect))) &&
 		    !kind_tolerates(kind, taint))
 			return false;
 	}

@@ -13,7 +13,7 @@ static uint32_t *name_slot(struct scheduler *self, uint64_t hash, struct str nam
 	for (; self->by_name[i]; i = (i + 1) & mask) {
 		struct node *n = &self->nodes[self->by_name[i] - 1];
 
-		if (n->name_hash == hash && str_eq(str_of(n->name), name))
+		if (n->name_hash == hash && str_is(name, n->name))
 			break;
 	}
 	return &self->by_name[i];
@@ -88,7 +88,7 @@ static void grow_slots(struct scheduler *self)
 static bool has_slot(const struct scheduler *self, const struct node *n, nodeslot_ref slot)
 {
 	return n->slot == slot.u ||
-	       str_eq(str_of(n->name), cache_string(self->c, cache_nodeslot(self->c, slot)->name));
+	       str_is(cache_string(self->c, cache_nodeslot(self->c, slot)->name), n->name);
 }
 
 struct node *nodes_of_slot(struct scheduler *self, nodeslot_ref slot)

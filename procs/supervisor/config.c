@@ -574,7 +574,7 @@ static bool is_resource(struct str name)
 	for (uint32_t i = 0; i < n; i++) {
 		snprintf(full, sizeof(full), "%s%s%s", r[i].resource, r[i].group[0] ? "." : "",
 			 r[i].group);
-		if (r[i].type && str_eq(name, str_of(full)))
+		if (r[i].type && str_is(name, full))
 			return true;
 	}
 	return false;

@@ -86,6 +86,10 @@ START_TEST(strings_order_bytewise)
 		}
 	ck_assert(str_eq(STR("abc"), str_of("abc")));
 	ck_assert(str_eq(str_of(NULL), STR("")));
+	ck_assert(str_is(STR("abc"), "abc") && !str_is(STR("abc"), "abd"));
+	ck_assert(!str_is(STR("ab"), "abc") && !str_is(STR("abc"), "ab"));
+	ck_assert(!str_is(STR("a\0b"), "a") && !str_is(STR("a"), "") && !str_is(STR(""), "a"));
+	ck_assert(str_is(STR(""), "") && str_is(STR(""), NULL) && !str_is(STR("a"), NULL));
 }
 END_TEST
 
