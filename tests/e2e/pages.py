@@ -15,33 +15,14 @@ import time
 import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from raw import Reader, Server  # noqa: E402
+import raw  # noqa: E402
+from raw import Client, Server, check  # noqa: E402
 
 SEED = int(os.environ.get("WEFT_SEED", time.time_ns() % 1000000))
 SPACES = {"pages-a": 700, "pages-b": 60}
 COLOURS = "red", "green", "blue"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 PARTIAL = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
-failed = 0
-
-
-def check(name, good, *said):
-    global failed
-    print(("  ok    " if good else "  FAIL  ") + name, *(() if good else said), flush=True)
-    failed += not good
-
-
-class Client:
-    def __init__(self, server):
-        self.server, self.s = server, server.open()
-        self.r = Reader(self.s)
-
-    def ask(self, method, path, body=None, accept="application/json"):
-        text = json.dumps(body).encode() if body is not None else b""
-        lines = ["Content-Length: %d" % len(text), "Content-Type: application/json"] if text else []
-        self.s.sendall(self.server.head(method, path, "Accept: " + accept, *lines) + text)
-        code, _, answer = self.r.answer()
-        return code, json.loads(answer)
 
 
 def configmap(rng, name):
@@ -71,7 +52,7 @@ def walk(c, rng, path, query, limit, accept):
     """The pages of one list, with changes between them."""
     pages, token = [], ""
     while True:
-        code, page = c.ask("GET", path + "?limit=%d%s%s" % (limit, query, "&continue=" + urllib.parse.quote(token) if token else ""), accept=accept)
+        code, page = c.ask("GET", path + "?limit=%d%s%s" % (limit, query, "&continue=" + urllib.parse.quote(token) if token else ""), None, "Accept: " + accept)
         if code != 200:
             return pages, "%d %s" % (code, page.get("message"))
         pages.append(page)
@@ -117,14 +98,14 @@ def main():
     cases += [(everywhere, q, n, shape) for q in ("", red) for n in (550, 90) for shape in (TABLE, PARTIAL)]
     for path, query, limit, accept in cases:
         for _ in range(5):  # until nothing was written in between
-            whole = c.ask("GET", path + "?" + query[1:], accept=accept)[1]
+            whole = c.ask("GET", path + "?" + query[1:], None, "Accept: " + accept)[1]
             pages, why = walk(c, rng, path, query, limit, accept)
             if pages and pages[0]["metadata"]["resourceVersion"] == whole["metadata"]["resourceVersion"]:
                 break
         wrong = what_is_wrong(whole, pages, why, limit, not query)
         shape = {TABLE: ", tables", PARTIAL: ", metadata alone"}.get(accept, "")
         check("%s%s in %d pages of %d%s" % (path[8:], urllib.parse.unquote(query), len(pages), limit, shape), not wrong, wrong)
-    sys.exit(failed > 0)
+    sys.exit(raw.failed > 0)
 
 
 if __name__ == "__main__":

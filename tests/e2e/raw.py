@@ -126,6 +126,23 @@ class Reader:
             return False
 
 
+class Client:
+    """Requests on one connection, of JSON."""
+
+    def __init__(self, server):
+        self.server, self.s = server, server.open()
+        self.r = Reader(self.s)
+
+    def ask(self, method, path, body=None, *lines):
+        """(code, answer)"""
+        text = json.dumps(body).encode() if body is not None else b""
+        if text:
+            lines += "Content-Length: %d" % len(text), "Content-Type: application/json"
+        self.s.sendall(self.server.head(method, path, *lines) + text)
+        code, _, answer = self.r.answer()
+        return code, json.loads(answer)
+
+
 def configmap(name, size=10):
     return json.dumps({"metadata": {"name": name}, "data": {"x": "y" * size}}).encode()
 

@@ -18,34 +18,12 @@ import time
 import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from raw import Server  # noqa: E402
+import raw  # noqa: E402
+from raw import Client, Reader, Server, check  # noqa: E402
 
 SEED = int(os.environ.get("WEFT_SEED", time.time_ns() % 1000000))
 SECONDS = float(os.environ.get("SECONDS_LONG", 5))
 NAMES, COLOURS, SPACES = 30, ("red", "green", "blue"), ("watches-a", "watches-b")
-failed = 0
-
-
-def check(name, good, *said):
-    global failed
-    print(("  ok    " if good else "  FAIL  ") + name, *(() if good else said), flush=True)
-    failed += not good
-
-
-class Client:
-    """Requests on one connection."""
-
-    def __init__(self, server):
-        self.server, self.s = server, server.open()
-        from raw import Reader
-        self.r = Reader(self.s)
-
-    def ask(self, method, path, body=None, kind="application/json"):
-        text = json.dumps(body).encode() if body is not None else b""
-        lines = ["Content-Length: %d" % len(text), "Content-Type: " + kind] if text else []
-        self.s.sendall(self.server.head(method, path, *lines) + text)
-        code, _, answer = self.r.answer()
-        return code, json.loads(answer)
 
 
 class Watch(threading.Thread):
@@ -68,7 +46,6 @@ class Watch(threading.Thread):
         self.begun.set()
 
     def follow(self):
-        from raw import Reader
         s = self.server.tcp()
         if self.receive:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive)
@@ -207,11 +184,11 @@ def main():
             at = next((i for i, (a, b) in enumerate(zip(got, want)) if a != b), min(len(got), len(want)))
             check(w.name_of_it, False, w.why, "got %d, want %d, differ at %d: got %s, want %s" % (
                 len(got), len(want), at, got[at:at + 3], want[at:at + 3]))
-    check("%d watches saw what they had to" % len(watches), not failed)
+    check("%d watches saw what they had to" % len(watches), not raw.failed)
     admin = Client(server)
     for space in SPACES:
         admin.ask("DELETE", "/api/v1/namespaces/" + space)
-    sys.exit(failed > 0)
+    sys.exit(raw.failed > 0)
 
 
 if __name__ == "__main__":
