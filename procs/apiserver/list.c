@@ -148,9 +148,9 @@ struct found {
 	} at[FOUND_MAX];
 };
 
-static void found_add(struct found *f, int64_t n, const struct entry *e, const struct version *v)
+static void found_add(struct found *f, const struct entry *e, const struct version *v)
 {
-	if (n != f->n || n == FOUND_MAX)
+	if (f->n == FOUND_MAX)
 		return;
 	f->at[f->n].e = e;
 	f->at[f->n++].v = v;
@@ -219,8 +219,8 @@ static void find_page(struct request *q, struct list *l, int64_t limit, int64_t 
 				continue;
 			if ((more = n == limit))
 				break;
-			found_add(&found, n++, e, v);
-			if (n == limit)
+			found_add(&found, e, v);
+			if (++n == limit)
 				place_at(&end, c, e);
 		}
 		if (last)
