@@ -538,13 +538,14 @@ static size_t batch_extent(const struct log *log, size_t n)
 	return (size_t)((end < size ? end : size) - log->off);
 }
 
-static int batch_write(struct log *log, struct buf *b, struct err *e)
+/* Write and sync the batch, which takes `need` bytes of the segment. */
+static int batch_write(struct log *log, struct buf *b, size_t need, struct err *e)
 {
-	size_t n = b->n, need = align_up(n, (size_t)LOG_HEAD), extent = batch_extent(log, need);
+	size_t extent = batch_extent(log, need);
 	int rc;
 
-	buf_reserve(b, extent - n);
-	memset(b->p + n, 0, extent - n);
+	buf_reserve(b, extent - b->n);
+	memset(b->p + b->n, 0, extent - b->n);
 	rc = log->fs->ops->write(log->fs, log->fd, b->p, extent, log->off, e);
 	fault_at(store_written);
 	if (!rc)
@@ -568,7 +569,7 @@ int log_append(struct log *log, struct buf *b, uint64_t first_rv, uint64_t last_
 		rc = segment_begin(log, need, e);
 	if (!rc) {
 		batch_seal(log, b, first_rv, last_rv, rv_limit);
-		rc = batch_write(log, b, e);
+		rc = batch_write(log, b, need, e);
 	}
 	if (rc) {
 		log->broken = true;
