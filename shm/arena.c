@@ -101,13 +101,13 @@ static bool reserve_to(struct arena *a, uint64_t to)
 {
 	struct seg_header *h = seg_header(a->seg);
 	uint64_t size = atomic_load_explicit(&h->size, memory_order_relaxed);
-	uint64_t step = seg_step(size), want;
+	uint64_t next = seg_next(size), want;
 
 	if (to <= size)
 		return true;
 	if (to > a->limit)
 		return false;
-	want = align_up(to > size + step ? to : size + step, (uint64_t)RUN_ALIGN);
+	want = align_up(to > next ? to : next, (uint64_t)RUN_ALIGN);
 	if (want > a->limit)
 		want = a->limit;
 	return seg_grow(a->seg, want, NULL) == 0 ||

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <linux/mman.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -129,28 +130,69 @@ static int reserve(int fd, uint64_t from, uint64_t to)
 	return rc;
 }
 
-/* The same, with page tables at once instead of a fault for each page; where the
- * kernel cannot, faults do. */
+/* Have the kernel back a huge page of the file, untouched so far, with one of memory:
+ * taken in one piece, and mapped by one entry in every process.  MADV_COLLAPSE does so
+ * whatever the machine's settings for huge pages of shared memory, where there is
+ * something to begin with.  Where the kernel cannot, or has none to give, small pages
+ * do. */
+static void reserve_huge(const struct seg *s, uint64_t from)
+{
+#ifdef MADV_COLLAPSE
+	if (!posix_fallocate(s->fd, (off_t)from, (off_t)SEG_PAGE))
+		madvise(s->base + from, SEG_HUGE, MADV_COLLAPSE);
+#endif
+}
+
+/* As reserve(), in huge pages where [from, to) covers them, and with page tables at
+ * once instead of a fault for each page; where the kernel cannot, faults do.  `from` is
+ * the file's size. */
 static int reserve_mapped(const struct seg *s, uint64_t from, uint64_t to)
 {
-	int rc = reserve(s->fd, from, to);
+	int rc;
 
+	for (uint64_t at = align_up(from, SEG_HUGE); at + SEG_HUGE <= to; at += SEG_HUGE)
+		reserve_huge(s, at);
+	rc = reserve(s->fd, from, to);
+	if (rc)
+		return ftruncate(s->fd, (off_t)from) ? errno : rc;
 #ifdef MADV_POPULATE_WRITE
 	from = from / SEG_PAGE * SEG_PAGE;
-	if (!rc)
-		madvise(s->base + from, to - from, MADV_POPULATE_WRITE);
+	madvise(s->base + from, to - from, MADV_POPULATE_WRITE);
 #endif
-	return rc;
+	return 0;
+}
+
+/* `n` bytes of address space that nothing uses, beginning where a huge page may. */
+static char *address_space(uint64_t n)
+{
+	char *p = mmap(NULL, n + SEG_HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		       -1, 0);
+	uint64_t skip = align_up((uintptr_t)p, SEG_HUGE) - (uintptr_t)p;
+
+	if (p == MAP_FAILED)
+		return NULL;
+	if (skip)
+		munmap(p, skip);
+	munmap(p + skip + n, SEG_HUGE - skip);
+	return p + skip;
 }
 
 static int map(struct seg *s, struct err *e)
 {
 	int prot = s->writable ? PROT_READ | PROT_WRITE : PROT_READ;
-	void *p = mmap(NULL, s->size_max, prot, MAP_SHARED | MAP_NORESERVE, s->fd, 0);
+	int flags = MAP_SHARED | MAP_NORESERVE;
+	char *at = address_space(align_up(s->size_max, SEG_PAGE));
+	void *p = MAP_FAILED;
 
-	if (p == MAP_FAILED)
-		return err_errno(e, errno, "segment '%s': map %llu bytes", s->name,
-				 (unsigned long long)s->size_max);
+	if (at)
+		p = mmap(at, s->size_max, prot, flags | MAP_FIXED, s->fd, 0);
+	if (p == MAP_FAILED) {
+		err_errno(e, errno, "segment '%s': map %llu bytes", s->name,
+			  (unsigned long long)s->size_max);
+		if (at)
+			munmap(at, align_up(s->size_max, SEG_PAGE));
+		return WEFT_ESYS;
+	}
 	s->base = p;
 	return 0;
 }
@@ -208,8 +250,6 @@ int seg_create(struct seg *s, const char *name, enum seg_kind kind, uint32_t lay
 
 /* --- Growing ahead ---------------------------------------------------------------- */
 
-#define AHEAD_CHUNK (UINT64_C(2) << 20) /* reserved in one go: who waits, waits for that */
-
 /* `lock` guards all that follows it; the thread alone moves `done`. */
 struct seg_ahead {
 	const struct seg *s;
@@ -227,8 +267,9 @@ static void ahead_reserve(struct seg_ahead *a)
 	uint64_t from = a->done, to = a->want, need = a->need;
 	int rc;
 
-	if (to - from > AHEAD_CHUNK)
-		to = from + AHEAD_CHUNK;
+	/* At most a huge page in one go: who waits, waits for that. */
+	if (to > align_up(from + 1, SEG_HUGE))
+		to = align_up(from + 1, SEG_HUGE);
 	pthread_mutex_unlock(&a->lock);
 	rc = reserve_mapped(a->s, from, to);
 	if (rc && need > from && need < to) /* the last that there is */
@@ -258,7 +299,7 @@ static void *ahead_main(void *arg)
  * errno value. */
 static int ahead_take(struct seg_ahead *a, uint64_t size)
 {
-	uint64_t next = align_up(size, SEG_PAGE) + seg_step(size), max = a->s->size_max;
+	uint64_t next = seg_next(size), max = a->s->size_max;
 	int rc = 0;
 
 	pthread_mutex_lock(&a->lock);

@@ -85,16 +85,21 @@ int seg_grow(struct seg *s, uint64_t size, struct err *e);
  * it where it is not done yet.  Owner only, not across fork(); ends with
  * seg_close().  WEFT_ESYS without a thread: all works as before. */
 #define SEG_PAGE     UINT64_C(4096)
-#define SEG_STEP_MIN (UINT64_C(256) << 10)
-#define SEG_STEP_MAX (UINT64_C(16) << 20)
+#define SEG_HUGE     (UINT64_C(2) << 20) /* a huge page */
+#define SEG_STEP_MIN SEG_HUGE
+#define SEG_STEP_MAX (8 * SEG_HUGE)
 int seg_grow_ahead(struct seg *s, struct err *e);
 
-/* The step to grow by at this size: whole pages. */
-static inline uint64_t seg_step(uint64_t size)
+/* The size to grow to from `size`: whole huge pages. */
+static inline uint64_t seg_next(uint64_t size)
 {
-	uint64_t step = align_up(size / 8, SEG_PAGE);
+	uint64_t step = size / 8;
 
-	return step < SEG_STEP_MIN ? SEG_STEP_MIN : step > SEG_STEP_MAX ? SEG_STEP_MAX : step;
+	if (step < SEG_STEP_MIN)
+		step = SEG_STEP_MIN;
+	if (step > SEG_STEP_MAX)
+		step = SEG_STEP_MAX;
+	return align_up(size + step, SEG_HUGE);
 }
 
 /* Unmap and close; the name stays. */

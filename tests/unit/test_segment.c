@@ -335,6 +335,107 @@ START_TEST(what_is_grown_ahead_is_there)
 }
 END_TEST
 
+/* Of the pages of the segment's file that this process has mapped: kB that lie in huge
+ * pages, which its mapping in /proc/self/smaps tells. */
+static long huge_kb(const struct seg *s)
+{
+	FILE *f = fopen("/proc/self/smaps", "r");
+	bool ours = false;
+	long kb = -1;
+	char line[512];
+
+	ck_assert_ptr_nonnull(f);
+	while (kb < 0 && fgets(line, sizeof(line), f)) {
+		unsigned long from, to;
+
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+			ours = from == (uintptr_t)s->base;
+		else if (ours)
+			sscanf(line, "ShmemPmdMapped: %ld", &kb);
+	}
+	fclose(f);
+	return kb;
+}
+
+/* Can this machine give huge pages at all?  (Some kernels are built without; "deny" in
+ * shmem_enabled means what it says.) */
+static bool has_huge_pages(void)
+{
+	char text[128] = "";
+	FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "r");
+
+	if (f && !fgets(text, sizeof(text), f))
+		text[0] = 0;
+	if (f)
+		fclose(f);
+	return text[0] && !strstr(text, "[deny]");
+}
+
+#define LARGE (UINT64_C(16) << 20)
+
+static void create_large(struct seg *s, bool ahead)
+{
+	ck_assert_msg(!seg_create(s, name, SEG_CACHE, LAYOUT, SIZE, LARGE, &e), "%s", e.msg);
+	if (ahead)
+		ck_assert_int_eq(seg_grow_ahead(s, &e), 0);
+}
+
+/* In steps as an arena takes them: what huge pages cover is zero, the reader's view is the
+ * owner's, and both have mapped them as such. */
+START_TEST(grows_in_huge_pages)
+{
+	struct seg s, r;
+
+	create_large(&s, _i);
+	ck_assert_int_eq(seg_open(&r, name, SEG_CACHE, LAYOUT, false, &e), 0);
+	ck_assert_uint_eq((uintptr_t)s.base % SEG_HUGE, 0);
+	ck_assert_uint_eq((uintptr_t)r.base % SEG_HUGE, 0);
+	for (uint64_t size = SIZE; size < LARGE;) {
+		uint64_t next = seg_next(size) < LARGE ? seg_next(size) : LARGE;
+
+		ck_assert_int_eq(seg_grow(&s, next, &e), 0);
+		for (uint64_t at = size; at < next; at += 4096) {
+			ck_assert_int_eq(s.base[at], 0);
+			s.base[at] = (char)(at / 4096);
+			ck_assert_int_eq(r.base[at], (char)(at / 4096));
+		}
+		size = next;
+	}
+	if (has_huge_pages() && huge_kb(&s) == 0)
+		printf("this machine gave no huge page\n");
+	else if (has_huge_pages())
+		ck_assert_int_gt(huge_kb(&r), 0);
+	seg_close(&r);
+	seg_close(&s);
+}
+END_TEST
+
+/* No memory for the second huge page: the file is as long as before, and what can be had
+ * still is. */
+START_TEST(huge_pages_that_cannot_be_had_change_nothing)
+{
+	struct rlimit limit = {SEG_HUGE + SEG_PAGE, RLIM_INFINITY};
+	struct stat st;
+	struct seg s;
+
+	create_large(&s, _i);
+	signal(SIGXFSZ, SIG_IGN);
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	ck_assert_int_eq(seg_grow(&s, SEG_HUGE, &e), 0);
+	ck_assert_int_eq(seg_grow(&s, 2 * SEG_HUGE, &e), WEFT_ENOMEM);
+	fstat(s.fd, &st);
+	ck_assert_int_eq(st.st_size, SEG_HUGE);
+	ck_assert_uint_eq(seg_header(&s)->size, SEG_HUGE);
+	ck_assert_int_eq(seg_grow(&s, SEG_HUGE + SEG_PAGE, &e), 0);
+	limit.rlim_cur = RLIM_INFINITY;
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	ck_assert_int_eq(seg_grow(&s, LARGE, &e), 0);
+	for (uint64_t at = SEG_HUGE; at < LARGE; at += 4096)
+		ck_assert_int_eq(s.base[at]++, 0);
+	seg_close(&s);
+}
+END_TEST
+
 /* --- Removing ----------------------------------------------------------------------- */
 
 START_TEST(unlink_all_takes_its_prefix_only)
@@ -455,6 +556,8 @@ int main(void)
 	tcase_add_loop_test(tc, grows_in_place, 0, 2);
 	tcase_add_loop_test(tc, growing_that_fails_changes_nothing, 0, 2);
 	tcase_add_test(tc, what_is_grown_ahead_is_there);
+	tcase_add_loop_test(tc, grows_in_huge_pages, 0, 2);
+	tcase_add_loop_test(tc, huge_pages_that_cannot_be_had_change_nothing, 0, 2);
 	tcase_add_test(tc, unlink_all_takes_its_prefix_only);
 	tcase_add_test(tc, a_mapping_outlives_its_name);
 	tcase_add_test(tc, signature_depends_on_every_word);
