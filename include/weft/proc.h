@@ -35,26 +35,27 @@
 
 /* --- Process kinds --------------------------------------------------------------- */
 
-/* X(NAME, name, default count, ring_out bytes, ring_in (inbox) bytes, sharded)
+/* X(NAME, name, default count, ring_out bytes, ring_in (inbox) bytes, sharded, nice)
  * in the order of starting.  A kind with count 0 by default is off.  Its main
  * is `name`_main() (procs/lib/mains.h).  Owners are spread over the processes
  * of a sharded kind, and its requests carry the epoch of its shard map; the
- * others' carry 0.  A record takes at most half a ring. */
-#define PROC_KINDS(X)                                                  \
-	X(STORE, store, 1, 64 << 10, 64 << 10, false)                  \
-	X(CHECKPOINT, checkpoint, 1, 64 << 10, 64 << 10, false)        \
-	X(APISERVER, apiserver, 1, 4 << 20, 256 << 10, false)          \
-	X(NAMESPACE, namespace, 1, 256 << 10, 256 << 10, true)         \
-	X(DEPLOYMENT, deployment, 1, 2 << 20, 256 << 10, true)         \
-	X(REPLICASET, replicaset, 1, 2 << 20, 512 << 10, true)         \
-	X(SCHEDULER, scheduler, 1, 1 << 20, 512 << 10, true)           \
-	X(NODE, node, 1, 1 << 20, 4 << 20, true)                       \
-	X(NODELIFECYCLE, nodelifecycle, 1, 512 << 10, 512 << 10, true) \
-	X(GC, gc, 1, 1 << 20, 1 << 20, true)                           \
-	X(LOAD, load, 0, 4 << 20, 1 << 20, false)
+ * others' carry 0.  A record takes at most half a ring.  `nice` is added to the
+ * supervisor's own niceness: what waits for the store gives way to it. */
+#define PROC_KINDS(X)                                                      \
+	X(STORE, store, 1, 64 << 10, 64 << 10, false, 0)                   \
+	X(CHECKPOINT, checkpoint, 1, 64 << 10, 64 << 10, false, 10)        \
+	X(APISERVER, apiserver, 1, 4 << 20, 256 << 10, false, 0)           \
+	X(NAMESPACE, namespace, 1, 256 << 10, 256 << 10, true, 10)         \
+	X(DEPLOYMENT, deployment, 1, 2 << 20, 256 << 10, true, 10)         \
+	X(REPLICASET, replicaset, 1, 2 << 20, 512 << 10, true, 10)         \
+	X(SCHEDULER, scheduler, 1, 1 << 20, 512 << 10, true, 10)           \
+	X(NODE, node, 1, 1 << 20, 4 << 20, true, 10)                       \
+	X(NODELIFECYCLE, nodelifecycle, 1, 512 << 10, 512 << 10, true, 10) \
+	X(GC, gc, 1, 1 << 20, 1 << 20, true, 10)                           \
+	X(LOAD, load, 0, 4 << 20, 1 << 20, false, 0)
 
 enum proc_kind {
-#define X(N, n, c, o, i, s) PROC_##N,
+#define X(N, n, c, o, i, s, p) PROC_##N,
 	PROC_KINDS(X)
 #undef X
 		PROC_KIND_COUNT
@@ -65,6 +66,7 @@ struct proc_kind_info {
 	uint32_t default_count;
 	uint32_t ring_out, ring_in;
 	bool sharded;
+	int nice;
 	int (*main)(void); /* after the process title is set; NULL: not built in */
 };
 const struct proc_kind_info *proc_kind_info(enum proc_kind k); /* static, never NULL */

@@ -16,7 +16,6 @@
  * and the differences written in one transaction.
  */
 #include <stdio.h>
-#include <sys/resource.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -26,10 +25,9 @@
 #include "weft/proc.h"
 #include "weft/value.h"
 
-#define ROUND_MS     1000  /* between rounds, when little changes */
-#define RETRY_MS     5000  /* after an error */
-#define FAR_BEHIND   16384 /* writes: the next round follows at once */
-#define NICENESS     5	   /* what it does can wait: the store and the controllers go first */
+#define ROUND_MS     1000			/* between rounds, when little changes */
+#define RETRY_MS     5000			/* after an error */
+#define FAR_BEHIND   16384			/* writes: the next round follows at once */
 #define ROUND_MAX_NS (60 * INT64_C(1000000000)) /* a large transaction on a slow disk */
 
 struct main {
@@ -147,7 +145,6 @@ int checkpoint_main(void)
 	struct err e = {0};
 	int status;
 
-	setpriority(PRIO_PROCESS, 0, NICENESS);
 	if (follow_open(&m.f, checkpoint_dir(&m), cache_cluster_id(proc_cache(m.p)), &e)) {
 		log_error("%s", e.msg);
 		return 1;

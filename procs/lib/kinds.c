@@ -10,19 +10,20 @@
 /* --- Kinds ---------------------------------------------------------------- */
 
 static const struct proc_kind_info kinds[] = {
-#define X(N, nm, c, o, i, s)                \
+#define X(N, nm, c, o, i, s, p)             \
 	[PROC_##N] = {.name = #nm,          \
 		      .default_count = (c), \
 		      .ring_out = (o),      \
 		      .ring_in = (i),       \
 		      .sharded = (s),       \
+		      .nice = (p),          \
 		      .main = nm##_main},
 	PROC_KINDS(X)
 #undef X
 };
 
 static_assert(countof(kinds) == PROC_KIND_COUNT, "every kind has its row");
-#define X(N, nm, c, o, i, s)                                                   \
+#define X(N, nm, c, o, i, s, p)                                                \
 	static_assert((o) > 0 && ((o) & ((o)-1)) == 0 && ((i) & ((i)-1)) == 0, \
 		      "ring sizes of " #nm " are powers of two");
 PROC_KINDS(X)

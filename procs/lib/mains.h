@@ -11,7 +11,7 @@
 
 #include "weft/proc.h"
 
-#define X(N, name, c, o, i, s) int name##_main(void) __attribute__((weak));
+#define X(N, name, c, o, i, s, p) int name##_main(void) __attribute__((weak));
 PROC_KINDS(X)
 #undef X
 

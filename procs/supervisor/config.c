@@ -48,7 +48,7 @@ static const struct key keys[] = {
 	 "the same without TLS or authentication, on loopback only; empty: off"},
 #define HELP_false(name) "how many " #name " processes run"
 #define HELP_true(name)	 HELP_false(name) "; {min: 1, max: 4}: as many as its queue needs"
-#define X(N, name, n, o, i, sharded)           \
+#define X(N, name, n, o, i, sharded, p)        \
 	{"processes." #name,                   \
 	 KEY_PROCESSES,                        \
 	 #n,                                   \
