@@ -22,6 +22,36 @@ static uint32_t some_age(void)
 	return (uint32_t)random() % (1u << random() % 17);
 }
 
+/* Since when a pod is ready.  Two that became so in the same second are told apart by their
+ * restarts, others of one magnitude by their uid (as Kubernetes does it): three pods of
+ * both sorts can stand in a circle, where no order is right.  So in one round all of a
+ * magnitude are of the same second, and in the next all are of different ones. */
+static struct {
+	bool alike;
+	int n;
+	uint32_t taken[PODS_MAX];
+} ready;
+
+static bool is_taken(uint32_t age)
+{
+	for (int i = 0; i < ready.n; i++)
+		if (ready.taken[i] == age)
+			return true;
+	return false;
+}
+
+static uint32_t ready_age(void)
+{
+	uint32_t age;
+
+	if (ready.alike)
+		return (1u << random() % 17) / 2;
+	do
+		age = some_age();
+	while (is_taken(age));
+	return ready.taken[ready.n++] = age;
+}
+
 static value owner_of(const struct entry *rs)
 {
 	value refs = v_array();
@@ -40,7 +70,7 @@ static void add_pod(const struct entry *rs, int i)
 	uint8_t uid[16];
 	struct version *v;
 
-	time_format(NOW - some_age(), since);
+	time_format(NOW - ready_age(), since);
 	v_set(z, meta, "ownerReferences", owner_of(rs));
 	if (one_in(4))
 		v_set(z, v_map_at(z, meta, "annotations"),
@@ -173,6 +203,8 @@ static void round_of(int round)
 	int n = (int)(random() % PODS_MAX), active = 0;
 	uint32_t want = (uint32_t)random() % (PODS_MAX + 5);
 
+	ready.alike = round % 2;
+	ready.n = 0;
 	for (int i = 0; i < 2; i++)
 		rs[i] = put_owned(TYPE_REPLICASET, zone_printf(shelf.z, "rs%d-%d", round, i).p,
 				  deployment);
