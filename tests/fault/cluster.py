@@ -184,12 +184,12 @@ class Client:
         return status, json.loads(text)
 
     def sure(self, method, path, body=None, within=60):
-        """The same for reads, until there is an answer."""
+        """The same for what may be done twice, until there is an answer."""
         until = time.monotonic() + within
         while True:
             try:
                 status, answer = self.call(method, path, body)
-                if status in (200, 404):
+                if status in (200, 201, 404, 409):
                     return status, answer
                 raise Failure(f"{method} {path}: {status} {answer}")
             except Trouble as e:

@@ -274,10 +274,7 @@ class Writer(Thread):
 
     def look(self, kind, name, before):
         """The outcome is unknown: what is there must be the old or something newer."""
-        time.sleep(0.2)
-        status, answer = self.client.sure("GET", f"{TYPES[kind]}/{name}")
-        # What was under way may still come: wait for the store to be done with it.
-        time.sleep(0.5)
+        self.settle()
         status, answer = self.client.sure("GET", f"{TYPES[kind]}/{name}")
         if status == 404:
             self.expected.pop((kind, name), None)
@@ -286,6 +283,15 @@ class Writer(Thread):
                 version(answer) < version(before):
             raise Failure(f"{kind}/{name}: acknowledged at {version(before)}, now at {version(answer)}")
         self.expected[kind, name] = answer
+
+    def settle(self):
+        """What was under way may still come, from a log that is not replayed yet: until the
+        store has taken a write that was sent after it."""
+        time.sleep(0.2)
+        name = f"settled-{self.number}-{self.next()}"
+        self.client.sure("POST", TYPES["configmaps"], {"metadata": {"name": name}})
+        self.client.sure("DELETE", f"{TYPES['configmaps']}/{name}")
+        time.sleep(0.1)
 
     def create(self, kind, name):
         if kind == "configmaps":
