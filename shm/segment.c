@@ -6,12 +6,12 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <link.h>
+#include <linux/mman.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <linux/mman.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -167,10 +167,11 @@ static char *address_space(uint64_t n)
 {
 	char *p = mmap(NULL, n + SEG_HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
 		       -1, 0);
-	uint64_t skip = align_up((uintptr_t)p, SEG_HUGE) - (uintptr_t)p;
+	uint64_t skip;
 
 	if (p == MAP_FAILED)
 		return NULL;
+	skip = align_up((uintptr_t)p, SEG_HUGE) - (uintptr_t)p;
 	if (skip)
 		munmap(p, skip);
 	munmap(p + skip + n, SEG_HUGE - skip);
@@ -180,21 +181,19 @@ static char *address_space(uint64_t n)
 static int map(struct seg *s, struct err *e)
 {
 	int prot = s->writable ? PROT_READ | PROT_WRITE : PROT_READ;
-	int flags = MAP_SHARED | MAP_NORESERVE;
-	char *at = address_space(align_up(s->size_max, SEG_PAGE));
-	void *p = MAP_FAILED;
+	int flags = MAP_SHARED | MAP_NORESERVE | MAP_FIXED, rc;
+	uint64_t room = align_up(s->size_max, SEG_PAGE);
+	char *at = address_space(room);
 
-	if (at)
-		p = mmap(at, s->size_max, prot, flags | MAP_FIXED, s->fd, 0);
-	if (p == MAP_FAILED) {
-		err_errno(e, errno, "segment '%s': map %llu bytes", s->name,
-			  (unsigned long long)s->size_max);
-		if (at)
-			munmap(at, align_up(s->size_max, SEG_PAGE));
-		return WEFT_ESYS;
+	if (at && mmap(at, s->size_max, prot, flags, s->fd, 0) != MAP_FAILED) {
+		s->base = at;
+		return 0;
 	}
-	s->base = p;
-	return 0;
+	rc = err_errno(e, errno, "segment '%s': map %llu bytes", s->name,
+		       (unsigned long long)s->size_max);
+	if (at)
+		munmap(at, room);
+	return rc;
 }
 
 static void write_header(struct seg *s, enum seg_kind kind, uint32_t layout, uint64_t size)
@@ -264,12 +263,12 @@ struct seg_ahead {
 
 static void ahead_reserve(struct seg_ahead *a)
 {
-	uint64_t from = a->done, to = a->want, need = a->need;
+	uint64_t from = a->done, to = align_up(from + 1, SEG_HUGE), need = a->need;
 	int rc;
 
 	/* At most a huge page in one go: who waits, waits for that. */
-	if (to > align_up(from + 1, SEG_HUGE))
-		to = align_up(from + 1, SEG_HUGE);
+	if (to > a->want)
+		to = a->want;
 	pthread_mutex_unlock(&a->lock);
 	rc = reserve_mapped(a->s, from, to);
 	if (rc && need > from && need < to) /* the last that there is */

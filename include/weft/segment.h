@@ -79,26 +79,21 @@ int seg_open(struct seg *s, const char *name, enum seg_kind kind, uint32_t layou
  * more; the segment is then unchanged and usable. */
 int seg_grow(struct seg *s, uint64_t size, struct err *e);
 
-/* From now on have a thread reserve the next part (an eighth of the size, within
- * SEG_STEP_MIN and _MAX) before seg_grow() asks for it: the kernel's work, which
+/* From now on have a thread reserve the next part (an eighth of the size, at
+ * most SEG_STEP_MAX, in whole huge pages) before seg_grow() asks for it: the kernel's work, which
  * is most of what growing costs, is then not the caller's.  seg_grow() waits for
  * it where it is not done yet.  Owner only, not across fork(); ends with
  * seg_close().  WEFT_ESYS without a thread: all works as before. */
 #define SEG_PAGE     UINT64_C(4096)
 #define SEG_HUGE     (UINT64_C(2) << 20) /* a huge page */
-#define SEG_STEP_MIN SEG_HUGE
 #define SEG_STEP_MAX (8 * SEG_HUGE)
 int seg_grow_ahead(struct seg *s, struct err *e);
 
 /* The size to grow to from `size`: whole huge pages. */
 static inline uint64_t seg_next(uint64_t size)
 {
-	uint64_t step = size / 8;
+	uint64_t step = size / 8 < SEG_STEP_MAX ? size / 8 : SEG_STEP_MAX;
 
-	if (step < SEG_STEP_MIN)
-		step = SEG_STEP_MIN;
-	if (step > SEG_STEP_MAX)
-		step = SEG_STEP_MAX;
 	return align_up(size + step, SEG_HUGE);
 }
 

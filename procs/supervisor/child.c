@@ -129,6 +129,7 @@ static _Noreturn void become(struct supervisor *s, struct child *c, pid_t parent
 	/* Ctrl-C, and whatever else is sent to the whole group, is the
 	 * supervisor's to handle. */
 	setpgid(0, 0);
+	/* More niceness than one has is refused to nobody. */
 	(void)!nice(proc_kind_info(c->kind)->nice);
 	/* Until exec, a handler of our parent's would run here. */
 	signal(SIGTERM, SIG_DFL);

@@ -16,7 +16,7 @@ import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import raw  # noqa: E402
-from raw import Client, Server, check  # noqa: E402
+from raw import check  # noqa: E402
 
 SEED = int(os.environ.get("WEFT_SEED", time.time_ns() % 1000000))
 SPACES = {"pages-a": 700, "pages-b": 60}
@@ -79,13 +79,8 @@ def what_is_wrong(whole, pages, why, limit, plain):
 
 
 def main():
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    server, rng = Server(sys.argv[1]), random.Random(SEED)
-    print("  seed %d" % SEED)
-    c = Client(server)
+    _, rng, c = raw.begin(__doc__, SEED, SPACES)
     for space, n in SPACES.items():
-        c.ask("POST", "/api/v1/namespaces", {"metadata": {"name": space}})
         for i in range(n):
             c.ask("POST", "/api/v1/namespaces/%s/configmaps" % space, configmap(rng, "o%03d" % i))
     time.sleep(2)  # until nobody else writes

@@ -10,6 +10,7 @@ failed.  Runs against any cluster, also one of kube-apiserver.
 import base64
 import json
 import os
+import random
 import re
 import socket
 import ssl
@@ -141,6 +142,19 @@ class Client:
         self.s.sendall(self.server.head(method, path, *lines) + text)
         code, _, answer = self.r.answer()
         return code, json.loads(answer)
+
+
+def begin(doc, seed, spaces):
+    """(server, random numbers, a client) of a test whose one argument is a KUBECONFIG, with
+    these namespaces there."""
+    if len(sys.argv) != 2:
+        sys.exit(doc)
+    print("  seed %d" % seed)
+    server = Server(sys.argv[1])
+    client = Client(server)
+    for space in spaces:
+        client.ask("POST", "/api/v1/namespaces", {"metadata": {"name": space}})
+    return server, random.Random(seed), client
 
 
 def configmap(name, size=10):

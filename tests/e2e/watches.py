@@ -19,7 +19,7 @@ import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import raw  # noqa: E402
-from raw import Client, Reader, Server, check  # noqa: E402
+from raw import Client, Reader, check  # noqa: E402
 
 SEED = int(os.environ.get("WEFT_SEED", time.time_ns() % 1000000))
 SECONDS = float(os.environ.get("SECONDS_LONG", 5))
@@ -120,13 +120,7 @@ def write(server, seed, until, made):
 
 
 def main():
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    server, rng = Server(sys.argv[1]), random.Random(SEED)
-    print("  seed %d" % SEED)
-    admin = Client(server)
-    for space in SPACES:
-        admin.ask("POST", "/api/v1/namespaces", {"metadata": {"name": space}})
+    server, rng, admin = raw.begin(__doc__, SEED, SPACES)
     time.sleep(1)  # until what a new namespace gets is there
     for space in SPACES:
         admin.ask("POST", "/api/v1/namespaces/%s/configmaps" % space, {"metadata": {"name": "o0"}})

@@ -183,13 +183,13 @@ class Client:
             raise Trouble(f"{status} {text[:200]!r}", status in (503, 429))
         return status, json.loads(text)
 
-    def sure(self, method, path, body=None, within=60):
+    def sure(self, method, path, body=None, within=60, good=(200, 404)):
         """The same for what may be done twice, until there is an answer."""
         until = time.monotonic() + within
         while True:
             try:
                 status, answer = self.call(method, path, body)
-                if status in (200, 201, 404, 409):
+                if status in good:
                     return status, answer
                 raise Failure(f"{method} {path}: {status} {answer}")
             except Trouble as e:

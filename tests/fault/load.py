@@ -289,9 +289,9 @@ class Writer(Thread):
         store has taken a write that was sent after it."""
         time.sleep(0.2)
         name = f"settled-{self.number}-{self.next()}"
-        self.client.sure("POST", TYPES["configmaps"], {"metadata": {"name": name}})
+        self.client.sure("POST", TYPES["configmaps"], {"metadata": {"name": name}}, good=(201, 409))
         self.client.sure("DELETE", f"{TYPES['configmaps']}/{name}")
-        time.sleep(0.1)
+        time.sleep(0.5)
 
     def create(self, kind, name):
         if kind == "configmaps":

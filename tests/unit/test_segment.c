@@ -31,9 +31,14 @@ static void teardown(void)
 	seg_unlink_all(prefix, NULL);
 }
 
+static void create_up_to(struct seg *s, uint64_t size_max)
+{
+	ck_assert_msg(!seg_create(s, name, SEG_CACHE, LAYOUT, SIZE, size_max, &e), "%s", e.msg);
+}
+
 static void create(struct seg *s)
 {
-	ck_assert_msg(!seg_create(s, name, SEG_CACHE, LAYOUT, SIZE, SIZE_MAX_, &e), "%s", e.msg);
+	create_up_to(s, SIZE_MAX_);
 }
 
 static int open_again(void)
@@ -252,9 +257,9 @@ START_TEST(refuses_what_is_short)
 END_TEST
 
 /* Growing works the same whoever does it. */
-static void create_growing(struct seg *s, bool ahead)
+static void create_growing(struct seg *s, uint64_t size_max, bool ahead)
 {
-	create(s);
+	create_up_to(s, size_max);
 	if (ahead)
 		ck_assert_int_eq(seg_grow_ahead(s, &e), 0);
 }
@@ -266,7 +271,7 @@ START_TEST(grows_in_place)
 	struct seg s, r;
 	char *base;
 
-	create_growing(&s, _i);
+	create_growing(&s, SIZE_MAX_, _i);
 	ck_assert_int_eq(seg_open(&r, name, SEG_CACHE, LAYOUT, false, &e), 0);
 	base = s.base;
 	ck_assert_int_eq(seg_grow(&s, 64 * 1024, &e), 0);
@@ -293,7 +298,7 @@ START_TEST(growing_that_fails_changes_nothing)
 	struct stat st;
 	struct seg s, other;
 
-	create_growing(&s, _i);
+	create_growing(&s, SIZE_MAX_, _i);
 	signal(SIGXFSZ, SIG_IGN);
 	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
 	ck_assert_int_eq(seg_grow(&s, 64 * 1024, &e), WEFT_ENOMEM);
@@ -320,7 +325,7 @@ START_TEST(what_is_grown_ahead_is_there)
 	uint64_t size = SIZE;
 	struct seg s;
 
-	create_growing(&s, true);
+	create_growing(&s, SIZE_MAX_, true);
 	for (unsigned i = 0; size < SIZE_MAX_; i++) {
 		uint64_t before = size;
 
@@ -373,20 +378,13 @@ static bool has_huge_pages(void)
 
 #define LARGE (UINT64_C(16) << 20)
 
-static void create_large(struct seg *s, bool ahead)
-{
-	ck_assert_msg(!seg_create(s, name, SEG_CACHE, LAYOUT, SIZE, LARGE, &e), "%s", e.msg);
-	if (ahead)
-		ck_assert_int_eq(seg_grow_ahead(s, &e), 0);
-}
-
 /* In steps as an arena takes them: what huge pages cover is zero, the reader's view is the
  * owner's, and both have mapped them as such. */
 START_TEST(grows_in_huge_pages)
 {
 	struct seg s, r;
 
-	create_large(&s, _i);
+	create_growing(&s, LARGE, _i);
 	ck_assert_int_eq(seg_open(&r, name, SEG_CACHE, LAYOUT, false, &e), 0);
 	ck_assert_uint_eq((uintptr_t)s.base % SEG_HUGE, 0);
 	ck_assert_uint_eq((uintptr_t)r.base % SEG_HUGE, 0);
@@ -418,7 +416,7 @@ START_TEST(huge_pages_that_cannot_be_had_change_nothing)
 	struct stat st;
 	struct seg s;
 
-	create_large(&s, _i);
+	create_growing(&s, LARGE, _i);
 	signal(SIGXFSZ, SIG_IGN);
 	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
 	ck_assert_int_eq(seg_grow(&s, SEG_HUGE, &e), 0);
