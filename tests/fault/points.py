@@ -53,8 +53,16 @@ def fill_log(c, turn):
     client.close()
 
 
-STIR = [(fill_log, "log_segment log_segment_named log_cut log_prepare disk_rename disk_remove "
-                   "disk_allocate"),
+def pile_up(c, turn):
+    """More old segments at once than are kept to be used again."""
+    c.send("checkpoint/0", signal.SIGSTOP)
+    for i in range(5):
+        fill_log(c, turn)
+    c.send("checkpoint/0", signal.SIGCONT)
+
+
+STIR = [(fill_log, "log_segment log_segment_named log_cut log_prepare disk_rename disk_allocate"),
+        (pile_up, "disk_remove"),
         (kill_controller, "store_map store_drained super_segments super_slot super_forked "
                           "super_child super_ended proc_attached descriptor_pipe process_fork "
                           "memory_segment proc_resync"),
