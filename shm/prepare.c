@@ -273,10 +273,10 @@ static bool take_node(struct cache_writer *w, const struct version_in *in, struc
 {
 	uint32_t before = v->hot.node.u;
 
-	if (in->node.n && before && match_node(w->base, before, &in->node))
+	if (!in->node.n || (before && match_node(w->base, before, &in->node)))
 		return true;
-	v->hot.node.u = in->node.n ? nodeslot_get(w, in->node) : 0;
-	return v->hot.node.u || !in->node.n;
+	v->hot.node.u = nodeslot_get(w, in->node);
+	return v->hot.node.u;
 }
 
 /* Fill in all that is counted; on false v refers to what was taken so far. */

@@ -71,7 +71,8 @@ struct version_in {
 	int32_t grace_s;
 	uint8_t flags;	 /* VERSION_FINALIZERS, _OWNED, _MEMORY; the rest is set here */
 	struct hot hot;	 /* .node is set here, from `node` */
-	struct str node; /* pod: its node's name; Node: its own name; else empty */
+	/* Pod: its node's name; Node: its own name.  Empty: what it was, or none. */
+	struct str node;
 	/* Owners, controller first if there is one; taken over when PART_META is
 	 * not in the mask. */
 	const uint8_t (*owner_uids)[16];

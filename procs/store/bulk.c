@@ -259,7 +259,7 @@ int bulk_status_one(struct store *s, struct bulk *b, struct entry *e, const uint
 	in->grace_s = old->grace_s;
 	in->flags = old->flags & (VERSION_FINALIZERS | VERSION_OWNED | VERSION_MEMORY);
 	in->hot = old->hot;
-	in->node = node.n ? node : node_of_version(s, old);
+	in->node = node;
 	if (node.n)
 		in->hot.flags |= HOT_SCHEDULED;
 	if (b->plan && (e->type == TYPE_POD || e->type == TYPE_NODE))

@@ -124,15 +124,8 @@ int make_create(struct store *s, const struct rec_create *r, struct entry **out)
 	return WEFT_OK;
 }
 
-struct str node_of_version(const struct store *s, const struct version *v)
-{
-	return v->hot.node.u ? cache_string(s->c, cache_nodeslot(s->c, v->hot.node)->name)
-			     : (struct str){0};
-}
-
 /* A version_in that changes nothing. */
-static struct version_in in_like(const struct store *s, const struct version *old, uint64_t cause,
-				 uint16_t writer)
+static struct version_in in_like(const struct version *old, uint64_t cause, uint16_t writer)
 {
 	return (struct version_in){
 		.cause = cause,
@@ -142,7 +135,6 @@ static struct version_in in_like(const struct store *s, const struct version *ol
 		.grace_s = old->grace_s,
 		.flags = old->flags & (VERSION_FINALIZERS | VERSION_OWNED | VERSION_MEMORY),
 		.hot = old->hot,
-		.node = node_of_version(s, old),
 	};
 }
 
@@ -154,10 +146,11 @@ int update_in(struct store *s, const struct entry *e, const struct version *old,
 	const struct str part[PART_COUNT] = {r->meta, r->labels, r->spec, r->status, r->rest};
 	bool status = r->mask & 1u << PART_STATUS;
 	struct str all[PART_COUNT];
+	int rc;
 
 	if (r->holes.n > UINT8_MAX)
 		return WEFT_EINVAL;
-	*in = in_like(s, old, r->cause, r->writer);
+	*in = in_like(old, r->cause, r->writer);
 	in->mask = r->mask;
 	in->generation = r->generation;
 	in->deletion_s = r->deletion_s;
@@ -173,7 +166,9 @@ int update_in(struct store *s, const struct entry *e, const struct version *old,
 		return kube_parts_valid(part, r->mask) ? WEFT_OK : WEFT_EINVAL;
 	for (int i = 0; i < PART_COUNT; i++)
 		all[i] = r->mask & 1u << i ? part[i] : cache_part(s->c, old, (enum part)i);
-	return kube_project(s->z, e->type, all, in->holes, in->nholes, in);
+	rc = kube_project(s->z, e->type, all, in->holes, in->nholes, in);
+	in->hot.flags |= old->hot.flags & HOT_SCHEDULED; /* it stays on its node */
+	return rc;
 }
 
 int make_update(struct store *s, struct entry *e, const struct rec_update *r,
@@ -214,7 +209,7 @@ int make_one_mark(struct store *s, struct entry *e, uint64_t rv, const struct re
 		  uint32_t deletion_s, int32_t grace_s)
 {
 	const struct version *old = cw_newest(s->w, e);
-	struct version_in in = in_like(s, old, r->cause, r->writer);
+	struct version_in in = in_like(old, r->cause, r->writer);
 	struct version *v;
 	int rc;
 

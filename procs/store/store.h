@@ -172,8 +172,6 @@ void bulk_end(struct store *s, struct bulk *b);
 void note_version(struct store *s, struct version *v);
 /* Take the last n out of the batch and abort them. */
 void unnote_versions(struct store *s, uint32_t n);
-/* The name of a version's node, or empty. */
-struct str node_of_version(const struct store *s, const struct version *v);
 /* Note a finished record: in the batch's log, unless `memory` or in recovery. */
 void note_record(struct store *s, const struct rec *r, bool memory);
 

@@ -155,6 +155,7 @@ static inline void choose_owners(struct model *m, struct write *x)
 static inline void choose(struct model *m, struct mstate *s, struct write *x)
 {
 	bool pod = key_type(s->key) == T_POD;
+	int node = 0;
 
 	memset(x, 0, sizeof(*x));
 	x->in.mask = rnd(m, 1 << PART_COUNT);
@@ -178,7 +179,9 @@ static inline void choose(struct model *m, struct mstate *s, struct write *x)
 	s->phase = x->in.hot.phase = pod ? (uint8_t)rnd(m, 5) : 0;
 	s->flags = x->in.hot.flags = pod ? (uint8_t)rnd(m, 2) : 0;
 	if (pod && (!s->node || rnd(m, 20) == 0))
-		s->node = (int)rnd(m, MODEL_NODES + 1);
+		node = (int)rnd(m, MODEL_NODES + 1);
+	if (node) /* none is named: the pod stays where it is */
+		s->node = node;
 	if (pod)
 		x->in.node = node_name(s->node, x->node);
 	else if (key_type(s->key) == T_NODE)
