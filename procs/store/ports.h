@@ -80,6 +80,7 @@ struct ports {
 	 * rule also of the next. */
 	const struct route *routes_now[PORT_ROUTES_MAX];
 	uint32_t nroutes_now;
+	uint32_t follow_now;  /* and the kinds that follow it: bits */
 	uint32_t routes_type; /* NO_ROUTES_TYPE: to be worked out */
 	uint32_t old_owner;   /* of the version being published */
 	uint32_t followed;    /* kinds whose processes find something new in the journal: bits */

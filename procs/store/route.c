@@ -268,8 +268,7 @@ static void route_one(struct ports *p, const struct route *r, const struct entry
 	case ROUTE_OWNED:
 		to_collector(p, r, e, v);
 		break;
-	case ROUTE_FOLLOW:
-		p->followed |= 1u << r->kind;
+	case ROUTE_FOLLOW: /* find_routes() */
 		break;
 	}
 }
@@ -283,13 +282,17 @@ void route_before(void *ports, const struct version *v)
 
 static void find_routes(struct ports *p, uint16_t type)
 {
-	p->nroutes_now = 0;
+	p->nroutes_now = p->follow_now = 0;
 	p->routes_type = type;
 	for (uint32_t i = 0; i < proc_route_count; i++) {
 		const struct route *r = &proc_routes[i];
 
 		if ((r->type && r->type != type) || !p->count[r->kind])
 			continue;
+		if (r->how == ROUTE_FOLLOW) {
+			p->follow_now |= 1u << r->kind;
+			continue;
+		}
 		weft_assert(p->nroutes_now < PORT_ROUTES_MAX);
 		p->routes_now[p->nroutes_now++] = r;
 	}
@@ -302,6 +305,7 @@ void route_after(void *ports, const struct version *v)
 
 	if (p->routes_type != e->type)
 		find_routes(p, e->type);
+	p->followed |= p->follow_now;
 	for (uint32_t i = 0; i < p->nroutes_now; i++)
 		route_one(p, p->routes_now[i], e, v);
 }
