@@ -11,6 +11,7 @@
 #ifndef WEFT_NODE_H
 #define WEFT_NODE_H
 
+#include "procs/lib/refmap.h"
 #include "procs/lib/waiting.h"
 #include "procs/node/address.h"
 #include "procs/node/kubelet.h"
@@ -47,6 +48,7 @@ struct plan {
 	zone *zone;			  /* their texts */
 	/* Pods waiting to be written. */
 	uint32_t n;
+	uint32_t begun_s; /* wall: when the first of them came */
 	uint32_t entries[PLAN_BATCH];
 	uint64_t rvs[PLAN_BATCH];
 	uint32_t holders[PLAN_BATCH]; /* of their addresses */
@@ -130,8 +132,8 @@ struct node {
 	uint32_t nnodes, nodes_cap;
 	uint32_t *node_index; /* hash table into nodes */
 	uint32_t node_index_cap;
-	uint32_t *by_slot; /* by a slot's hash: the node found last, + 1; as long */
-	uint32_t *due;	   /* nodes whose Node object is to be made or updated */
+	struct refmap by_slot; /* known_node.slot -> into nodes */
+	uint32_t *due;	       /* nodes whose Node object is to be made or updated */
 	uint32_t ndue, due_cap;
 	uint32_t nwanted;
 	bool registered, ready;

@@ -184,7 +184,9 @@ void plan_add(struct node *self, struct plan *plan, const struct entry *e, const
 	holes[KUBELET_POD_IP] = plan->host_network
 					? holes[KUBELET_HOST_IP]
 					: address_take(&self->addresses, plan->holders[plan->n]);
-	holes[KUBELET_NOW] = clock_wall_s();
+	if (!plan->n)
+		plan->begun_s = clock_wall_s();
+	holes[KUBELET_NOW] = plan->begun_s;
 	for (uint32_t i = 0; i < v->nholes; i++)
 		holes[KUBELET_HOLES + i] = v->holes[i];
 	plan->entries[plan->n] = cache_entry_ref(self->c, e).u;

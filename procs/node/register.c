@@ -33,11 +33,9 @@ static uint32_t *index_at(struct node *self, uint64_t hash, struct str name)
 static void grow_index(struct node *self)
 {
 	free(self->node_index);
-	free(self->by_slot);
 	self->node_index_cap = self->node_index_cap ? self->node_index_cap * 2 : 64;
 	self->node_index = calloc(self->node_index_cap, sizeof(*self->node_index));
-	self->by_slot = calloc(self->node_index_cap, sizeof(*self->by_slot));
-	weft_assert(self->node_index && self->by_slot);
+	weft_assert(self->node_index);
 	for (uint32_t i = 0; i < self->nnodes; i++)
 		*index_at(self, self->nodes[i].hash, str_of(self->nodes[i].name)) = i + 1;
 }
@@ -70,6 +68,20 @@ static struct known_node *want_node(struct node *self, struct str name)
 	return n;
 }
 
+/* Another node may have got the slot that this one had. */
+static void set_slot(struct node *self, struct known_node *n, uint32_t slot)
+{
+	uint32_t number = (uint32_t)(n - self->nodes);
+
+	if (n->slot == slot)
+		return;
+	if (n->slot && refmap_get(&self->by_slot, n->slot) == number)
+		refmap_take(&self->by_slot, n->slot);
+	n->slot = slot;
+	if (slot)
+		refmap_put(&self->by_slot, slot, number);
+}
+
 static bool is_alive(const struct known_node *n)
 {
 	return n && n->present && !n->vanished;
@@ -79,21 +91,13 @@ static bool is_alive(const struct known_node *n)
  * seen (what was missed comes with a resync); the name lies where nobody has looked for a while. */
 bool kubelets_serve(struct node *self, nodeslot_ref slot)
 {
-	struct known_node *n;
+	int64_t at = refmap_get(&self->by_slot, slot.u);
 	struct str name;
-	uint32_t *at;
 
-	if (!self->node_index_cap)
-		return false;
-	at = &self->by_slot[home_of(slot.u, self->node_index_cap)];
-	n = *at ? &self->nodes[*at - 1] : NULL;
-	if (n && n->slot == slot.u)
-		return is_alive(n);
+	if (at >= 0)
+		return is_alive(&self->nodes[at]);
 	name = cache_string(self->c, cache_nodeslot(self->c, slot)->name);
-	n = find_node(self, name);
-	if (n && n->slot == slot.u)
-		*at = (uint32_t)(n - self->nodes) + 1;
-	return proc_mine_name(self->proc, name) && is_alive(n);
+	return proc_mine_name(self->proc, name) && is_alive(find_node(self, name));
 }
 
 /* --- Status ------------------------------------------------------------------------- */
@@ -426,7 +430,7 @@ void kubelets_look(struct node *self, const struct entry *e)
 	n = want_node(self, name);
 	was_alive = is_alive(n);
 	n->present = v != NULL;
-	n->slot = v ? v->hot.node.u : 0;
+	set_slot(self, n, v ? v->hot.node.u : 0);
 	if (!v)
 		return;
 	meta = kube_part(self->z, self->c, e, v, PART_META);
@@ -450,6 +454,7 @@ void kubelets_resync(struct node *self)
 		self->nodes[i].present = false;
 		self->nodes[i].slot = 0;
 	}
+	refmap_clear(&self->by_slot);
 	cache_iter_init(&it, self->c, TYPE_NODE, (struct str){0}, (struct str){0}, (struct str){0});
 	while ((e = cache_iter_next(&it)))
 		kubelets_look(self, e);

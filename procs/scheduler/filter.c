@@ -119,12 +119,9 @@ bool node_matches_affinity(const struct kind *kind, const struct node *node)
 
 int64_t filter_preference(const struct kind *kind, const struct node *node)
 {
-	const value *preferred =
-		v_path(&kind->spec,
-		       "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution");
 	int64_t sum = 0;
 
-	v_each(p, preferred)
+	v_each(p, kind->preferred)
 		if (node_term_matches(v_get(p, "preference"), node))
 			sum += v_get_int(p, "weight", 0);
 	v_each(taint, &node->taints)

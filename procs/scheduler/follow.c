@@ -23,11 +23,20 @@ static void account_pod(struct scheduler *self, const struct entry *e, const str
 	terms_note(self, kind, node, sign, on_its_way_out(v) ? 0 : sign);
 }
 
+/* A pod that stays where it is begins to leave: it counts no more where pods are to be
+ * spread. */
+static void spread_pod(struct scheduler *self, const struct entry *e, const struct version *v)
+{
+	if (self->nactive)
+		terms_note(self, kind_of(self, e, v), nodes_of_slot(self, v->hot.node), 0,
+			   on_its_way_out(v) ? -1 : 1);
+}
+
 /* The pod, whose bind we have asked for, has a node: is that as we have it in our books?
  * Others may have sent it elsewhere. */
 static bool is_as_assumed(struct scheduler *self, const struct version *v)
 {
-	int64_t at = refset_take(&self->assumed, v->entry.u);
+	int64_t at = refmap_take(&self->assumed, v->entry.u);
 	const struct node *is;
 	struct kind *kind;
 
@@ -50,19 +59,24 @@ static void follow_pod(struct scheduler *self, const struct version *v, const st
 	bool before = pod_on_node(was), now = pod_on_node(v), same;
 
 	if (v->flags & VERSION_TOMBSTONE || v->deletion_s)
-		refset_del(&self->victims, v->entry.u);
+		refmap_take(&self->victims, v->entry.u);
 	if (!before && now && is_as_assumed(self, v))
 		return;
 	same = before && now && v->part[PART_LABELS] == was->part[PART_LABELS] &&
 	       v->part[PART_SPEC] == was->part[PART_SPEC];
-	if ((!before && !now) || (same && on_its_way_out(v) == on_its_way_out(was)))
+	if (!before && !now)
 		return;
+	if (same) {
+		if (on_its_way_out(v) != on_its_way_out(was))
+			spread_pod(self, e, v);
+		return;
+	}
 	if (before)
 		account_pod(self, e, was, -1);
 	if (now)
 		account_pod(self, e, v, 1);
-	self->moved[MOVE_GONE] += before && !same;
-	self->moved[MOVE_COME] += now && !same;
+	self->moved[MOVE_GONE] += before;
+	self->moved[MOVE_COME] += now;
 }
 
 /* Our own note that a pod is unschedulable is no news. */
@@ -86,6 +100,15 @@ static void follow_one(struct scheduler *self, const struct version *v)
 		queue_pod(self, e);
 }
 
+/* The node that is to be reckoned with when the pod goes. */
+static void fetch_node(const struct scheduler *self, const struct version *v)
+{
+	int64_t node = v->flags & VERSION_TOMBSTONE ? refmap_get(&self->by_slot, v->hot.node.u) : -1;
+
+	if (node >= 0)
+		nodes_prefetch(self, (uint32_t)node);
+}
+
 /* What follow_one() will need: the versions, then what they lead to. */
 static void fetch_ahead(const struct scheduler *self, const struct version *const *some, int n)
 {
@@ -98,7 +121,11 @@ static void fetch_ahead(const struct scheduler *self, const struct version *cons
 		prefetch(&cache_entry(self->c, some[i]->entry)->type);
 		prefetch(cache_entry(self->c, some[i]->entry));
 		prefetch(cache_version(self->c, (version_ref){prcu_dereference(&some[i]->prev)}));
+		refmap_prefetch(&self->assumed, some[i]->entry.u);
+		refmap_prefetch(&self->by_slot, some[i]->hot.node.u);
 	}
+	for (int i = 0; i < n; i++)
+		fetch_node(self, some[i]);
 }
 
 /* The next of the journal; false when there is no more. */
@@ -151,15 +178,14 @@ static void forget_all(struct scheduler *self)
 			k->from_start = true;
 			kind_drop_on_node(self, k);
 		}
-	refset_clear(&self->assumed);
-	refset_clear(&self->victims);
+	refmap_clear(&self->assumed);
+	refmap_clear(&self->victims);
 	self->nnominated = 0;
 	for (uint32_t i = 0; i < self->nactive; i++)
 		self->active[i]->queued = false;
 	self->nactive = 0;
-	if (self->by_slot_cap)
-		memset(self->by_slot, 0, self->by_slot_cap * sizeof(*self->by_slot));
-	self->by_slot_n = self->npresent = 0;
+	refmap_clear(&self->by_slot);
+	self->npresent = 0;
 	self->external++;
 	self->behind = self->forgot = false;
 }

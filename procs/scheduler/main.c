@@ -194,8 +194,8 @@ static void scheduler_free(struct scheduler *self)
 	free(self->anti);
 	free(self->against);
 	free(self->nominated);
-	free(self->assumed.at);
-	free(self->victims.at);
+	refmap_free(&self->assumed);
+	refmap_free(&self->victims);
 	zone_free(self->z);
 }
 

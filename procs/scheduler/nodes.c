@@ -61,29 +61,6 @@ static struct node *want(struct scheduler *self, struct str name)
 	return n;
 }
 
-static struct slot_node *slot_place(const struct scheduler *self, uint32_t slot)
-{
-	uint32_t mask = self->by_slot_cap - 1, at = home_of(slot, self->by_slot_cap);
-
-	while (self->by_slot[at].slot && self->by_slot[at].slot != slot)
-		at = (at + 1) & mask;
-	return &self->by_slot[at];
-}
-
-static void grow_slots(struct scheduler *self)
-{
-	uint32_t old_cap = self->by_slot_cap;
-	struct slot_node *old = self->by_slot;
-
-	self->by_slot_cap = old_cap ? old_cap * 2 : 256;
-	self->by_slot = calloc(self->by_slot_cap, sizeof(*self->by_slot));
-	weft_assert(self->by_slot);
-	for (uint32_t i = 0; i < old_cap; i++)
-		if (old[i].slot)
-			*slot_place(self, old[i].slot) = old[i];
-	free(old);
-}
-
 /* The reference may mean another node by now, but not while the Node object holds it. */
 static bool has_slot(const struct scheduler *self, const struct node *n, nodeslot_ref slot)
 {
@@ -93,17 +70,13 @@ static bool has_slot(const struct scheduler *self, const struct node *n, nodeslo
 
 struct node *nodes_of_slot(struct scheduler *self, nodeslot_ref slot)
 {
-	struct slot_node *s;
+	int64_t at = refmap_get(&self->by_slot, slot.u);
 	struct node *n;
 
-	if (self->by_slot_n * 2 >= self->by_slot_cap)
-		grow_slots(self);
-	s = slot_place(self, slot.u);
-	if (s->slot && has_slot(self, &self->nodes[s->node - 1], slot))
-		return &self->nodes[s->node - 1];
+	if (at >= 0 && has_slot(self, &self->nodes[at], slot))
+		return &self->nodes[at];
 	n = want(self, cache_string(self->c, cache_nodeslot(self->c, slot)->name));
-	self->by_slot_n += !s->slot;
-	*s = (struct slot_node){slot.u, (uint32_t)(n - self->nodes) + 1};
+	refmap_put(&self->by_slot, slot.u, (uint32_t)(n - self->nodes));
 	return n;
 }
 
@@ -258,5 +231,5 @@ void nodes_free(struct scheduler *self)
 	}
 	free(self->nodes);
 	free(self->by_name);
-	free(self->by_slot);
+	refmap_free(&self->by_slot);
 }

@@ -52,7 +52,7 @@ static void undo(struct sent *s, uint32_t i)
 	const struct entry *e;
 	const struct version *v = NULL;
 
-	if (!refset_del(&self->assumed, s->pods[i].entry))
+	if (refmap_take(&self->assumed, s->pods[i].entry) < 0)
 		return;
 	cache_lock(self->c);
 	if (cache_entry_checked(self->c, s->pods[i].entry, &e) == 0 && e->type == TYPE_POD)
@@ -267,7 +267,7 @@ static void bind_pod(struct scheduler *self, struct kind *kind, const struct ent
 	b->entries[b->n] = cache_entry_ref(self->c, e).u;
 	b->rvs[b->n] = v->rv;
 	b->node_of[b->n++] = use_node(self, b, node);
-	refset_add(&self->assumed, cache_entry_ref(self->c, e).u, node);
+	refmap_put(&self->assumed, cache_entry_ref(self->c, e).u, node);
 	nodes_account(self, &self->nodes[node], kind, 1);
 	terms_note(self, kind, &self->nodes[node], 1, 1);
 }
@@ -281,6 +281,8 @@ static void fetch_ahead(struct scheduler *self, const struct kind *k)
 
 	if (k->at % CACHE_TOGETHER)
 		return;
+	for (uint32_t i = k->at; i < end; i++)
+		refmap_prefetch(&self->assumed, k->queue[i].entry);
 	for (int stage = 0; stage < 2; stage++)
 		for (uint32_t i = k->at; i < end; i++)
 			cache_prefetch(self->c, k->queue[i].entry, stage);
@@ -292,7 +294,7 @@ const struct entry *place_waiting(struct scheduler *self, const struct pending *
 	const struct entry *e;
 
 	if (cache_entry_checked(self->c, p->entry, &e) || e->type != TYPE_POD ||
-	    e->created_rv != p->created_rv || refset_has(&self->assumed, p->entry))
+	    e->created_rv != p->created_rv || refmap_has(&self->assumed, p->entry))
 		return NULL;
 	*v = cache_live(self->c, e);
 	if (!*v || (*v)->deletion_s || (*v)->hot.node.u || (*v)->hot.flags & HOT_GATED)
@@ -324,23 +326,19 @@ struct choice {
 	uint32_t node;
 };
 
+/* Which of two is less is anybody's guess, so that is reckoned and no branch. */
 static void sift_down(struct choice *heap, uint32_t n, uint32_t i)
 {
-	for (;;) {
-		uint32_t least = i, l = 2 * i + 1, r = l + 1;
-		struct choice t;
+	struct choice down = heap[i];
 
-		if (l < n && heap[l].cost < heap[least].cost)
-			least = l;
-		if (r < n && heap[r].cost < heap[least].cost)
-			least = r;
-		if (least == i)
-			return;
-		t = heap[i];
+	for (uint32_t least; (least = 2 * i + 1) < n; i = least) {
+		if (least + 1 < n)
+			least += heap[least + 1].cost < heap[least].cost;
+		if (!(heap[least].cost < down.cost))
+			break;
 		heap[i] = heap[least];
-		heap[least] = t;
-		i = least;
 	}
+	heap[i] = down;
 }
 
 /* --- Nodes for a kind --------------------------------------------------------------- */
@@ -388,6 +386,13 @@ static uint32_t next_nodes(struct scheduler *self, struct kind *k, struct choice
 	return n;
 }
 
+/* One of those below the top is next, or the top again. */
+static void fetch_next_nodes(const struct scheduler *self, const struct choice *heap, uint32_t n)
+{
+	for (uint32_t i = 1; i < 3 && i < n; i++)
+		nodes_prefetch(self, heap[i].node);
+}
+
 /* The best node again and again; returns how many of them still have room. */
 static uint32_t fill_nodes(struct scheduler *self, struct kind *k, struct choice *heap, uint32_t n,
 			   uint32_t *placed)
@@ -398,6 +403,7 @@ static uint32_t fill_nodes(struct scheduler *self, struct kind *k, struct choice
 		const struct entry *e;
 
 		fetch_ahead(self, k);
+		fetch_next_nodes(self, heap, n);
 		e = place_waiting(self, &k->queue[k->at++], &v);
 		if (!e)
 			continue;

@@ -48,7 +48,7 @@ static void collect(struct scheduler *self, const struct kind *kind, struct offe
 		struct kind *k;
 
 		if (!pod_on_node(v) || v->deletion_s ||
-		    refset_has(&self->victims, cache_entry_ref(self->c, e).u))
+		    refmap_has(&self->victims, cache_entry_ref(self->c, e).u))
 			continue;
 		k = kind_of(self, e, v);
 		if (k->priority >= kind->priority)
@@ -187,7 +187,7 @@ static bool evict(struct scheduler *self, const struct entry *pod, const struct 
 	if (proc_send(self->proc, &m, NULL, NULL))
 		return false;
 	for (uint32_t i = 0; i < o->n; i++)
-		refset_add(&self->victims, entries[i], 0);
+		refmap_put(&self->victims, entries[i], 0);
 	return true;
 }
 
@@ -204,7 +204,7 @@ bool preempt_still_leaving(struct scheduler *self, const struct kind *kind, cons
 
 		if (pod_on_node(other) &&
 		    (other->deletion_s ||
-		     refset_has(&self->victims, cache_entry_ref(self->c, e).u)) &&
+		     refmap_has(&self->victims, cache_entry_ref(self->c, e).u)) &&
 		    kind_of(self, e, other)->priority < kind->priority)
 			return true;
 	}

@@ -23,6 +23,7 @@
 #ifndef WEFT_SCHEDULER_H
 #define WEFT_SCHEDULER_H
 
+#include "procs/lib/refmap.h"
 #include "procs/lib/waiting.h"
 #include "weft/kube.h"
 #include "weft/proc.h"
@@ -58,17 +59,6 @@ enum move {
 	MOVE_COUNT
 };
 #define MOVES(m) (1u << (m))
-
-struct ref {
-	uint32_t entry; /* 0: free */
-	uint32_t node;
-};
-
-/* Entry references, each with a number (of a node), by open addressing. */
-struct refset {
-	struct ref *at;
-	uint32_t n, cap;
-};
 
 struct domain {
 	uint64_t hash;
@@ -124,6 +114,7 @@ struct kind {
 	bool may_preempt, ours; /* ours: spec.schedulerName is default-scheduler */
 	bool tolerates_unschedulable;
 	const value *only_nodes; /* names that node affinity pins it to, NULL: none */
+	const value *preferred;	 /* terms of node affinity that only weigh, NULL: none */
 	struct term *terms;
 	uint32_t nterms;
 	bool has_anti; /* required anti-affinity: others must keep away from its pods */
@@ -164,25 +155,19 @@ struct used_port {
 };
 
 struct node {
-	char *name;
-	uint64_t name_hash;
+	/* What each pod that comes or goes is reckoned with stands together. */
+	uint32_t slot; /* of the cache, that its Node object holds; 0: none */
 	bool present, unschedulable;
 	bool ours; /* our shard's to go to first */
-	zone *z;
-	value labels, taints;
-	struct resources has;
-	int64_t max_pods;
-	uint32_t slot; /* of the cache, that its Node object holds; 0: none */
-	struct resources used;
+	int64_t pods, max_pods;
 	int64_t score_cpu, score_memory;
-	int64_t pods;
+	struct resources used, has;
 	struct used_port *ports;
 	uint32_t nports, cap_ports;
-};
-
-struct slot_node {
-	uint32_t slot; /* of the cache; 0: free */
-	uint32_t node; /* into scheduler.nodes, + 1 */
+	char *name;
+	uint64_t name_hash;
+	zone *z;
+	value labels, taints;
 };
 
 /* A pod that was promised the room that its victims leave. */
@@ -208,8 +193,7 @@ struct scheduler {
 	uint32_t nnodes, nodes_cap, npresent;
 	uint32_t *by_name; /* hash table into nodes, + 1 */
 	uint32_t by_name_cap;
-	struct slot_node *by_slot; /* open addressing */
-	uint32_t by_slot_cap, by_slot_n;
+	struct refmap by_slot; /* node slot -> into nodes */
 	uint64_t journal_rv; /* accounted up to here */
 	uint64_t external;   /* rises when counts by topology have to be taken anew */
 	uint64_t nodes_changed, tick;
@@ -224,8 +208,8 @@ struct scheduler {
 	uint32_t nanti, anti_cap;
 	struct against *against; /* of the kind that is being placed */
 	uint32_t nagainst, against_cap;
-	struct refset assumed; /* pods whose bind is on its way */
-	struct refset victims; /* pods whose deletion is on its way */
+	struct refmap assumed; /* pods whose bind is on its way -> into nodes */
+	struct refmap victims; /* pods whose deletion is on its way */
 	struct nomination *nominated;
 	uint32_t nnominated, nominated_cap;
 	uint32_t scan_start; /* where the next sample of nodes begins */
@@ -264,13 +248,14 @@ void nodes_free(struct scheduler *self);
 void nodes_look(struct scheduler *self, const struct entry *e);
 struct node *nodes_find(struct scheduler *self, struct str name);
 struct node *nodes_of_slot(struct scheduler *self, nodeslot_ref slot);
+/* nodes_account() is to come. */
+static inline void nodes_prefetch(const struct scheduler *self, uint32_t node)
+{
+	for (size_t at = 0; at < offsetof(struct node, name); at += CACHE_LINE)
+		prefetch((const char *)&self->nodes[node] + at);
+}
 void nodes_account(struct scheduler *self, struct node *node, struct kind *kind, int sign);
 bool pod_on_node(const struct version *v);
-bool refset_has(const struct refset *s, uint32_t ref);
-void refset_add(struct refset *s, uint32_t ref, uint32_t node);
-bool refset_del(struct refset *s, uint32_t ref);     /* false: it was not there */
-int64_t refset_take(struct refset *s, uint32_t ref); /* its node; -1: it was not there */
-void refset_clear(struct refset *s);
 
 /* follow.c.  Outside read sections. */
 /* What is new in the journal; a lost one sets self->behind. */

@@ -368,19 +368,19 @@ static bool concerns(struct scheduler *self, const struct kind *k, const struct 
 static void count_assumed(struct scheduler *self, struct kind *kind, struct term *t)
 {
 	for (uint32_t i = 0; self->assumed.n && i < self->assumed.cap; i++) {
-		const struct ref *ref = &self->assumed.at[i];
+		const struct refmap_at *at = &self->assumed.at[i];
 		const struct version *v = NULL;
 		const struct entry *e;
 		const struct kind *placed;
 
-		if (ref->entry && cache_entry_checked(self->c, ref->entry, &e) == 0 &&
+		if (at->ref && cache_entry_checked(self->c, at->ref, &e) == 0 &&
 		    e->type == TYPE_POD)
 			v = cache_live(self->c, e);
 		if (!v || pod_on_node(cache_at(self->c, e, self->journal_rv)))
 			continue;
 		placed = kind_of(self, e, v);
 		if (concerns(self, kind, t, placed))
-			count_pod(kind, t, &self->nodes[ref->node], 1);
+			count_pod(kind, t, &self->nodes[at->number], 1);
 	}
 }
 
