@@ -127,7 +127,7 @@ struct pool {
 	int64_t retry; /* when to try to connect again */
 };
 
-/* Opens `n` connections. */
+/* Opens `n` connections; each has had an answer, so that what follows pays for requests alone. */
 void pool_open(struct pool *p, struct client *cl, uint32_t n);
 void pool_close(struct pool *p);
 /* The schedule begins now, at `rate` requests a second (0: each connection

@@ -18,6 +18,9 @@ void pool_open(struct pool *p, struct client *cl, uint32_t n)
 		p->jobs[i].conn = must_open(cl);
 		p->idle[i] = i;
 	}
+	/* The server's half of a handshake goes on when ours is over. */
+	for (uint32_t i = 0; i < n; i++)
+		http_call(cl, p->jobs[i].conn, "GET", STR("/version"), (struct str){0});
 }
 
 void pool_close(struct pool *p)
