@@ -21,13 +21,13 @@ struct refmap {
 	uint32_t n, cap;
 };
 
-/* What is noted for `ref`, which is not 0; -1: nothing. */
+/* What is noted for `ref`; -1: nothing, as always for 0. */
 int64_t refmap_get(const struct refmap *m, uint32_t ref);
 static inline bool refmap_has(const struct refmap *m, uint32_t ref)
 {
 	return refmap_get(m, ref) >= 0;
 }
-/* Note `number`, instead of what may be noted already. */
+/* Note `number` for `ref`, which is not 0, instead of what may be noted already. */
 void refmap_put(struct refmap *m, uint32_t ref, uint32_t number);
 /* Forget `ref`; returns what was noted for it, -1: nothing. */
 int64_t refmap_take(struct refmap *m, uint32_t ref);

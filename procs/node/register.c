@@ -68,13 +68,11 @@ static struct known_node *want_node(struct node *self, struct str name)
 	return n;
 }
 
-/* Another node may have got the slot that this one had. */
+/* Another node may have got the slot that this one had, and this one that of another. */
 static void set_slot(struct node *self, struct known_node *n, uint32_t slot)
 {
 	uint32_t number = (uint32_t)(n - self->nodes);
 
-	if (n->slot == slot)
-		return;
 	if (n->slot && refmap_get(&self->by_slot, n->slot) == number)
 		refmap_take(&self->by_slot, n->slot);
 	n->slot = slot;

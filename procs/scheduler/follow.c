@@ -23,9 +23,9 @@ static void account_pod(struct scheduler *self, const struct entry *e, const str
 	terms_note(self, kind, node, sign, on_its_way_out(v) ? 0 : sign);
 }
 
-/* A pod that stays where it is begins to leave: it counts no more where pods are to be
- * spread. */
-static void spread_pod(struct scheduler *self, const struct entry *e, const struct version *v)
+/* A pod on its node begins to leave: all that changes is that it counts no more where pods
+ * are to be spread. */
+static void note_leaving(struct scheduler *self, const struct entry *e, const struct version *v)
 {
 	if (self->nactive)
 		terms_note(self, kind_of(self, e, v), nodes_of_slot(self, v->hot.node), 0,
@@ -68,7 +68,7 @@ static void follow_pod(struct scheduler *self, const struct version *v, const st
 		return;
 	if (same) {
 		if (on_its_way_out(v) != on_its_way_out(was))
-			spread_pod(self, e, v);
+			note_leaving(self, e, v);
 		return;
 	}
 	if (before)

@@ -78,10 +78,11 @@ START_TEST(nothing_in_an_empty_one)
 
 	refmap_prefetch(&m, 16);
 	refmap_clear(&m);
-	ck_assert(!refmap_has(&m, 16));
+	ck_assert(!refmap_has(&m, 16) && !refmap_has(&m, 0));
 	ck_assert_int_eq(refmap_take(&m, 16), -1);
 	refmap_put(&m, 16, UINT32_MAX);
 	ck_assert_int_eq(refmap_get(&m, 16), UINT32_MAX);
+	ck_assert_int_eq(refmap_get(&m, 0), -1);
 	refmap_free(&m);
 	ck_assert_int_eq(refmap_get(&m, 16), -1);
 }
