@@ -10,6 +10,7 @@
 struct sending {
 	struct request *q;
 	struct sending *next;
+	uint32_t generation; /* of the cache that `m` and what `arg` holds were read from */
 	struct msg m;
 	store_cb cb;
 	void *arg;
@@ -61,7 +62,8 @@ enum outcome store_send(struct request *q, const struct msg *m, store_cb cb, voi
 	if (!store_is_up(api))
 		return answer_store_away(q);
 	s = zone_alloc(q->z, sizeof(*s));
-	*s = (struct sending){.q = q, .m = *m, .cb = cb, .arg = arg};
+	*s = (struct sending){
+		.q = q, .generation = proc_generation(api->p), .m = *m, .cb = cb, .arg = arg};
 	q->in_flight++;
 	fault_at(api_send);
 	if (api->waiting || !try_send(s)) {
@@ -69,6 +71,15 @@ enum outcome store_send(struct request *q, const struct msg *m, store_cb cb, voi
 		api->waiting_end = &s->next;
 	}
 	return WAITING;
+}
+
+/* References in a request, and in what waits for its reply, would name other objects in
+ * another generation. */
+static bool may_send(const struct sending *s)
+{
+	const struct api *api = s->q->api;
+
+	return store_is_up(api) && s->generation == proc_generation(api->p);
 }
 
 void store_turn(struct api *api)
@@ -79,7 +90,7 @@ void store_turn(struct api *api)
 		struct msg_reply away = {.status = WEFT_EAGAIN};
 		struct sending *next = s->next;
 
-		if (store_is_up(api)) {
+		if (may_send(s)) {
 			if (!try_send(s))
 				return;
 		} else {

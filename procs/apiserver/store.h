@@ -10,7 +10,8 @@
 typedef void (*store_cb)(struct request *q, void *arg, const struct msg_reply *reply);
 
 /* Send `m` (whose strings live as long as q does); waits for room in the ring.
- * WAITING, or ANSWERED with 503 when the store is away. */
+ * WAITING, or ANSWERED with 503 when the store is away.  `cb` is told WEFT_EAGAIN when it went
+ * away, or came back with another generation of the cache, while `m` waited. */
 enum outcome store_send(struct request *q, const struct msg *m, store_cb cb, void *arg);
 /* Send what waited for room; called once per turn. */
 void store_turn(struct api *api);
