@@ -26,6 +26,8 @@ static void free_item(void *arg, struct queue_item *it)
 
 void queue_free(struct queue *q)
 {
+	while (q->head)
+		queue_pop(q);
 	queue_each(q, free_item, NULL);
 	free(q->chain);
 	free(q->heap);
@@ -214,15 +216,32 @@ void queue_push_front(struct queue *q, struct queue_item *it, int64_t now_ns)
 	q->waiting++;
 }
 
-struct queue_item *queue_pop(struct queue *q)
+/* Take the first one out. */
+static struct queue_item *take_first(struct queue *q)
 {
 	struct queue_item *it = q->head;
 
-	if (!it)
-		return NULL;
 	q->head = it->next;
 	if (!q->head)
 		q->tail = &q->head;
+	return it;
+}
+
+/* The first one is never one that was dropped. */
+static void free_dropped(struct queue *q)
+{
+	while (q->head && q->head->flags & QUEUE_DROPPED)
+		free(take_first(q));
+}
+
+struct queue_item *queue_pop(struct queue *q)
+{
+	struct queue_item *it;
+
+	if (!q->head)
+		return NULL;
+	it = take_first(q);
+	free_dropped(q);
 	q->waiting--;
 	it->next = NULL;
 	it->flags &= ~QUEUE_WAITS;
@@ -235,32 +254,24 @@ int64_t queue_age_ns(const struct queue *q, int64_t now_ns)
 	return q->head ? now_ns - q->head->waits_ns : 0;
 }
 
-static void unlink_waiting(struct queue *q, struct queue_item *it)
-{
-	struct queue_item **at = &q->head;
-
-	if (!(it->flags & QUEUE_WAITS))
-		return;
-	while (*at != it)
-		at = &(*at)->next;
-	*at = it->next;
-	if (!*at)
-		q->tail = at;
-	q->waiting--;
-}
-
 void queue_drop(struct queue *q, struct queue_item *it)
 {
 	struct queue_item **at = chain_of(q, it->uid);
 
 	weft_assert(!it->in_flight);
-	unlink_waiting(q, it);
 	timer_off(q, it);
 	while (*at != it)
 		at = &(*at)->same;
 	*at = it->same;
 	q->nitems--;
-	free(it);
+	if (!(it->flags & QUEUE_WAITS)) {
+		free(it);
+		return;
+	}
+	/* Who waits before it is not known: it is freed when its turn comes. */
+	it->flags = QUEUE_DROPPED;
+	q->waiting--;
+	free_dropped(q);
 }
 
 /* --- Requests ----------------------------------------------------------------------- */

@@ -20,10 +20,11 @@
 #define QUEUE_BACKOFF_MAX_MS   60000
 
 enum queue_flag {
-	QUEUE_WAITS = 1,  /* is in the queue */
-	QUEUE_AGAIN = 2,  /* queue it when its requests are answered */
-	QUEUE_FAILED = 4, /* one of its answers was an error */
-	QUEUE_GONE = 8,	  /* drop it when its requests are answered */
+	QUEUE_WAITS = 1,    /* is in the queue */
+	QUEUE_AGAIN = 2,    /* queue it when its requests are answered */
+	QUEUE_FAILED = 4,   /* one of its answers was an error */
+	QUEUE_GONE = 8,	    /* drop it when its requests are answered */
+	QUEUE_DROPPED = 16, /* was dropped while it waited: nobody's any more */
 };
 
 struct queue_item {
@@ -57,7 +58,7 @@ void queue_free(struct queue *q);
 struct queue_item *queue_find(struct queue *q, const uint8_t uid[16]);
 /* The same, made if there is none. */
 struct queue_item *queue_item(struct queue *q, const uint8_t uid[16]);
-/* Forget an object; not while it is in flight. */
+/* Forget an object; not while it is in flight.  The same work however many wait. */
 void queue_drop(struct queue *q, struct queue_item *it);
 
 /* It has to be looked at. */

@@ -168,6 +168,56 @@ START_TEST(dropping_unlinks_from_everywhere)
 }
 END_TEST
 
+static void drop_even(void *arg, struct queue_item *it)
+{
+	if (*(int *)it->state % 2 == 0)
+		queue_drop(&q, it);
+}
+
+/* As when another process takes half of what waits; by the square of their number it
+ * would last for minutes. */
+START_TEST(dropping_costs_the_same_however_many_wait)
+{
+	const unsigned n = 400000;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct queue_item *it = item(i * 2654435761u);
+
+		*(int *)it->state = (int)i;
+		queue_add(&q, it, i);
+	}
+	queue_each(&q, drop_even, NULL);
+	ck_assert_uint_eq(q.waiting, n / 2);
+	ck_assert_uint_eq(q.nitems, n / 2);
+	ck_assert_int_eq(queue_age_ns(&q, n), n - 1);
+	for (unsigned i = 1; i < n; i += 2)
+		ck_assert_int_eq(*(int *)queue_pop(&q)->state, (int)i);
+	ck_assert_ptr_null(queue_pop(&q));
+}
+END_TEST
+
+START_TEST(dropped_and_made_anew_it_comes_as_the_new_one)
+{
+	queue_add(&q, item(1), 0);
+	queue_add(&q, item(2), 0);
+	queue_drop(&q, item(2));
+	*(int *)item(2)->state = 7;
+	ck_assert_uint_eq(q.waiting, 1);
+	queue_add(&q, item(2), 5);
+	ck_assert_ptr_eq(queue_pop(&q), item(1));
+	ck_assert_int_eq(queue_age_ns(&q, 10), 5);
+	ck_assert_int_eq(*(int *)queue_pop(&q)->state, 7);
+	queue_add(&q, item(3), 0);
+	queue_push_front(&q, item(4), 0);
+	queue_drop(&q, item(3));
+	queue_drop(&q, item(4));
+	ck_assert_ptr_null(queue_pop(&q));
+	queue_add(&q, item(5), 0);
+	queue_add(&q, item(6), 0);
+	queue_drop(&q, item(6)); /* and ends with one that was dropped */
+}
+END_TEST
+
 START_TEST(state_lives_as_long_as_the_item)
 {
 	*(int *)item(1)->state = 42;
@@ -239,6 +289,15 @@ static void model_answered(struct model *it, int status, int64_t now)
 		model_add(it);
 }
 
+static unsigned model_waiting(void)
+{
+	unsigned n = 0;
+
+	for (int i = 0; i < N; i++)
+		n += m[i].waits;
+	return n;
+}
+
 static void check_pop(void)
 {
 	struct queue_item *it = queue_pop(&q);
@@ -267,7 +326,7 @@ static void random_step(int64_t now)
 	int64_t at;
 	int status;
 
-	switch (random() % 5) {
+	switch (random() % 6) {
 	case 0:
 		queue_add(&q, item(i), now);
 		model_add(&m[i]);
@@ -285,6 +344,12 @@ static void random_step(int64_t now)
 		status = statuses[random() % 5];
 		queue_answered(&q, item(i), status, now + i + 1);
 		model_answered(&m[i], status, now + i + 1);
+		break;
+	case 3:
+		if (m[i].in_flight || random() % 4)
+			break;
+		queue_drop(&q, item(i));
+		m[i] = (struct model){0};
 		break;
 	default:
 		check_pop();
@@ -309,6 +374,7 @@ START_TEST(agrees_with_a_model)
 			model_due(now);
 		}
 	}
+	ck_assert_uint_eq(q.waiting, model_waiting());
 	for (unsigned i = 0; i < N; i++) {
 		ck_assert_uint_eq(item(i)->in_flight, m[i].in_flight);
 		ck_assert_uint_eq(item(i)->failures, m[i].failures);
@@ -332,6 +398,8 @@ int main(void)
 	tcase_add_test(tc, popping_turns_the_timer_off);
 	tcase_add_test(tc, what_is_gone_is_dropped_after_its_last_answer);
 	tcase_add_test(tc, dropping_unlinks_from_everywhere);
+	tcase_add_test(tc, dropping_costs_the_same_however_many_wait);
+	tcase_add_test(tc, dropped_and_made_anew_it_comes_as_the_new_one);
 	tcase_add_test(tc, state_lives_as_long_as_the_item);
 	tcase_add_test(tc, agrees_with_a_model);
 	suite_add_tcase(suite, tc);
