@@ -141,24 +141,25 @@ struct control {
 /* --- A process's own segment -------------------------------------------------------- */
 
 /* X(name, "what it counts") */
-#define PROC_COUNTERS(X)                                          \
-	X(requests, "requests sent to the store")                 \
-	X(replies, "replies received")                            \
-	X(errors, "replies that were errors")                     \
-	X(work_items, "work items received")                      \
-	X(reconciles, "objects reconciled")                       \
-	X(resyncs, "rebuilds of the queue from the cache")        \
-	X(queue, "objects waiting in the queue now")              \
-	X(queue_age_ms, "how long the oldest has waited")         \
-	X(http_requests, "HTTP requests answered")                \
-	X(watches, "open watches")                                \
-	X(cpu_ms, "CPU time used")                                \
-	X(batches, "store: batches committed")                    \
-	X(writes, "store: versions written")                      \
-	X(log_bytes, "store: bytes logged")                       \
-	X(malformed, "store: records refused")                    \
-	X(reclaimed, "store: blocks freed")                       \
-	X(grace_age_ms, "store: age of the running grace period") \
+#define PROC_COUNTERS(X)                                           \
+	X(requests, "requests sent to the store")                  \
+	X(replies, "replies received")                             \
+	X(errors, "replies that were errors")                      \
+	X(work_items, "work items received")                       \
+	X(reconciles, "objects reconciled")                        \
+	X(resyncs, "rebuilds of the queue from the cache")         \
+	X(queue, "objects waiting in the queue now")               \
+	X(queue_age_ms, "how long the oldest has waited")          \
+	X(catching_up, "1: a new map or cache had it look at all") \
+	X(http_requests, "HTTP requests answered")                 \
+	X(watches, "open watches")                                 \
+	X(cpu_ms, "CPU time used")                                 \
+	X(batches, "store: batches committed")                     \
+	X(writes, "store: versions written")                       \
+	X(log_bytes, "store: bytes logged")                        \
+	X(malformed, "store: records refused")                     \
+	X(reclaimed, "store: blocks freed")                        \
+	X(grace_age_ms, "store: age of the running grace period")  \
 	X(checkpoint_rv, "checkpoint: resourceVersion reached")
 
 struct proc_counters {

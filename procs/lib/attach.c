@@ -125,6 +125,7 @@ int proc_attach(struct proc **out, enum proc_kind kind, uint64_t cluster, uint32
 	}
 	clock_set_source(&p->control->clock);
 	p->map = atomic_load_explicit(&p->control->maps[kind].now, memory_order_acquire);
+	p->look_at_all = true;
 	*out = p;
 	return 0;
 }

@@ -81,6 +81,8 @@ struct proc {
 
 	const struct proc_handlers *handlers;
 	bool resync;	      /* due */
+	bool look_at_all;     /* the next one is the first under this map or cache */
+	int64_t looked_ns;    /* when such a one had queued everything; 0: that is worked off */
 	int64_t beat_ns;      /* last heartbeat */
 	bool beat_ahead;      /* it stands for a while to come */
 	int64_t cpu_ns;	      /* when cpu_ms was counted */

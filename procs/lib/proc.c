@@ -316,7 +316,7 @@ static void see_generation(struct proc *p)
 		return;
 	}
 	proc_lose_all(p);
-	p->resync = true;
+	p->resync = p->look_at_all = true;
 }
 
 static void see_map(struct proc *p)
@@ -328,7 +328,7 @@ static void see_map(struct proc *p)
 	if (now == p->map)
 		return;
 	p->map = now;
-	p->resync = true;
+	p->resync = p->look_at_all = true;
 }
 
 static void see_changes(struct proc *p)
@@ -439,28 +439,56 @@ static void wait_and_dispatch(struct proc *p, int64_t wait_ns)
 
 /* --- The loop ----------------------------------------------------------------------- */
 
-static void resync_if_due(struct proc *p)
+/* True if it was the first under this map or cache. */
+static bool resync_if_due(struct proc *p)
 {
+	bool first = p->look_at_all;
+
 	if (!p->resync)
-		return;
-	p->resync = false;
+		return false;
+	p->resync = p->look_at_all = false;
 	fault_at(proc_resync);
 	atomic_fetch_add_explicit(&p->own->counters.resyncs, 1, memory_order_relaxed);
 	if (p->handlers && p->handlers->on_resync)
 		p->handlers->on_resync(p->handlers->arg);
+	return first;
+}
+
+/* Does all that waits by now have come later? */
+static bool has_caught_up(const struct proc *p, int64_t now_ns)
+{
+	const struct proc_counters *n = &p->own->counters;
+	int64_t age_ms = (int64_t)atomic_load_explicit(&n->queue_age_ms, memory_order_relaxed);
+
+	return !atomic_load_explicit(&n->queue, memory_order_relaxed) ||
+	       now_ns - age_ms * 1000000 > p->looked_ns;
+}
+
+/* After a turn; has everything been queued in it? */
+static void count_catching_up(struct proc *p, bool looked)
+{
+	int64_t now = clock_mono_ns();
+
+	if (looked)
+		p->looked_ns = now;
+	if (p->looked_ns && has_caught_up(p, now))
+		p->looked_ns = 0;
+	atomic_store_explicit(&p->own->counters.catching_up, p->looked_ns != 0,
+			      memory_order_relaxed);
 }
 
 void proc_turn(struct proc *p, int64_t wait_ns)
 {
 	int64_t now, due = 0;
-	bool more;
+	bool more, looked;
 
 	see_changes(p);
-	resync_if_due(p);
+	looked = resync_if_due(p);
 	more = read_inbox(p, RECORDS_A_TURN);
 	now = clock_mono_ns();
 	if (p->handlers && p->handlers->on_turn)
 		due = p->handlers->on_turn(p->handlers->arg, now);
+	count_catching_up(p, looked);
 	proc_flush(p);
 	proc_beat(p);
 	if (due && due - now < wait_ns)

@@ -5,7 +5,7 @@
  * One more, when something waits for `up_age_ms` and has done so at each look for
  * `up_after_ms`; one fewer, when nothing has waited longer than `calm_age_ms` for
  * `down_after_ms`.  Between the two ages nothing changes.  After a change everybody looks at
- * all its objects, so what waits then says nothing for a while.  One fewer is on probation for
+ * all its objects: what waits until those are worked off, and for a while after, says nothing.  One fewer is on probation for
  * ten times as long as it took to decide: if one more is needed again within that time,
  * deciding takes twice as long from then on, else half as long again.  So a load that N
  * processes hold and N - 1 do not, or not always, costs a few changes and no more.
@@ -38,8 +38,8 @@ struct autoscale {
  * many there should be. */
 uint32_t autoscale_judge(struct autoscale *a, const struct autoscale_rules *r, uint32_t count,
 			 int64_t age_ms, int64_t now_ns);
-/* What was seen so far says nothing any more: the number was changed, or the store was
- * away. */
+/* What was seen so far says nothing any more: the number was changed, the store was away, or
+ * all objects are being looked at. */
 void autoscale_unsettle(struct autoscale *a, const struct autoscale_rules *r, int64_t now_ns);
 
 #endif

@@ -249,14 +249,31 @@ static int64_t oldest_ms(struct supervisor *s, int kind)
 	return (int64_t)oldest;
 }
 
-/* What waits for a store that is away says nothing of those who wait for it. */
+/* Does any of its processes still work off what it was told to look at when the map
+ * changed, or it started? */
+static bool is_catching_up(struct supervisor *s, int kind)
+{
+	for (uint32_t i = 0; i < PROC_SLOTS; i++) {
+		const struct child *c = &s->child[i];
+
+		if ((int)c->kind == kind && c->state == CHILD_RUNNING &&
+		    atomic_load_explicit(&child_segment(c)->counters.catching_up,
+					 memory_order_relaxed))
+			return true;
+	}
+	return false;
+}
+
+/* What waits for a store that is away says nothing of those who wait for it, nor does what
+ * waits only because everything is looked at. */
 static void judge(struct supervisor *s, int kind)
 {
 	struct scaling *sc = &s->scaling[kind];
 	int64_t age = oldest_ms(s, kind);
 	uint32_t count = sc->count;
 
-	if (sc->state != SCALE_NONE || !atomic_load(&s->control->store_up)) {
+	if (sc->state != SCALE_NONE || !atomic_load(&s->control->store_up) ||
+	    is_catching_up(s, kind)) {
 		autoscale_unsettle(&sc->autoscale, &s->config.autoscale, s->now);
 		return;
 	}

@@ -391,6 +391,44 @@ START_TEST(a_full_ring_stops_reconciling_until_there_is_room)
 }
 END_TEST
 
+static bool catching_up(void)
+{
+	return atomic_load(&proc_counters(fc.p)->catching_up) != 0;
+}
+
+/* Those of a new map are, those of any other look at everything are work like any. */
+START_TEST(what_a_new_map_queues_is_told_apart)
+{
+	char name[16];
+
+	send_each = 1000;
+	fc.store.deaf = true;
+	for (int i = 0; i < 300; i++) {
+		snprintf(name, sizeof(name), "r%d", i);
+		create(TYPE_REPLICASET, name);
+	}
+	fc.p->resync = true; /* at its start */
+	turn();
+	ck_assert(catching_up());
+	fc.store.deaf = false;
+	send_each = 0;
+	for (int i = 0; i < 1000 && catching_up(); i++)
+		turn();
+	ck_assert(!catching_up());
+	ck_assert_int_ge(reconciles, 300);
+	send_each = 1000;
+	fc.store.deaf = true;
+	fc.p->resync = true;
+	turn();
+	ck_assert_uint_gt(atomic_load(&proc_counters(fc.p)->queue), 0);
+	ck_assert(!catching_up());
+	atomic_store(&fc.control->maps[PROC_REPLICASET].now, SHARD_WORD(2, 1));
+	atomic_fetch_add(&fc.control->changes, 1);
+	turn();
+	ck_assert(catching_up());
+}
+END_TEST
+
 START_TEST(a_new_generation_is_looked_at_anew)
 {
 	route(TYPE_REPLICASET, create(TYPE_REPLICASET, "a"));
@@ -622,6 +660,7 @@ int main(void)
 	tcase_add_test(tc, a_reference_that_names_something_else_means_looking_again);
 	tcase_add_test(tc, other_shards_objects_are_left_alone);
 	tcase_add_test(tc, a_full_ring_stops_reconciling_until_there_is_room);
+	tcase_add_test(tc, what_a_new_map_queues_is_told_apart);
 	tcase_add_test(tc, a_new_generation_is_looked_at_anew);
 	tcase_add_test(tc, an_event_is_what_kubernetes_records);
 	tcase_add_test(tc, the_same_event_is_counted_up);

@@ -64,13 +64,25 @@ int store_main(void)
 /* Keeps a request in flight, and counts the lost ones as errors do. */
 static struct proc *self;
 
-/* Says that work waits, while a file is there and there are fewer than three of us. */
+static bool is_there(const char *variable)
+{
+	const char *path = getenv(variable);
+
+	return path && access(path, F_OK) == 0;
+}
+
+/* Says that work waits, while a file is there and there are fewer than three of us; with
+ * another file, that it waits since before we started, and once that is gone as with the
+ * first. */
 static void pretend_to_be_late(void)
 {
-	const char *busy = getenv("WEFT_TEST_BUSY");
-	bool late = busy && proc_shards(self) < 3 && access(busy, F_OK) == 0;
+	struct proc_counters *n = proc_counters(self);
+	bool behind = is_there("WEFT_TEST_BEHIND");
+	bool busy = is_there("WEFT_TEST_BUSY") || (getenv("WEFT_TEST_BEHIND") && !behind);
+	bool late = busy && proc_shards(self) < 3;
 
-	atomic_store(&proc_counters(self)->queue_age_ms, late ? 500 : 0);
+	atomic_store(&n->queue, behind);
+	atomic_store(&n->queue_age_ms, behind ? 1000000 : late ? 500 : 0);
 }
 
 static int64_t keep_asking(void *arg, int64_t now)
@@ -813,6 +825,18 @@ START_TEST(a_kind_with_bounds_follows_its_queue)
 }
 END_TEST
 
+START_TEST(looking_at_all_objects_is_no_reason_for_more_processes)
+{
+	hold("WEFT_TEST_BEHIND");
+	start_ready("processes: {replicaset: {min: 1, max: 4}}\n"
+		    "autoscale: {upAge: 200ms, upAfter: 100ms, calmAge: 50ms, downAfter: 300ms}");
+	nap(1500);
+	ck_assert_uint_eq(SHARD_COUNT(map_word()), 1);
+	unlink(held);
+	ck_assert(wait_until(three_replicasets, 5000));
+}
+END_TEST
+
 START_TEST(output_goes_into_the_log_as_json)
 {
 	struct str needle =
@@ -908,6 +932,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, a_supervisor_killed_between_the_steps_begins_anew);
 	tcase_add_test(tc, as_many_as_may_be_run_at_once);
 	tcase_add_test(tc, a_kind_with_bounds_follows_its_queue);
+	tcase_add_test(tc, looking_at_all_objects_is_no_reason_for_more_processes);
 	tcase_add_test(tc, output_goes_into_the_log_as_json);
 	tcase_add_test(tc, a_directory_of_another_version_is_refused);
 	suite_add_tcase(suite, tc);
