@@ -72,6 +72,9 @@ struct child {
 	unsigned failures; /* short lives in a row */
 	int64_t started_ns, ended_ns, next_ns, kill_ns;
 	int64_t beat, beat_seen_ns; /* last heartbeat, and when we saw it change */
+	/* While it is silent: for how long it has waited for a core since it was started, and
+	 * the part of it by which beat_seen_ns was put off; else 0, 0. */
+	int64_t core_wait_ns, starved_ns;
 };
 
 /* How many processes of a kind there are to be (scale.c). */

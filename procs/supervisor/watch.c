@@ -3,8 +3,10 @@
 #include "procs/supervisor/supervisor.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "weft/fault.h"
 
@@ -119,6 +121,45 @@ static int64_t beaten_at(const struct supervisor *s, const struct child *c, int6
 	return beat - s->now < silence_max(c) ? beat : s->now + silence_max(c);
 }
 
+/* For how long a process has been ready to run and had no core since it was started; 0 if
+ * this kernel does not say.  Field 2 of /proc/PID/schedstat: of its first thread, which is the
+ * one that has a heartbeat. */
+static int64_t core_wait_ns(pid_t pid)
+{
+	char path[64], text[96];
+	long long ran, waited;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0)
+		return 0;
+	text[n] = 0;
+	return sscanf(text, "%lld %lld", &ran, &waited) == 2 ? waited : 0;
+}
+
+/* Time without a core is not silence.  Looked at only once a process has been silent for a
+ * part of the limit: what it waited before then counts. */
+static void put_off(struct supervisor *s, struct child *c, int64_t limit)
+{
+	int64_t wait, more;
+
+	if (s->now - c->beat_seen_ns < limit / 4)
+		return;
+	wait = core_wait_ns(c->pid);
+	more = c->core_wait_ns ? wait - c->core_wait_ns : 0;
+	if (more > s->now - c->beat_seen_ns)
+		more = s->now - c->beat_seen_ns;
+	c->core_wait_ns = wait;
+	c->starved_ns += more;
+	c->beat_seen_ns += more;
+}
+
 static void check_heartbeat(struct supervisor *s, struct child *c)
 {
 	const struct proc_segment *seg = child_segment(c);
@@ -131,8 +172,10 @@ static void check_heartbeat(struct supervisor *s, struct child *c)
 		 * did not look ourselves, and cannot say. */
 		c->beat = beat;
 		c->beat_seen_ns = beaten_at(s, c, beat);
+		c->core_wait_ns = c->starved_ns = 0;
 		return;
 	}
+	put_off(s, c, limit);
 	if (s->now - c->beat_seen_ns <= limit)
 		return;
 	snprintf(why, sizeof(why), "showed no life for %.1f s",
@@ -141,27 +184,40 @@ static void check_heartbeat(struct supervisor *s, struct child *c)
 }
 
 /* The store says that somebody is in its way. */
-static void check_accused(struct supervisor *s, uint64_t who, const char *why)
+static struct child *find_accused(struct supervisor *s, uint64_t who)
 {
 	struct child *c;
 
 	if (!who || PROC_WHO_SLOT(who) >= PROC_SLOTS)
-		return;
+		return NULL;
 	c = &s->child[PROC_WHO_SLOT(who)];
-	if (c->incarnation == PROC_WHO_INCARNATION(who) && child_alive(c) && c->kind != PROC_STORE)
-		end_stalled(s, c, why);
+	return c->incarnation == PROC_WHO_INCARNATION(who) && child_alive(c) &&
+			       c->kind != PROC_STORE
+		       ? c
+		       : NULL;
+}
+
+/* In one read section for long, as the store sees it. */
+static bool is_starved(const struct supervisor *s, const struct child *c)
+{
+	return c->starved_ns >= s->config.stall_ms * 1000000 / 4;
 }
 
 static void check_store_reports(struct supervisor *s)
 {
 	const struct proc_segment *seg = child_segment(watch_store(s));
 
+	struct child *c;
+
 	if (!seg || !child_alive(watch_store(s)))
 		return;
-	check_accused(s, atomic_load_explicit(&seg->stalled_slot, memory_order_relaxed),
-		      "keeps the store from freeing memory");
-	check_accused(s, atomic_load_explicit(&seg->hostile_slot, memory_order_relaxed),
-		      "goes on writing malformed requests");
+	/* One that had no core is judged by its heartbeat alone. */
+	c = find_accused(s, atomic_load_explicit(&seg->stalled_slot, memory_order_relaxed));
+	if (c && !is_starved(s, c))
+		end_stalled(s, c, "keeps the store from freeing memory");
+	c = find_accused(s, atomic_load_explicit(&seg->hostile_slot, memory_order_relaxed));
+	if (c)
+		end_stalled(s, c, "goes on writing malformed requests");
 }
 
 /* --- Children, by their state ------------------------------------------------------- */

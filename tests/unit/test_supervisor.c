@@ -3,6 +3,7 @@
  * scaling, and what a dead supervisor leaves. */
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fake_store.h"
@@ -85,10 +87,42 @@ static void pretend_to_be_late(void)
 	atomic_store(&n->queue_age_ms, behind ? 1000000 : late ? 500 : 0);
 }
 
+static int64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
+}
+
+static void pin(void)
+{
+	cpu_set_t first;
+
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	sched_setaffinity(0, sizeof(first), &first);
+}
+
+/* Once: much to do, and no heartbeat before it is done, on the core where others run. */
+static void toil(void)
+{
+	static bool done;
+	int64_t end = cpu_ns() + 250000000;
+
+	if (done || !getenv("WEFT_TEST_TOIL"))
+		return;
+	done = true;
+	pin();
+	while (cpu_ns() < end)
+		;
+}
+
 static int64_t keep_asking(void *arg, int64_t now)
 {
 	struct msg m = {.kind = MSG_remove, .remove = {.name = STR("a")}};
 
+	toil();
 	pretend_to_be_late();
 
 	if (!proc_in_flight(self))
@@ -419,6 +453,38 @@ START_TEST(who_said_that_it_will_be_silent_is_left_alone)
 	ck_assert(wait_until(everybody_runs, 3000));
 	kill(row(PROC_DEPLOYMENT, 0)->pid, SIGSTOP);
 	ck_assert(wait_until(deployment_is_back, 4000));
+}
+END_TEST
+
+static pid_t start_hog(void)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	pin();
+	for (;;)
+		;
+}
+
+/* All children toil at once, with a niceness of 10, beside two that have none. */
+START_TEST(who_waits_for_a_core_is_not_taken_for_dead)
+{
+	pid_t hogs[2] = {start_hog(), start_hog()};
+
+	setenv("WEFT_TEST_TOIL", "1", 1);
+	start_ready("supervisor: {stallAfter: 500ms}");
+	nap(4000);
+	for (int i = 0; i < 2; i++) {
+		kill(hogs[i], SIGKILL);
+		waitpid(hogs[i], NULL, 0);
+	}
+	ck_assert(wait_until(everybody_runs, 10000));
+	ck_assert_uint_eq(row(PROC_DEPLOYMENT, 0)->restarts, 0);
+	ck_assert_uint_eq(row(PROC_REPLICASET, 0)->restarts, 0);
+	kill(row(PROC_REPLICASET, 0)->pid, SIGSTOP);
+	ck_assert(wait_until(replicaset_is_back, 3000));
 }
 END_TEST
 
@@ -915,6 +981,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, all_killed_at_once_come_back);
 	tcase_add_test(tc, a_stopped_process_is_replaced);
 	tcase_add_test(tc, who_said_that_it_will_be_silent_is_left_alone);
+	tcase_add_test(tc, who_waits_for_a_core_is_not_taken_for_dead);
 	tcase_add_test(tc, a_successor_waits_until_all_that_was_left_is_written);
 	tcase_add_test(tc, whom_the_store_accuses_is_replaced_once);
 	tcase_add_test(tc, whoever_always_ends_is_started_more_and_more_seldom);
