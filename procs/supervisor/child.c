@@ -206,7 +206,7 @@ void child_restart(struct supervisor *s, struct child *c)
 	c->incarnation++;
 	c->state = CHILD_STARTING;
 	c->was_ready = c->killed = c->late = false;
-	c->beat = c->core_wait_ns = c->starved_ns = 0;
+	c->beat = c->core_wait_ns = 0;
 	c->started_ns = c->beat_seen_ns = s->now;
 	if (make_segments(s, c, &e) || (publish_slot(s, c), spawn(s, c, &e))) {
 		logs_say(s, LOG_ERROR, "cannot start %s: %s; trying again in a second",

@@ -72,9 +72,14 @@ struct child {
 	unsigned failures; /* short lives in a row */
 	int64_t started_ns, ended_ns, next_ns, kill_ns;
 	int64_t beat, beat_seen_ns; /* last heartbeat, and when we saw it change */
-	/* While it is silent: for how long it has waited for a core since it was started, and
-	 * the part of it by which beat_seen_ns was put off; else 0, 0. */
-	int64_t core_wait_ns, starved_ns;
+	int64_t core_wait_ns; /* while it is silent: what it had waited for a core; else 0 */
+};
+
+/* Whom the store found in one read section for long (PROC_WHO), since when we know, and what
+ * it had waited for a core by then. */
+struct accused {
+	uint64_t who; /* 0: nobody */
+	int64_t since_ns, core_wait_ns;
 };
 
 /* How many processes of a kind there are to be (scale.c). */
@@ -99,6 +104,7 @@ struct supervisor {
 	struct seg control_seg;
 	struct control *control;
 	struct child child[PROC_SLOTS];
+	struct accused accused;
 	struct scaling scaling[PROC_KIND_COUNT];
 
 	int epoll, signals, socket, log;

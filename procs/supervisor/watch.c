@@ -95,6 +95,10 @@ static void start_everybody(struct supervisor *s)
 
 /* --- Stalls ------------------------------------------------------------------------- */
 
+/* Time without a core is no fault of the process; it is looked at from this part of the limit
+ * on, as reading it costs something. */
+#define STARVED_PART 4
+
 static void end_stalled(struct supervisor *s, struct child *c, const char *why)
 {
 	char name[32];
@@ -104,6 +108,11 @@ static void end_stalled(struct supervisor *s, struct child *c, const char *why)
 	c->killed = true;
 	logs_say(s, LOG_WARN, "%s (pid %d) %s: killing it", child_name(c, name), (int)c->pid, why);
 	child_signal(s, c, SIGKILL);
+}
+
+static int64_t limit_ns(const struct supervisor *s)
+{
+	return s->config.stall_ms * 1000000;
 }
 
 /* How long a process may say that it will be silent: for the longest work that
@@ -143,20 +152,18 @@ static int64_t core_wait_ns(pid_t pid)
 	return sscanf(text, "%lld %lld", &ran, &waited) == 2 ? waited : 0;
 }
 
-/* Time without a core is not silence.  Looked at only once a process has been silent for a
- * part of the limit: what it waited before then counts. */
+/* What it waited for a core since the last look is not silence. */
 static void put_off(struct supervisor *s, struct child *c, int64_t limit)
 {
 	int64_t wait, more;
 
-	if (s->now - c->beat_seen_ns < limit / 4)
+	if (s->now - c->beat_seen_ns < limit / STARVED_PART)
 		return;
 	wait = core_wait_ns(c->pid);
 	more = c->core_wait_ns ? wait - c->core_wait_ns : 0;
 	if (more > s->now - c->beat_seen_ns)
 		more = s->now - c->beat_seen_ns;
 	c->core_wait_ns = wait;
-	c->starved_ns += more;
 	c->beat_seen_ns += more;
 }
 
@@ -164,7 +171,7 @@ static void check_heartbeat(struct supervisor *s, struct child *c)
 {
 	const struct proc_segment *seg = child_segment(c);
 	int64_t beat = atomic_load_explicit(&seg->heartbeat_ns, memory_order_relaxed);
-	int64_t limit = beat ? s->config.stall_ms * 1000000 : START_SILENCE_NS;
+	int64_t limit = beat ? limit_ns(s) : START_SILENCE_NS;
 	char why[64];
 
 	if (beat != c->beat || s->now - s->last_tick_ns > 2 * s->idle_ns + OUR_PAUSE_NS) {
@@ -172,7 +179,7 @@ static void check_heartbeat(struct supervisor *s, struct child *c)
 		 * did not look ourselves, and cannot say. */
 		c->beat = beat;
 		c->beat_seen_ns = beaten_at(s, c, beat);
-		c->core_wait_ns = c->starved_ns = 0;
+		c->core_wait_ns = 0;
 		return;
 	}
 	put_off(s, c, limit);
@@ -197,24 +204,33 @@ static struct child *find_accused(struct supervisor *s, uint64_t who)
 		       : NULL;
 }
 
-/* In one read section for long, as the store sees it. */
-static bool is_starved(const struct supervisor *s, const struct child *c)
+/* It has to be in the way for a part of the limit more, not counting time without a core. */
+static void check_stalled(struct supervisor *s, uint64_t who)
 {
-	return c->starved_ns >= s->config.stall_ms * 1000000 / 4;
+	struct child *c = find_accused(s, who);
+	struct accused *a = &s->accused;
+
+	if (!c) {
+		a->who = 0;
+		return;
+	}
+	if (a->who != who)
+		*a = (struct accused){who, s->now, core_wait_ns(c->pid)};
+	if (s->now - a->since_ns < limit_ns(s) / STARVED_PART ||
+	    s->now - a->since_ns - (core_wait_ns(c->pid) - a->core_wait_ns) <
+		    limit_ns(s) / STARVED_PART)
+		return;
+	end_stalled(s, c, "keeps the store from freeing memory");
 }
 
 static void check_store_reports(struct supervisor *s)
 {
 	const struct proc_segment *seg = child_segment(watch_store(s));
-
 	struct child *c;
 
 	if (!seg || !child_alive(watch_store(s)))
 		return;
-	/* One that had no core is judged by its heartbeat alone. */
-	c = find_accused(s, atomic_load_explicit(&seg->stalled_slot, memory_order_relaxed));
-	if (c && !is_starved(s, c))
-		end_stalled(s, c, "keeps the store from freeing memory");
+	check_stalled(s, atomic_load_explicit(&seg->stalled_slot, memory_order_relaxed));
 	c = find_accused(s, atomic_load_explicit(&seg->hostile_slot, memory_order_relaxed));
 	if (c)
 		end_stalled(s, c, "goes on writing malformed requests");
