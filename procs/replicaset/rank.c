@@ -5,19 +5,22 @@
 
 /* Everything that decides, so that sorting follows no reference. */
 struct candidate {
-	uint32_t entry;
-	uint32_t node;
-	uint64_t rv, created_rv;
+	uint64_t first; /* what decides first, see below */
 	uint64_t uid;
 	uint32_t ready_since_s;
 	uint32_t created_s;
-	uint32_t crowd; /* related pods on the same node */
-	int32_t cost;
 	uint16_t restarts;
-	uint8_t phase; /* order of going: Pending, Unknown, Running */
-	bool assigned, ready;
 	uint8_t ready_age, age; /* orders of magnitude */
+	uint32_t entry, node;
+	uint64_t rv, created_rv;
 };
+
+/* Rules 1 to 5 as one number; the more crowded a node, the smaller it is. */
+#define FIRST_ASSIGNED	(UINT64_C(1) << 63)
+#define FIRST_PHASE(x)	((uint64_t)(x) << 61)
+#define FIRST_READY	(UINT64_C(1) << 60)
+#define FIRST_COST(x)	((uint64_t)((int64_t)(x)-INT32_MIN) << 28)
+#define FIRST_UNCROWDED ((UINT64_C(1) << 28) - 1)
 
 struct candidates {
 	struct candidate *list;
@@ -57,11 +60,11 @@ static void add(struct candidates *all, const struct cache *c, const struct entr
 		.created_rv = e->created_rv,
 		.ready_since_s = v->hot.ready_since_s,
 		.created_s = e->created_s,
-		.cost = v->hot.deletion_cost,
+		.first = (v->hot.node.u ? FIRST_ASSIGNED : 0) |
+			 FIRST_PHASE(phase_order[v->hot.phase]) |
+			 (v->hot.flags & HOT_READY ? FIRST_READY : 0) |
+			 FIRST_COST(v->hot.deletion_cost) | FIRST_UNCROWDED,
 		.restarts = v->hot.restarts,
-		.phase = phase_order[v->hot.phase],
-		.assigned = v->hot.node.u != 0,
-		.ready = v->hot.flags & HOT_READY,
 		.ready_age = magnitude(now_s, v->hot.ready_since_s),
 		.age = magnitude(now_s, e->created_s),
 	};
@@ -123,7 +126,7 @@ static void collect(struct candidates *all, const struct cache *c, const struct 
 /* Open addressing from nodeslot reference to number of pods. */
 struct crowd {
 	uint32_t *node, *count;
-	uint32_t mask;
+	uint32_t mask, room; /* for so many nodes more */
 };
 
 static uint32_t *crowd_at(struct crowd *w, uint32_t node)
@@ -136,7 +139,7 @@ static uint32_t *crowd_at(struct crowd *w, uint32_t node)
 	return &w->count[i];
 }
 
-static uint32_t crowd_grow(struct crowd *w, uint32_t pods)
+static void crowd_open(struct crowd *w, uint32_t pods)
 {
 	uint32_t size = 64;
 
@@ -146,46 +149,55 @@ static uint32_t crowd_grow(struct crowd *w, uint32_t pods)
 	w->count = calloc(size, sizeof(*w->count));
 	weft_assert(w->node && w->count);
 	w->mask = size - 1;
-	return size / 2;
+	w->room = size / 2;
 }
 
-static uint32_t crowd_add(struct crowd *w, const struct cache *c, const struct entry *owner,
-			  uint32_t room)
+static void crowd_add(struct crowd *w, uint32_t node)
+{
+	uint32_t *count;
+
+	if (!node || !w->room)
+		return;
+	count = crowd_at(w, node);
+	w->room -= *count == 0;
+	(*count)++;
+}
+
+static void crowd_add_all(struct crowd *w, const struct cache *c, const struct entry *rs)
 {
 	const struct version *v;
 	struct walk walk;
 
-	walk_begin(&walk, c, owner);
-	while (room && walk_next(&walk, &v)) {
-		uint32_t *count;
+	walk_begin(&walk, c, rs);
+	while (walk_next(&walk, &v))
+		crowd_add(w, v->hot.node.u);
+}
 
-		if (!v->hot.node.u)
-			continue;
-		count = crowd_at(w, v->hot.node.u);
-		room -= *count == 0;
-		(*count)++;
-	}
-	return room;
+static void crowd_add_siblings(struct crowd *w, const struct cache *c, const struct entry *owner)
+{
+	uint32_t parent = prcu_dereference(&owner->owner);
+
+	if (!parent)
+		return;
+	for (const struct entry *rs = cache_first_dependent(c, cache_entry(c, (entry_ref){parent}));
+	     rs; rs = cache_next_dependent(c, rs))
+		if (rs != owner)
+			crowd_add_all(w, c, rs);
 }
 
 /* Pods of all ReplicaSets of the same Deployment count, so that a scale-down
  * leaves the whole of it spread. */
 static void count_crowds(struct candidates *all, const struct cache *c, const struct entry *owner)
 {
-	uint32_t parent = prcu_dereference(&owner->owner), room;
 	struct crowd w;
 
-	room = crowd_grow(&w, all->n < 65536 ? all->n + 4096 : 1u << 19);
-	if (!parent)
-		crowd_add(&w, c, owner, room);
-	else
-		for (const struct entry *rs =
-			     cache_first_dependent(c, cache_entry(c, (entry_ref){parent}));
-		     rs && room; rs = cache_next_dependent(c, rs))
-			room = crowd_add(&w, c, rs, room);
+	crowd_open(&w, all->n < 65536 ? all->n + 4096 : 1u << 19);
+	for (uint32_t i = 0; i < all->n; i++)
+		crowd_add(&w, all->list[i].node);
+	crowd_add_siblings(&w, c, owner);
 	for (uint32_t i = 0; i < all->n; i++)
 		if (all->list[i].node)
-			all->list[i].crowd = *crowd_at(&w, all->list[i].node);
+			all->list[i].first -= *crowd_at(&w, all->list[i].node);
 	free(w.node);
 	free(w.count);
 }
@@ -200,12 +212,8 @@ static int going_first(const void *pa, const void *pb)
 {
 	const struct candidate *a = pa, *b = pb;
 
-	DECIDE(a->assigned, b->assigned);
-	DECIDE(a->phase, b->phase);
-	DECIDE(a->ready, b->ready);
-	DECIDE(a->cost, b->cost);
-	DECIDE(b->crowd, a->crowd);
-	if (a->ready && b->ready && a->ready_since_s != b->ready_since_s) {
+	DECIDE(a->first, b->first);
+	if (a->first & FIRST_READY && a->ready_since_s != b->ready_since_s) {
 		DECIDE(a->ready_age, b->ready_age);
 		DECIDE(a->uid, b->uid);
 	}
@@ -217,57 +225,63 @@ static int going_first(const void *pa, const void *pb)
 	return 0;
 }
 
-/* Let the one that goes last among the first n sink to its place below i. */
-static void sink(struct candidate *list, uint32_t n, uint32_t i)
+static void swap(struct candidate *a, struct candidate *b)
 {
-	for (;;) {
-		uint32_t last = i, l = 2 * i + 1, r = l + 1;
-		struct candidate t;
+	struct candidate t = *a;
 
-		if (l < n && going_first(&list[l], &list[last]) > 0)
-			last = l;
-		if (r < n && going_first(&list[r], &list[last]) > 0)
-			last = r;
-		if (last == i)
-			return;
-		t = list[i];
-		list[i] = list[last];
-		list[last] = t;
-		i = last;
-	}
+	*a = *b;
+	*b = t;
 }
 
-/* Bring the `count` that go first to the front, in order. */
+/* Bring what goes before one of them to the front, and that one behind; returns its place. */
+static uint32_t partition(struct candidate *list, uint32_t n)
+{
+	struct candidate *last = &list[n - 1];
+	uint32_t before = 0;
+
+	swap(&list[n / 2], last);
+	for (uint32_t i = 0; i < n - 1; i++)
+		if (going_first(&list[i], last) < 0)
+			swap(&list[i], &list[before++]);
+	swap(&list[before], last);
+	return before;
+}
+
+/* Bring the `count` that go first to the front, in any order (Hoare's FIND). */
 static void select_first(struct candidate *list, uint32_t n, uint32_t count)
 {
-	for (uint32_t i = count / 2; i-- > 0;)
-		sink(list, count, i);
-	for (uint32_t i = count; i < n; i++) {
-		struct candidate t = list[i];
+	while (n > 1 && count && count < n) {
+		uint32_t place = partition(list, n);
 
-		if (going_first(&t, &list[0]) >= 0)
+		if (place >= count) {
+			n = place;
 			continue;
-		list[i] = list[0];
-		list[0] = t;
-		sink(list, count, 0);
+		}
+		list += place + 1;
+		n -= place + 1;
+		count -= place + 1;
 	}
-	qsort(list, count, sizeof(*list), going_first);
 }
 
-/* The `count` that go first, or all; *list is the caller's to free. */
+/* The `count` that go first, if not all, in order or (`any_order`) not. *list is the caller's
+ * to free. */
 static uint32_t make_ranking(const struct cache *c, const struct entry *owner, uint32_t count,
-			     uint32_t now_s, struct candidate **list)
+			     bool any_order, uint32_t now_s, struct candidate **list)
 {
 	struct candidates all = {0};
 
 	collect(&all, c, owner, now_s);
+	*list = all.list;
+	if (count >= all.n && any_order)
+		return all.n;
 	if (count > all.n)
 		count = all.n;
-	if (count) {
-		count_crowds(&all, c, owner);
-		select_first(all.list, all.n, count);
-	}
-	*list = all.list;
+	if (!count)
+		return 0;
+	count_crowds(&all, c, owner);
+	select_first(all.list, all.n, count);
+	if (!any_order)
+		qsort(all.list, count, sizeof(*all.list), going_first);
 	return count;
 }
 
@@ -275,7 +289,6 @@ static uint32_t make_ranking(const struct cache *c, const struct entry *owner, u
 
 static void choice_open(struct rank_choice *out, uint32_t count)
 {
-	out->n = 0;
 	out->entries = malloc((count + 1) * sizeof(*out->entries));
 	out->rvs = malloc((count + 1) * sizeof(*out->rvs));
 	weft_assert(out->entries && out->rvs);
@@ -291,8 +304,9 @@ static void choose(struct rank_choice *out, uint32_t entry, uint64_t rv)
 
 #define KEEP_FROM  4096u /* pods: fewer are ranked in no time */
 #define KEEP_STEPS 32u	 /* a ranking is made for so many steps like this one, */
-#define KEEP_PART  8u	 /* and for that part of all pods at least; */
-#define KEEP_S	   5u	 /* it is kept for so long */
+#define KEEP_PART  8u	 /* and for that part of all pods at least; for one without an order, if */
+			 /* they would be all pods; */
+#define KEEP_S 5u	 /* it is kept for so long */
 
 static void forget(struct ranking *r)
 {
@@ -314,42 +328,51 @@ void rankings_forget(struct rankings *kept)
 		forget(&kept->kept[i]);
 }
 
-/* Is there nothing that would go before those that are left? */
-static bool holds(const struct cache *c, const struct entry *owner, const struct ranking *r,
-		  const struct counts_copy *counts, uint32_t now_s)
+static uint64_t newest_rv(const struct cache *c, const struct entry *owner)
 {
 	const struct entry *newest = cache_first_dependent(c, owner);
 
-	return r->at < r->n && now_s - r->made_s < KEEP_S && counts->ready == counts->active &&
-	       newest && cache_entry_ref(c, newest).u == r->newest &&
-	       newest->created_rv == r->newest_rv;
+	return newest ? newest->created_rv : 0;
 }
 
-/* The one that is kept for this owner, or one to be made anew. */
-static struct ranking *ranking_of(struct rankings *kept, const struct entry *owner)
+/* Is there nothing that would go before those that are left? */
+static bool holds(const struct cache *c, const struct entry *owner, const struct ranking *r,
+		  const struct counts_copy *counts, uint32_t surplus, uint32_t now_s)
 {
-	for (uint32_t i = 0; i < RANKINGS_KEPT; i++)
+	if (r->at >= r->n || now_s - r->made_s >= KEEP_S || newest_rv(c, owner) > r->newest_rv)
+		return false;
+	if (surplus >= counts->active)
+		return true;
+	return counts->ready == counts->active && (!r->any_order || surplus >= r->n - r->at);
+}
+
+/* The one that is kept for this owner, or one to be made anew; NULL if that is not worth it. */
+static struct ranking *ranking_of(struct rankings *kept, const struct entry *owner, uint32_t active)
+{
+	for (uint32_t i = 0; kept && i < RANKINGS_KEPT; i++)
 		if (memcmp(kept->kept[i].owner, owner->uid, 16) == 0)
 			return &kept->kept[i];
-	return &kept->kept[kept->next++ % RANKINGS_KEPT];
+	return kept && active >= KEEP_FROM ? &kept->kept[kept->next++ % RANKINGS_KEPT] : NULL;
 }
 
 /* How many to rank, when so many are to go now. */
-static uint32_t worth_ranking(uint32_t count, uint32_t active)
+static uint32_t worth_ranking(uint32_t surplus, uint32_t active)
 {
 	uint32_t part = active / KEEP_PART;
 
-	if (count >= active / KEEP_STEPS)
-		return active;
-	return count * KEEP_STEPS > part ? count * KEEP_STEPS : part;
+	if (surplus >= active / KEEP_STEPS)
+		return surplus;
+	return surplus * KEEP_STEPS > part ? surplus * KEEP_STEPS : part;
 }
 
-static void remake(const struct cache *c, const struct entry *owner, uint32_t count, uint32_t now_s,
-		   struct ranking *r)
+static void remake(const struct cache *c, const struct entry *owner, uint32_t surplus,
+		   uint32_t active, uint32_t now_s, struct ranking *r)
 {
-	const struct entry *newest = cache_first_dependent(c, owner);
+	bool any_order = surplus >= active / KEEP_STEPS;
+	uint64_t newest = newest_rv(c, owner);
 	struct candidate *list;
-	uint32_t n = make_ranking(c, owner, count, now_s, &list);
+	uint32_t n =
+		make_ranking(c, owner, worth_ranking(surplus, active), any_order, now_s, &list);
 
 	forget(r);
 	memcpy(r->owner, owner->uid, 16);
@@ -360,8 +383,8 @@ static void remake(const struct cache *c, const struct entry *owner, uint32_t co
 		r->entries[r->n] = list[r->n].entry;
 		r->created_rv[r->n] = list[r->n].created_rv;
 	}
-	r->newest = newest ? cache_entry_ref(c, newest).u : 0;
-	r->newest_rv = newest ? newest->created_rv : 0;
+	r->any_order = any_order;
+	r->newest_rv = newest;
 	r->made_s = now_s;
 	free(list);
 }
@@ -386,38 +409,54 @@ static void take_next(const struct cache *c, const struct entry *owner, struct r
 	}
 }
 
-static void choose_kept(const struct cache *c, const struct entry *owner, uint32_t count,
-			uint32_t now_s, const struct counts_copy *counts, struct rankings *kept,
-			struct rank_choice *out)
+static void choose_kept(const struct cache *c, const struct entry *owner, uint32_t surplus,
+			uint32_t max, uint32_t now_s, const struct counts_copy *counts,
+			struct ranking *r, struct rank_choice *out)
 {
-	struct ranking *r = ranking_of(kept, owner);
-
-	if (memcmp(r->owner, owner->uid, 16) == 0 && holds(c, owner, r, counts, now_s))
-		take_next(c, owner, r, count, out);
-	if (out->n == count)
-		return;
-	out->n = 0;
-	remake(c, owner, worth_ranking(count, counts->active), now_s, r);
-	take_next(c, owner, r, count, out);
+	if (memcmp(r->owner, owner->uid, 16) == 0 && holds(c, owner, r, counts, surplus, now_s)) {
+		out->from_at = r->at;
+		take_next(c, owner, r, max, out);
+	}
+	if (out->n < max) {
+		out->n = out->from_at = 0;
+		remake(c, owner, surplus, counts->active, now_s, r);
+		take_next(c, owner, r, max, out);
+	}
+	out->from = r;
 }
 
-void rank_choose(const struct cache *c, const struct entry *owner, uint32_t count, uint32_t now_s,
-		 struct rankings *kept, struct rank_choice *out)
+void rank_choose(const struct cache *c, const struct entry *owner, uint32_t surplus, uint32_t max,
+		 uint32_t now_s, struct rankings *kept, struct rank_choice *out)
 {
-	struct candidate *list = NULL;
+	struct candidate *list;
 	struct counts_copy counts;
+	struct ranking *r;
 	uint32_t n;
 
+	*out = (struct rank_choice){0};
 	cache_counts(c, owner, &counts);
-	choice_open(out, count);
-	if (kept && counts.active >= KEEP_FROM && count < counts.active) {
-		choose_kept(c, owner, count, now_s, &counts, kept, out);
+	max = max < surplus ? max : surplus;
+	max = max < counts.active ? max : counts.active;
+	choice_open(out, max);
+	r = ranking_of(kept, owner, counts.active);
+	if (r) {
+		choose_kept(c, owner, surplus, max, now_s, &counts, r, out);
 		return;
 	}
-	n = make_ranking(c, owner, count, now_s, &list);
-	for (uint32_t i = 0; i < n; i++)
+	n = make_ranking(c, owner, surplus, surplus >= counts.active, now_s, &list);
+	for (uint32_t i = 0; i < n && out->n < max; i++)
 		choose(out, list[i].entry, list[i].rv);
 	free(list);
+}
+
+void rank_give_back(const struct rank_choice *choice, uint32_t done)
+{
+	struct ranking *r = choice->from;
+
+	if (!r || done >= choice->n)
+		return;
+	for (r->at = choice->from_at; r->entries[r->at] != choice->entries[done]; r->at++)
+		;
 }
 
 void rank_free(struct rank_choice *choice)

@@ -22,6 +22,7 @@
 
 #define BATCH_MAX     65536u /* pods asked for in one request */
 #define DELETE_BATCH  8192u  /* pods named in one request */
+#define DELETE_MAX    65536u /* and in those of one reconcile */
 #define REFUSED_MS    20u    /* until admission is asked again, doubling, */
 #define REFUSED_TWICE 6u     /* so many times */
 #define EVENTS_MAX    25u    /* per request: Kubernetes' recorder drops the rest */
@@ -322,18 +323,24 @@ static struct rankings *rankings_now(struct rs *rs)
 
 static int delete_pods(struct rs *rs, uint32_t surplus)
 {
-	struct rank_choice choice = {0};
+	struct rank_choice choice;
+	uint32_t done = 0;
 	int ret = 0;
 
-	rank_choose(rs->c, rs->e, surplus, ctl_now_s(rs->ctl), rankings_now(rs), &choice);
-	for (uint32_t i = 0; i < choice.n && !ret; i += DELETE_BATCH) {
-		uint32_t n = choice.n - i < DELETE_BATCH ? choice.n - i : DELETE_BATCH;
+	rank_choose(rs->c, rs->e, surplus, DELETE_MAX, ctl_now_s(rs->ctl), rankings_now(rs),
+		    &choice);
+	while (done < choice.n) {
+		uint32_t n = choice.n - done < DELETE_BATCH ? choice.n - done : DELETE_BATCH;
 
-		ret = delete_refs(rs, choice.entries + i, choice.rvs + i, n);
-		for (uint32_t k = i; !ret && k < i + n && k < EVENTS_MAX; k++)
+		ret = delete_refs(rs, choice.entries + done, choice.rvs + done, n);
+		if (ret)
+			break;
+		for (uint32_t k = done; k < done + n && k < EVENTS_MAX; k++)
 			ctl_event(rs->ctl, rs->e, "Normal", "SuccessfulDelete", "Deleted pod: %s",
 				  cache_entry(rs->c, (entry_ref){choice.entries[k]})->name);
+		done += n;
 	}
+	rank_give_back(&choice, done);
 	rank_free(&choice);
 	return ret;
 }
@@ -474,6 +481,7 @@ static void reconcile(struct controller *ctl, const struct entry *e, const struc
 	claimed = claim_reconcile(ctl, &self->claims, &rs.state->claims, TYPE_POD, e, v, selector);
 	if (claimed) {
 		rs.state->odd_labels = true;
+		rankings_forget(&self->rankings);
 		return; /* looked at again with the replies */
 	}
 	rs.spec = kube_part(rs.z, rs.c, e, v, PART_SPEC);
