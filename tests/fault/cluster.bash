@@ -131,7 +131,7 @@ check() { # IMAGE
 		sleep 0.2
 	done
 	[ "$n" = "$replicas" ] || fail "$n pods instead of $replicas"
-	images=$(k get pods -l app=web -o 'jsonpath={range .items[?(@.status.phase=="Running")]}{.spec.containers[0].image}{"\n"}{end}' | sort -u)
+	images=$(k get pods -l app=web -o 'go-template={{range .items}}{{if and (not .metadata.deletionTimestamp) (eq .status.phase "Running")}}{{(index .spec.containers 0).image}}{{"\n"}}{{end}}{{end}}' | sort -u)
 	[ "$images" = "$1" ] || fail "images: $images instead of $1"
 	[ -s "$dir/broken" ] && fail "$(sort -u "$dir/broken")"
 	[ -s "$dir/acked" ] || return 0
