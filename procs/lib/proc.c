@@ -454,11 +454,11 @@ static bool resync_if_due(struct proc *p)
 	return first;
 }
 
-/* Does all that waits by now have come later? */
+/* Has all that waits by now come later?  The age is cut to whole milliseconds. */
 static bool has_caught_up(const struct proc *p, int64_t now_ns)
 {
 	const struct proc_counters *n = &p->own->counters;
-	int64_t age_ms = (int64_t)atomic_load_explicit(&n->queue_age_ms, memory_order_relaxed);
+	int64_t age_ms = (int64_t)atomic_load_explicit(&n->queue_age_ms, memory_order_relaxed) + 1;
 
 	return !atomic_load_explicit(&n->queue, memory_order_relaxed) ||
 	       now_ns - age_ms * 1000000 > p->looked_ns;
