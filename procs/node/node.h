@@ -85,6 +85,7 @@ uint32_t pods_holder(const struct node *self, const struct entry *e);
 void kubelets_register(struct node *self);
 /* Those that were to be are. */
 bool kubelets_registered(const struct node *self);
+/* All Nodes are looked at; their pods are not: pods_resync(). */
 void kubelets_resync(struct node *self);
 void kubelets_look(struct node *self, const struct entry *e);
 /* Make Node objects, post statuses, renew Leases that are due; returns when (monotonic ns)

@@ -409,10 +409,12 @@ static void queue_pods(struct node *self, struct str name)
 
 	for (const struct entry *pod = slot ? cache_first_on_node(self->c, slot) : NULL; pod;
 	     pod = cache_next_on_node(self->c, pod))
-		pods_queue(self, cache_entry_ref(self->c, pod).u);
+		if (cache_live(self->c, pod))
+			pods_queue(self, cache_entry_ref(self->c, pod).u);
 }
 
-void kubelets_look(struct node *self, const struct entry *e)
+/* Returns true if it is there and was not before. */
+static bool learn_node(struct node *self, const struct entry *e)
 {
 	const struct version *v = cache_live(self->c, e);
 	struct str name = entry_name(e);
@@ -421,7 +423,7 @@ void kubelets_look(struct node *self, const struct entry *e)
 	value meta;
 
 	if (!proc_mine_name(self->proc, name))
-		return;
+		return false;
 	/* What told of it may be older than another Node of this name. */
 	if (!v && (e = cache_find(self->c, TYPE_NODE, (struct str){0}, name)))
 		v = cache_live(self->c, e);
@@ -430,17 +432,22 @@ void kubelets_look(struct node *self, const struct entry *e)
 	n->present = v != NULL;
 	set_slot(self, n, v ? v->hot.node.u : 0);
 	if (!v)
-		return;
+		return false;
 	meta = kube_part(self->z, self->c, e, v, PART_META);
 	n->vanished = str_eq(v_get_str(v_get(&meta, "annotations"), VANISH), STR("true"));
 	if (n->vanished)
-		return;
-	if (!was_alive) {
+		return false;
+	if (!was_alive)
 		n->renew_ns = self->lease_due_ns = 0;
-		queue_pods(self, name);
-	}
 	if (!(v->hot.flags & HOT_READY))
 		tend_later(self, n);
+	return !was_alive;
+}
+
+void kubelets_look(struct node *self, const struct entry *e)
+{
+	if (learn_node(self, e))
+		queue_pods(self, entry_name(e));
 }
 
 void kubelets_resync(struct node *self)
@@ -455,7 +462,7 @@ void kubelets_resync(struct node *self)
 	refmap_clear(&self->by_slot);
 	cache_iter_init(&it, self->c, TYPE_NODE, (struct str){0}, (struct str){0}, (struct str){0});
 	while ((e = cache_iter_next(&it)))
-		kubelets_look(self, e);
+		learn_node(self, e);
 }
 
 /* --- Leases ------------------------------------------------------------------------- */
