@@ -126,7 +126,8 @@ static const struct key keys[] = {
 	{"events.burst", KEY_COUNT, "5000", 1, MANY, NULL, "and at once"},
 	{"events.ttl", KEY_TIME, "1h", 1000, 31622400000, NULL, "how long an Event is kept"},
 	{"supervisor.stallAfter", KEY_TIME, "5s", 500, 3600000, NULL,
-	 "a process that shows no life for this long is killed and started again"},
+	 "a process that shows no life for this long, not counting when it waits for a core, "
+	 "is killed and started again"},
 	{"supervisor.stopWithin", KEY_TIME, "30s", 1000, 3600000, NULL,
 	 "how long the store may take to stop before it is killed"},
 	{"supervisor.logLevel", KEY_CHOICE, "info", 0, 0, "debug|info|warn|error",
