@@ -233,13 +233,14 @@ static void swap(struct candidate *a, struct candidate *b)
 	*b = t;
 }
 
-/* Bring what goes before one of them to the front, and that one behind; returns its place. */
+/* Bring what goes before one of them to the front, and that one behind; returns its place.
+ * uids are random, so by one of them that one is, too, whatever order they come in. */
 static uint32_t partition(struct candidate *list, uint32_t n)
 {
 	struct candidate *last = &list[n - 1];
 	uint32_t before = 0;
 
-	swap(&list[n / 2], last);
+	swap(&list[list[n / 2].uid % n], last);
 	for (uint32_t i = 0; i < n - 1; i++)
 		if (going_first(&list[i], last) < 0)
 			swap(&list[i], &list[before++]);
@@ -302,11 +303,12 @@ static void choose(struct rank_choice *out, uint32_t entry, uint64_t rv)
 
 /* --- Rankings that are kept --------------------------------------------------------- */
 
-#define KEEP_FROM  4096u /* pods: fewer are ranked in no time */
-#define KEEP_STEPS 32u	 /* a ranking is made for so many steps like this one, */
-#define KEEP_PART  8u	 /* and for that part of all pods at least; for one without an order, if */
-			 /* they would be all pods; */
-#define KEEP_S 5u	 /* it is kept for so long */
+#define KEEP_FROM 4096u /* pods: fewer are ranked in no time */
+/* A ranking is made for so many steps like this one, and for that part of all pods at least.
+ * If so many steps would take all pods, it is for this one alone and has no order. */
+#define KEEP_STEPS 32u
+#define KEEP_PART  8u
+#define KEEP_S	   5u /* for how long it is kept */
 
 static void forget(struct ranking *r)
 {
