@@ -467,11 +467,14 @@ static bool has_caught_up(const struct proc *p, int64_t now_ns)
 /* After a turn; has everything been queued in it? */
 static void count_catching_up(struct proc *p, bool looked)
 {
-	int64_t now = clock_mono_ns();
+	int64_t now;
 
+	if (!looked && !p->looked_ns)
+		return;
+	now = clock_mono_ns();
 	if (looked)
 		p->looked_ns = now;
-	if (p->looked_ns && has_caught_up(p, now))
+	if (has_caught_up(p, now))
 		p->looked_ns = 0;
 	atomic_store_explicit(&p->own->counters.catching_up, p->looked_ns != 0,
 			      memory_order_relaxed);

@@ -5,10 +5,11 @@
  * One more, when something waits for `up_age_ms` and has done so at each look for
  * `up_after_ms`; one fewer, when nothing has waited longer than `calm_age_ms` for
  * `down_after_ms`.  Between the two ages nothing changes.  After a change everybody looks at
- * all its objects: what waits until those are worked off, and for a while after, says nothing.  One fewer is on probation for
- * ten times as long as it took to decide: if one more is needed again within that time,
- * deciding takes twice as long from then on, else half as long again.  So a load that N
- * processes hold and N - 1 do not, or not always, costs a few changes and no more.
+ * all its objects: what waits until those are worked off, and for a while after, says
+ * nothing.  One fewer is on probation for ten times as long as it took to decide: if one more
+ * is needed again within that time, deciding takes twice as long from then on, else half as
+ * long again.  So a load that N processes hold and N - 1 do not, or not always, costs a few
+ * changes and no more.
  */
 #ifndef PROCS_SUPERVISOR_AUTOSCALE_H
 #define PROCS_SUPERVISOR_AUTOSCALE_H

@@ -231,37 +231,29 @@ static void tick_kind(struct supervisor *s, int kind)
 
 /* --- By themselves ------------------------------------------------------------------ */
 
-/* How long the oldest item of any of its queues has waited. */
-static int64_t oldest_ms(struct supervisor *s, int kind)
+/* What its processes say of their queues. */
+struct queues {
+	int64_t age_ms;	  /* how long the oldest item of any has waited */
+	bool catching_up; /* one works off what a new map or cache had it look at */
+};
+
+static struct queues queues_of(struct supervisor *s, int kind)
 {
-	uint64_t oldest = 0;
+	struct queues q = {0};
 
 	for (uint32_t i = 0; i < PROC_SLOTS; i++) {
 		const struct child *c = &s->child[i];
-		uint64_t age;
+		const struct proc_counters *n;
+		int64_t age_ms;
 
 		if ((int)c->kind != kind || c->state != CHILD_RUNNING)
 			continue;
-		age = atomic_load_explicit(&child_segment(c)->counters.queue_age_ms,
-					   memory_order_relaxed);
-		oldest = age > oldest ? age : oldest;
+		n = &child_segment(c)->counters;
+		age_ms = (int64_t)atomic_load_explicit(&n->queue_age_ms, memory_order_relaxed);
+		q.age_ms = age_ms > q.age_ms ? age_ms : q.age_ms;
+		q.catching_up |= atomic_load_explicit(&n->catching_up, memory_order_relaxed) != 0;
 	}
-	return (int64_t)oldest;
-}
-
-/* Does any of its processes still work off what it was told to look at when the map
- * changed, or it started? */
-static bool is_catching_up(struct supervisor *s, int kind)
-{
-	for (uint32_t i = 0; i < PROC_SLOTS; i++) {
-		const struct child *c = &s->child[i];
-
-		if ((int)c->kind == kind && c->state == CHILD_RUNNING &&
-		    atomic_load_explicit(&child_segment(c)->counters.catching_up,
-					 memory_order_relaxed))
-			return true;
-	}
-	return false;
+	return q;
 }
 
 /* What waits for a store that is away says nothing of those who wait for it, nor does what
@@ -269,18 +261,17 @@ static bool is_catching_up(struct supervisor *s, int kind)
 static void judge(struct supervisor *s, int kind)
 {
 	struct scaling *sc = &s->scaling[kind];
-	int64_t age = oldest_ms(s, kind);
+	struct queues q = queues_of(s, kind);
 	uint32_t count = sc->count;
 
-	if (sc->state != SCALE_NONE || !atomic_load(&s->control->store_up) ||
-	    is_catching_up(s, kind)) {
+	if (sc->state != SCALE_NONE || !atomic_load(&s->control->store_up) || q.catching_up) {
 		autoscale_unsettle(&sc->autoscale, &s->config.autoscale, s->now);
 		return;
 	}
-	sc->count = autoscale_judge(&sc->autoscale, &s->config.autoscale, count, age, s->now);
+	sc->count = autoscale_judge(&sc->autoscale, &s->config.autoscale, count, q.age_ms, s->now);
 	if (sc->count != count)
 		logs_say(s, LOG_INFO, "%s: work has waited %lld ms, so from %u to %u processes",
-			 proc_kind_info((enum proc_kind)kind)->name, (long long)age, count,
+			 proc_kind_info((enum proc_kind)kind)->name, (long long)q.age_ms, count,
 			 sc->count);
 }
 

@@ -72,7 +72,7 @@ struct child {
 	unsigned failures; /* short lives in a row */
 	int64_t started_ns, ended_ns, next_ns, kill_ns;
 	int64_t beat, beat_seen_ns; /* last heartbeat, and when we saw it change */
-	int64_t core_wait_ns; /* while it is silent: what it had waited for a core; else 0 */
+	int64_t core_wait_ns;	    /* while it is silent: what it had waited for a core; else 0 */
 };
 
 /* Whom the store found in one read section for long (PROC_WHO), since when we know, and what

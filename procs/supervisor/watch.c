@@ -3,10 +3,8 @@
 #include "procs/supervisor/supervisor.h"
 
 #include <assert.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "weft/fault.h"
 
@@ -135,21 +133,18 @@ static int64_t beaten_at(const struct supervisor *s, const struct child *c, int6
  * one that has a heartbeat. */
 static int64_t core_wait_ns(pid_t pid)
 {
-	char path[64], text[96];
-	long long ran, waited;
-	ssize_t n;
-	int fd;
+	char path[32];
+	long long waited = 0;
+	FILE *f;
 
 	snprintf(path, sizeof(path), "/proc/%d/schedstat", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	f = fopen(path, "re");
+	if (!f)
 		return 0;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (n <= 0)
-		return 0;
-	text[n] = 0;
-	return sscanf(text, "%lld %lld", &ran, &waited) == 2 ? waited : 0;
+	if (fscanf(f, "%*d %lld", &waited) != 1)
+		waited = 0;
+	fclose(f);
+	return waited;
 }
 
 /* What it waited for a core since the last look is not silence. */
@@ -209,18 +204,17 @@ static void check_stalled(struct supervisor *s, uint64_t who)
 {
 	struct child *c = find_accused(s, who);
 	struct accused *a = &s->accused;
+	int64_t wait, limit = limit_ns(s) / STARVED_PART;
 
 	if (!c) {
 		a->who = 0;
 		return;
 	}
+	wait = core_wait_ns(c->pid);
 	if (a->who != who)
-		*a = (struct accused){who, s->now, core_wait_ns(c->pid)};
-	if (s->now - a->since_ns < limit_ns(s) / STARVED_PART ||
-	    s->now - a->since_ns - (core_wait_ns(c->pid) - a->core_wait_ns) <
-		    limit_ns(s) / STARVED_PART)
-		return;
-	end_stalled(s, c, "keeps the store from freeing memory");
+		*a = (struct accused){who, s->now, wait};
+	if (s->now - a->since_ns - (wait - a->core_wait_ns) >= limit)
+		end_stalled(s, c, "keeps the store from freeing memory");
 }
 
 static void check_store_reports(struct supervisor *s)

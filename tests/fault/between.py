@@ -1,8 +1,8 @@
 """Requests that come when an API server has lost one store and does not know the next yet:
 each is answered with its own object, whatever lies at the same place in the new cache."""
-import argparse, os, signal, sys, threading, time
+import argparse, os, signal, threading, time
 import faults as F
-from cluster import NS, Client, Cluster, Failure, Tally, Trouble, version
+from cluster import NS, Client, Cluster, Failure, Trouble, run_on, version
 
 OBJECTS = 300      # more in each round, some of which are asked for
 WAIT = 30          # seconds until the checkpoint has them
@@ -112,22 +112,7 @@ def main():
     options.add_argument("--clients", type=int, default=16, help="a request of each in a round")
     options.add_argument("--keep", action="store_true", default=bool(os.environ.get("KEEP")))
     o = options.parse_args()
-    c, tally, bad = Cluster(o.weft, 1), Tally(), None
-    try:
-        if not c.faults.supported:
-            raise Failure(f"{o.weft} is not a fault build: make B=build-faults DEFS=-DWEFT_FAULTS")
-        c.up()
-        run(c, tally, o)
-        c.stop()
-    except (Failure, Trouble) as e:
-        bad = str(e)
-        print("BROKEN:", bad)
-    finally:
-        c.kill()
-        c.close(bad or o.keep)
-    if bad:
-        sys.exit(1)
-    tally.close()
+    run_on(Cluster(o.weft, 1), o, run, needs_faults=True)
 
 
 main()

@@ -1,6 +1,6 @@
 """A cluster of a test's own, and a client of it."""
-import base64, http.client, json, os, re, resource, shutil, signal, ssl, subprocess, tempfile
-import threading, time
+import base64, http.client, json, os, re, resource, shutil, signal, ssl, subprocess, sys
+import tempfile, threading, time
 from faults import Faults
 
 NS = "/api/v1/namespaces/default"
@@ -148,6 +148,11 @@ class Cluster:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(seconds)
 
+    def need_faults(self):
+        if not self.faults.supported:
+            raise Failure(f"{self.weft} is not a fault build: "
+                          "make B=build-faults DEFS=-DWEFT_FAULTS")
+
     def close(self, keep):
         self.kill()
         self.stderr.close()
@@ -222,6 +227,26 @@ class Tally:
             with open(path, "a") as f:
                 for kind, n in self.counts.items():
                     f.write(f"{n}\t{kind}\n")
+
+
+def run_on(c, o, run, needs_faults=False):
+    """What a test does with one cluster: run(c, tally, o) while it is up.  Says what is broken
+    and ends with status 1, or adds up what was survived; the folder of a broken one is kept."""
+    tally, bad = Tally(), None
+    try:
+        if needs_faults:
+            c.need_faults()
+        c.up()
+        run(c, tally, o)
+        c.stop()
+    except (Failure, Trouble) as e:
+        bad = str(e)
+        print("BROKEN:", bad)
+    finally:
+        c.close(bad or o.keep)
+    if bad:
+        sys.exit(1)
+    tally.close()
 
 
 def version(o):

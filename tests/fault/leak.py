@@ -4,9 +4,9 @@ process's memory and its descriptors are what they were before, and the whole ca
 The first rounds bring caches and free lists to their size; the comparison is of what comes
 after.  What a pod leaves behind shows as bytes for each pod, each time: a buffer that a busy
 moment made larger shows once, so what has grown is given another chance, two at most."""
-import argparse, os, sys, time
+import argparse, os, time
 import faults as F
-from cluster import APPS, Client, Cluster, Failure, Tally, deployment
+from cluster import APPS, Client, Cluster, Failure, deployment, run_on
 
 # Events go at once, and little history is kept: only what should stay, stays.
 CONFIG = """
@@ -124,20 +124,7 @@ def main():
     options.add_argument("--replicas", type=int, default=25000, help="pods at once")
     options.add_argument("--keep", action="store_true", default=bool(os.environ.get("KEEP")))
     o = options.parse_args()
-    c, tally, bad = Cluster(o.weft, config=CONFIG, nodes=300), Tally(), None
-    try:
-        c.up()
-        run(c, tally, o)
-        c.stop()
-    except Failure as e:
-        bad = str(e)
-        print("BROKEN:", bad)
-    finally:
-        c.kill()
-        c.close(o.keep)
-    if bad:
-        sys.exit(1)
-    tally.close()
+    run_on(Cluster(o.weft, config=CONFIG, nodes=300), o, run)
 
 
 main()

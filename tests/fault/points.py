@@ -147,8 +147,7 @@ def main():
     cluster, tally = Cluster(o.weft, o.seed), Tally()
     shared = Shared(cluster, o.seed)
     try:
-        if not cluster.faults.supported:
-            raise Failure(f"{o.weft} is not a fault build: make B=build-faults DEFS=-DWEFT_FAULTS")
+        cluster.need_faults()
         cluster.up()
         run(shared, tally, o)
         cluster.stop()

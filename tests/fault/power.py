@@ -77,8 +77,7 @@ def complaints(writers, seq, found):
 def run(o, seed, base, found):
     """One run under trace; its cluster (ended, as by a loss of power) and writers."""
     cluster = Cluster(o.weft, seed, nodes=2)
-    if not cluster.faults.supported:
-        raise Failure(f"{o.weft} is not a fault build: make B=build-faults DEFS=-DWEFT_FAULTS")
+    cluster.need_faults()
     os.mkdir(cluster.folder + "/trace")
     if base:
         shutil.copytree(base, cluster.data)

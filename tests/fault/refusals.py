@@ -3,9 +3,9 @@ memory, descriptors, processes, room in rings, every operation on the disk.
 
 Meanwhile reads are answered.  Afterwards everything runs, writes are taken, the checkpoint
 catches up with what is there, and all that was acknowledged is there after `kill -9` of all."""
-import argparse, errno, os, random, signal, sys, time
+import argparse, errno, os, random, signal, time
 import faults as F
-from cluster import NS, Client, Cluster, Failure, Tally, Trouble, version
+from cluster import NS, Client, Cluster, Failure, Trouble, run_on, version
 
 AFTER = 20  # seconds in which all has to be well again
 
@@ -108,20 +108,7 @@ def main():
     options.add_argument("--only", type=lambda s: s.split(","), help="points: disk_write,memory_arena")
     options.add_argument("--keep", action="store_true", default=bool(os.environ.get("KEEP")))
     o = options.parse_args()
-    c, tally, bad = Cluster(o.weft, 1), Tally(), None
-    try:
-        c.up()
-        run(c, tally, o)
-        c.stop()
-    except (Failure, Trouble) as e:
-        bad = str(e)
-        print("BROKEN:", bad)
-    finally:
-        c.kill()
-        c.close(bad or o.keep)
-    if bad:
-        sys.exit(1)
-    tally.close()
+    run_on(Cluster(o.weft, 1), o, run)
 
 
 main()

@@ -357,8 +357,7 @@ static void shrink(const struct entry *rs, uint32_t to, struct rankings *kept)
 	}
 }
 
-/* Those that stay are those that an order of all would leave; one ranking was made, until so
- * few are there that none is kept. */
+/* Those that stay are those that an order of all would leave; one ranking was made. */
 static void check_shrinking(uint32_t to)
 {
 	const struct entry *rs =

@@ -870,13 +870,16 @@ static bool one_replicaset(void)
 	return SHARD_COUNT(map_word()) == 1 && everybody_runs();
 }
 
+#define BOUNDS                                        \
+	"processes: {replicaset: {min: 1, max: 4}}\n" \
+	"autoscale: {upAge: 200ms, upAfter: 100ms, calmAge: 50ms, downAfter: 300ms}"
+
 START_TEST(a_kind_with_bounds_follows_its_queue)
 {
 	struct buf text = {0};
 
 	hold("WEFT_TEST_BUSY");
-	start_ready("processes: {replicaset: {min: 1, max: 4}}\n"
-		    "autoscale: {upAge: 200ms, upAfter: 100ms, calmAge: 50ms, downAfter: 300ms}");
+	start_ready(BOUNDS);
 	ck_assert(wait_until(three_replicasets, 5000));
 	nap(150);
 	ck_assert_uint_eq(SHARD_COUNT(map_word()), 3);
@@ -894,8 +897,7 @@ END_TEST
 START_TEST(looking_at_all_objects_is_no_reason_for_more_processes)
 {
 	hold("WEFT_TEST_BEHIND");
-	start_ready("processes: {replicaset: {min: 1, max: 4}}\n"
-		    "autoscale: {upAge: 200ms, upAfter: 100ms, calmAge: 50ms, downAfter: 300ms}");
+	start_ready(BOUNDS);
 	nap(1500);
 	ck_assert_uint_eq(SHARD_COUNT(map_word()), 1);
 	unlink(held);
