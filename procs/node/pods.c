@@ -323,9 +323,38 @@ static void advance(struct node *self, const struct entry *e, const struct versi
 
 /* --- Removal ------------------------------------------------------------------------ */
 
+struct removal {
+	struct node *self;
+	uint32_t n, entries[];
+};
+
+/* Those that were skipped have changed, and come for that. */
+static void on_removal(void *arg, const struct msg_reply *reply)
+{
+	struct removal *r = arg;
+
+	/* When the store was lost, everything is looked at anew. */
+	if (reply->status != WEFT_OK && reply->status != WEFT_ELOST)
+		for (uint32_t i = 0; i < r->n; i++)
+			pods_queue(r->self, r->entries[i]);
+	free(r);
+}
+
+static struct removal *removal_new(struct node *self)
+{
+	size_t bytes = self->ndoomed * sizeof(*self->doomed);
+	struct removal *r = malloc(sizeof(*r) + bytes);
+
+	weft_assert(r);
+	*r = (struct removal){self, self->ndoomed};
+	memcpy(r->entries, self->doomed, bytes);
+	return r;
+}
+
 static void flush_doomed(struct node *self)
 {
 	struct msg m = {.kind = MSG_delete_many};
+	struct removal *r;
 
 	if (!self->ndoomed)
 		return;
@@ -336,9 +365,12 @@ static void flush_doomed(struct node *self)
 		.entries = {self->doomed, self->ndoomed},
 		.rvs = {self->doomed_rvs, self->ndoomed},
 	};
-	if (proc_send(self->proc, &m, NULL, NULL))
-		for (uint32_t i = 0; i < self->ndoomed; i++)
-			pods_queue(self, self->doomed[i]);
+	r = removal_new(self);
+	if (proc_send(self->proc, &m, on_removal, r)) {
+		for (uint32_t i = 0; i < r->n; i++)
+			pods_queue(self, r->entries[i]);
+		free(r);
+	}
 	self->ndoomed = 0;
 }
 

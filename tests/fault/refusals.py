@@ -8,6 +8,7 @@ import faults as F
 from cluster import NS, Client, Cluster, Failure, Trouble, run_on, version
 
 AFTER = 20  # seconds in which all has to be well again
+LEAVING, STOP = 5, "500ms"  # pods, and how long their containers take to stop
 
 
 STORES = ("disk_open", "disk_write", "disk_write_half", "disk_sync", "disk_allocate",
@@ -41,10 +42,36 @@ def put(c, acked, n, size=3000):
             return
 
 
+def pods(c):
+    return {p["metadata"]["name"]: p["status"].get("phase")
+            for p in Client(c).sure("GET", NS + "/pods")[1]["items"]}
+
+
+def await_pods(c, what, holds):
+    until = time.monotonic() + AFTER
+    while not holds(pods(c)):
+        if time.monotonic() > until:
+            raise Failure(f"after {AFTER} s pods {what}: {pods(c)}")
+        time.sleep(0.05)
+
+
+def send_away(c):
+    """Pods whose containers stop, and which are to be removed, in the middle of what follows."""
+    client = Client(c)
+    for i in range(LEAVING):
+        client.sure("POST", NS + "/pods", {
+            "metadata": {"name": f"leaving-{i}", "annotations": {"weft.dev/stop": STOP}},
+            "spec": {"containers": [{"name": "c", "image": "nginx"}]}}, good=(201,))
+    await_pods(c, "do not run", lambda p: list(p.values()) == ["Running"] * LEAVING)
+    for name in pods(c):
+        client.sure("DELETE", f"{NS}/pods/{name}", good=(200,))
+
+
 def well(c, acked):
     """Everything is as if nothing had been."""
     until = time.monotonic() + AFTER
     c.wait_all_run(AFTER)
+    await_pods(c, "have not gone", lambda p: not p)
     newest = before = max(acked.values())
     while True:
         if newest == before:
@@ -64,6 +91,7 @@ def refuse(c, acked, case, seconds):
     """True if anybody was refused anything."""
     name, code, kinds, skip = case
     before = c.faults.fired(name)
+    send_away(c)
     # One failure in the middle of things, or nothing else for a while.
     c.faults.set(name, F.FAIL, code, kinds=kinds, skip=skip, times=1 if skip else F.FOR_EVER)
     if not name.startswith("disk_"):
