@@ -11,6 +11,7 @@
 #include "procs/apiserver/turn.h"
 #include "procs/apiserver/verbs.h"
 #include "procs/apiserver/write.h"
+#include "weft/fault.h"
 
 /* Others may be faster for so long: as long as kube-apiserver gives a request. */
 #define TRY_NS (60 * INT64_C(1000000000))
@@ -292,7 +293,8 @@ static enum outcome answer_too_late(struct request *q)
 static void on_changed(struct request *q, void *arg, const struct msg_reply *reply)
 {
 	struct changing *cg = arg;
-	bool overtaken = reply->status == WEFT_ECONFLICT && !cg->ch->once;
+	bool overtaken = (reply->status == WEFT_ECONFLICT && !cg->ch->once) ||
+			 (reply->status == WEFT_ENOENT && cg->ch->or_create);
 	enum outcome how;
 
 	if (overtaken && clock_mono_ns() < cg->ch->until_ns) {
@@ -341,9 +343,9 @@ static enum outcome send_change(struct request *q, struct changing *cg, bool bum
 	enum outcome how;
 	bool *asked;
 
-	if (!split_change(q, cg, &parts, &mask))
-		return ch->once ? answer_store_error(q, WEFT_ECONFLICT, ch->name, STR(""))
-				: change_attempt(q, ch);
+	fault_at(api_made);
+	if (!split_change(q, cg, &parts, &mask)) /* gone, or another version: `make` knows */
+		return change_attempt(q, ch);
 	if (!mask) { /* nothing changed: nothing is written */
 		kube_parts_free(&parts);
 		return change_done(q, cg, cg->base.rv);

@@ -1,0 +1,119 @@
+"""Changes that another one overtakes: an API server has read the object, and before the store
+is asked, or does what it is asked, the object has gone, or another of its name is there.  Each
+gets the answer of an order in which both could have been done one after the other."""
+import argparse, os, signal, threading, time
+import faults as F
+from cluster import NS, Client, Cluster, Failure, Trouble, run_on, version
+
+HELD_US = 300000  # the change, at a point
+POINTS = ["api_made", "api_send"]
+CONFIGMAPS = NS + "/configmaps"
+ENDPOINTS = NS + "/endpoints"  # a PUT creates
+
+
+def body(name, label, o=None):
+    of = {"resourceVersion": str(version(o))} if o else {}
+    return {"metadata": {"name": name, "labels": {label: "1"}, **of}}
+
+
+# Path, method, of a version?, and the answer when the object has gone, or another is there.
+CHANGES = {
+    "PUT of a version": (CONFIGMAPS, "PUT", True, 404, 409),
+    "PUT": (CONFIGMAPS, "PUT", False, 404, 200),
+    "PUT that creates": (ENDPOINTS, "PUT", False, 201, 200),
+    "PATCH of a version": (CONFIGMAPS, "PATCH", True, 404, 409),
+    "PATCH": (CONFIGMAPS, "PATCH", False, 404, 200),
+}
+
+
+class Asker(threading.Thread):
+    """Sends a request now, on a connection that is there."""
+
+    def __init__(self, c, *request):
+        super().__init__()
+        self.client, self.request, self.status, self.answer = Client(c), request, 0, {}
+        self.client.sure("GET", CONFIGMAPS + "?limit=1")
+        self.start()
+
+    def run(self):
+        try:
+            self.status, self.answer = self.client.call(*self.request)
+        except Trouble as e:
+            self.answer = {"message": str(e)}
+
+
+def send(c, *request):
+    """An Asker whose request is on its way to the store."""
+    before, until = c.faults.hits("api_send"), time.monotonic() + 5
+    asker = Asker(c, *request)
+    while c.faults.hits("api_send") == before:
+        if time.monotonic() > until:
+            raise Failure(f"{request} was not sent to the store")
+        time.sleep(0.002)
+    return asker
+
+
+def overtake(c, name, change, point, again):
+    """The change, held at `point` while the object is deleted (and made `again`): itself and
+    the others, all answered."""
+    path, method, versioned = change[:3]
+    first = Client(c).sure("POST", path, body(name, "first"), good=(201,))[1]
+    before = c.faults.fired(point)
+    c.send("store/0", signal.SIGSTOP)
+    try:
+        others = [send(c, "DELETE", f"{path}/{name}")]
+        if again:
+            others.append(send(c, "POST", path, body(name, "other")))
+        c.faults.set(point, F.WAIT, HELD_US)
+        asker = Asker(c, method, f"{path}/{name}", body(name, "change", first if versioned else None),
+                      "application/json" if method == "PUT" else "application/merge-patch+json")
+        if not c.faults.wait_fired(point, before, 5):
+            raise Failure(f"the change did not come to {point}: {asker.status} {asker.answer}")
+    finally:
+        c.send("store/0", signal.SIGCONT)
+    for a in [asker] + others:
+        a.join()
+    return asker, others
+
+
+def there_after(method, status):
+    """The labels that are there when the change was answered so."""
+    if status == 404:
+        return None
+    if status == 409:
+        return {"other": "1"}
+    return {"change": "1", **({"other": "1"} if method == "PATCH" else {})}
+
+
+def judge(c, name, change, asker, others, want):
+    if [a.status for a in others] != [200, 201][:len(others)]:
+        raise Failure(f"the others got {[(a.status, a.answer) for a in others]}")
+    if asker.status != want:
+        raise Failure(f"{asker.status}, not {want}: {asker.answer.get('message')}")
+    status, now = Client(c).sure("GET", f"{change[0]}/{name}")
+    labels = now["metadata"].get("labels") if status == 200 else None
+    if labels != there_after(change[1], want):
+        raise Failure(f"{labels} is there, not {there_after(change[1], want)}")
+
+
+def run(c, tally, o):
+    cases = [(what, point, again) for what in CHANGES for point in POINTS for again in (0, 1)]
+    for i, (what, point, again) in enumerate(cases):
+        name, change = f"overtaken-{i}", CHANGES[what]
+        try:
+            judge(c, name, change, *overtake(c, name, change, point, again), change[3 + again])
+        except Failure as e:
+            raise Failure(f"{what}, held at {point} while its object "
+                          f"{'became another' if again else 'went'}: {e}")
+        tally.add("change overtaken")
+
+
+def main():
+    options = argparse.ArgumentParser()
+    options.add_argument("--weft", default="build-faults/weft")
+    options.add_argument("--keep", action="store_true", default=bool(os.environ.get("KEEP")))
+    o = options.parse_args()
+    run_on(Cluster(o.weft, 1), o, run, needs_faults=True)
+
+
+main()
