@@ -40,14 +40,14 @@ static bool is_stale(struct look *l)
 	const value *nodes = v_get(proc_config(ctl_proc(l->ctl)), "nodes");
 	int64_t grace_ms = has_posted(l) ? v_get_int(nodes, "grace", 50000)
 					 : v_get_int(nodes, "startupGrace", 60000);
-	int64_t now = clock_mono_ns(), back_ns = zones_back_ns(l->ctl);
+	int64_t now = clock_mono_ns(), back_ns = zones_back_ns(l->ctl, now);
 	bool first = !l->state->renewed_ns;
 
 	if (shows_life(l) && !first)
 		l->state->renewed_ns = now;
 	else if (first)
 		l->state->renewed_ns = first_sign_ns(l, now);
-	/* When all were lost, it was not their fault. */
+	/* What was missed when all were lost, or when we were away, was not their fault. */
 	if (l->state->renewed_ns < back_ns)
 		l->state->renewed_ns = back_ns;
 	return now - l->state->renewed_ns > grace_ms * 1000000;

@@ -40,8 +40,9 @@ struct zones {
 	struct limits limits;
 	uint64_t pass;	 /* looks at all nodes */
 	int64_t look_ns; /* when the next one is due */
-	bool all_lost;	 /* every node of every zone was lost at the last look; */
-	int64_t back_ns; /* when that ended, 0: never */
+	bool all_lost;	  /* every node of every zone was lost at the last look */
+	int64_t awake_ns; /* when we last looked at anything */
+	int64_t back_ns;  /* when all were no longer lost, or we were back; 0: never */
 };
 
 struct nodelifecycle {
@@ -73,8 +74,10 @@ int64_t zones_turn(struct controller *ctl, int64_t now_ns);
 /* All nodes of all zones are lost: it is more likely we who are cut off, and nobody is
  * evicted. */
 bool zones_all_lost(struct controller *ctl);
-/* When (monotonic) that ended, 0: never. */
-int64_t zones_back_ns(struct controller *ctl);
+/* When (monotonic) that ended, or when we were back from being stopped, or behind a clock
+ * that was set: no node's silence before counts.  0: never.  To be asked whenever something
+ * is looked at: by that it knows when we were away. */
+int64_t zones_back_ns(struct controller *ctl, int64_t now_ns);
 /* How often nodes are looked at: well within their grace period. */
 int64_t monitor_ns(struct controller *ctl);
 /* Into spec.taints, with the time of now. */

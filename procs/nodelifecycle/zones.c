@@ -15,6 +15,7 @@
 #define EXCLUDED "node.kubernetes.io/exclude-disruption"
 #define AGAIN_NS INT64_C(50000000) /* after a taint that was not written */
 #define ROOM	 16384
+#define AWAY	 2 /* not to have looked for so many looks' time */
 
 /* A node that is to be tainted. */
 struct doomed {
@@ -115,6 +116,7 @@ void zones_start(struct controller *ctl)
 	struct zones *all = &((struct nodelifecycle *)ctl_state(ctl))->zones;
 	const value *nodes = v_get(proc_config(ctl_proc(ctl)), "nodes");
 
+	all->awake_ns = clock_mono_ns();
 	all->limits = (struct limits){
 		.rate_milli = v_get_int(nodes, "evictionRate", 100),
 		.secondary_rate_milli = v_get_int(nodes, "secondaryEvictionRate", 10),
@@ -322,9 +324,14 @@ bool zones_all_lost(struct controller *ctl)
 	return ((struct nodelifecycle *)ctl_state(ctl))->zones.all_lost;
 }
 
-int64_t zones_back_ns(struct controller *ctl)
+int64_t zones_back_ns(struct controller *ctl, int64_t now_ns)
 {
-	return ((struct nodelifecycle *)ctl_state(ctl))->zones.back_ns;
+	struct zones *all = &((struct nodelifecycle *)ctl_state(ctl))->zones;
+
+	if (now_ns - all->awake_ns > AWAY * monitor_ns(ctl))
+		all->back_ns = now_ns;
+	all->awake_ns = now_ns;
+	return all->back_ns;
 }
 
 /* --- Tainting ----------------------------------------------------------------------- */
@@ -449,6 +456,7 @@ int64_t zones_turn(struct controller *ctl, int64_t now_ns)
 	struct zones *all = &((struct nodelifecycle *)ctl_state(ctl))->zones;
 	int64_t soonest;
 
+	(void)zones_back_ns(ctl, now_ns);
 	if (now_ns >= all->look_ns) {
 		look_at_all(ctl, now_ns);
 		all->look_ns = next_look_ns(ctl, now_ns);
