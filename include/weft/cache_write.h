@@ -69,8 +69,8 @@ struct version_in {
 	uint32_t generation;
 	uint32_t deletion_s;
 	int32_t grace_s;
-	uint8_t flags;	 /* VERSION_FINALIZERS, _OWNED, _MEMORY; the rest is set here */
-	struct hot hot;	 /* .node is set here, from `node` */
+	uint8_t flags;	/* VERSION_FINALIZERS, _OWNED, _MEMORY; the rest is set here */
+	struct hot hot; /* .node is set here, from `node` */
 	/* Pod: its node's name; Node: its own name.  Empty: what it was, or none. */
 	struct str node;
 	/* Owners, controller first if there is one; taken over when PART_META is

@@ -38,8 +38,8 @@ struct zones {
 	struct node_zone *zone;
 	uint32_t n;
 	struct limits limits;
-	uint64_t pass;	 /* looks at all nodes */
-	int64_t look_ns; /* when the next one is due */
+	uint64_t pass;	  /* looks at all nodes */
+	int64_t look_ns;  /* when the next one is due */
 	bool all_lost;	  /* every node of every zone was lost at the last look */
 	int64_t awake_ns; /* when we last looked at anything */
 	int64_t back_ns;  /* when all were no longer lost, or we were back; 0: never */

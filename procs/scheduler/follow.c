@@ -103,7 +103,8 @@ static void follow_one(struct scheduler *self, const struct version *v)
 /* The node that is to be reckoned with when the pod goes. */
 static void fetch_node(const struct scheduler *self, const struct version *v)
 {
-	int64_t node = v->flags & VERSION_TOMBSTONE ? refmap_get(&self->by_slot, v->hot.node.u) : -1;
+	int64_t node =
+		v->flags & VERSION_TOMBSTONE ? refmap_get(&self->by_slot, v->hot.node.u) : -1;
 
 	if (node >= 0)
 		nodes_prefetch(self, (uint32_t)node);

@@ -198,9 +198,8 @@ static struct kind *parse(struct scheduler *self, const struct entry *e, const s
 	k->ours = str_eq(v_get_str(&k->spec, "schedulerName"), STR("default-scheduler"));
 	k->tolerates_unschedulable = tolerates_unschedulable(k);
 	k->only_nodes = pinned_nodes(k);
-	k->preferred =
-		v_path(&k->spec,
-		       "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution");
+	k->preferred = v_path(
+		&k->spec, "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution");
 	read_requests(k);
 	read_ports(k);
 	terms_parse(self, k);
