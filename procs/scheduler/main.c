@@ -16,6 +16,17 @@ uint64_t moves_of(const struct scheduler *self, uint32_t mask)
 	return sum;
 }
 
+void note_refusal(void *arg, const struct msg_reply *reply)
+{
+	static const int others[] = {WEFT_OK, WEFT_ENOENT, WEFT_EUID, WEFT_ECONFLICT, WEFT_ELOST};
+	struct scheduler *self = arg;
+
+	for (size_t i = 0; i < countof(others); i++)
+		if (reply->status == others[i])
+			return;
+	self->moved[MOVE_REFUSED]++;
+}
+
 /* --- The queue ---------------------------------------------------------------------- */
 
 static void activate(struct scheduler *self, struct kind *k)

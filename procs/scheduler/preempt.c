@@ -130,10 +130,34 @@ static bool better(const struct offer *a, const struct offer *b)
 
 /* --- Eviction ----------------------------------------------------------------------- */
 
+/* What was asked of the store, until its reply. */
+struct evicting {
+	struct scheduler *self;
+	uint64_t created_rv; /* of the first */
+	uint32_t n;
+	uint32_t entries[];
+};
+
+static struct evicting *evicting_new(struct scheduler *self, const struct victim *victims,
+				     uint32_t n)
+{
+	struct evicting *sent = malloc(sizeof(*sent) + n * sizeof(sent->entries[0]));
+
+	weft_assert(sent);
+	*sent = (struct evicting){.self = self, .created_rv = victims[0].e->created_rv, .n = n};
+	for (uint32_t i = 0; i < n; i++)
+		sent->entries[i] = cache_entry_ref(self->c, victims[i].e).u;
+	return sent;
+}
+
+static void on_marked(void *arg, const struct msg_reply *reply);
+
+/* Its status says why it goes. */
 static void mark(struct scheduler *self, const struct victim *victim)
 {
 	zone *z = self->z;
 	value status = kube_part(z, self->c, victim->e, victim->v, PART_STATUS), *conditions;
+	struct evicting *sent = evicting_new(self, victim, 1);
 	struct buf bytes = {0};
 	struct msg m = {.kind = MSG_update};
 
@@ -152,43 +176,84 @@ static void mark(struct scheduler *self, const struct victim *victim)
 		.ns = cache_ns(self->c, victim->e),
 		.name = entry_name(victim->e),
 		.uid = {(const char *)victim->e->uid, 16},
+		.rv = victim->v->rv,
 		.mask = 1u << PART_STATUS,
 		.status = buf_str(&bytes),
 	};
-	proc_send(self->proc, &m, NULL, NULL);
+	if (proc_send(self->proc, &m, on_marked, sent))
+		free(sent);
 	buf_free(&bytes);
+}
+
+/* Its node wrote a status meanwhile: that stays, with our condition. */
+static void on_marked(void *arg, const struct msg_reply *reply)
+{
+	struct evicting *sent = arg;
+	struct scheduler *self = sent->self;
+	const struct entry *e;
+	struct victim victim = {0};
+
+	cache_lock(self->c);
+	if (reply->status == WEFT_ECONFLICT &&
+	    !cache_entry_checked(self->c, sent->entries[0], &e) &&
+	    e->created_rv == sent->created_rv)
+		victim = (struct victim){.e = e, .v = cache_live(self->c, e)};
+	if (victim.v)
+		mark(self, &victim);
+	cache_unlock(self->c);
+	free(sent);
+}
+
+/* What was not deleted is no victim; who waits for its place chooses again. */
+static void on_evicted(void *arg, const struct msg_reply *reply)
+{
+	struct evicting *sent = arg;
+
+	if (reply->status && reply->status != WEFT_ELOST)
+		for (uint32_t i = 0; i < sent->n; i++)
+			refmap_take(&sent->self->victims, sent->entries[i]);
+	note_refusal(sent->self, reply);
+	free(sent);
+}
+
+static bool delete_victims(struct scheduler *self, const struct offer *o)
+{
+	struct evicting *sent = evicting_new(self, o->victims, o->n);
+	uint64_t *rvs = zone_alloc(self->z, o->n * sizeof(*rvs));
+	struct msg m = {.kind = MSG_delete_many};
+
+	for (uint32_t i = 0; i < o->n; i++)
+		rvs[i] = o->victims[i].v->rv;
+	m.delete_many = (struct msg_delete_many){
+		.type = TYPE_POD,
+		.grace = -1,
+		.entries = {sent->entries, o->n},
+		.rvs = {rvs, o->n},
+	};
+	if (proc_send(self->proc, &m, on_evicted, sent)) {
+		free(sent);
+		return false;
+	}
+	for (uint32_t i = 0; i < o->n; i++)
+		refmap_put(&self->victims, sent->entries[i], 0);
+	return true;
 }
 
 static bool evict(struct scheduler *self, const struct entry *pod, const struct offer *o)
 {
-	struct event_source source = {.component = "default-scheduler"};
-	uint32_t *entries = zone_alloc(self->z, o->n * sizeof(*entries));
-	uint64_t *rvs = zone_alloc(self->z, o->n * sizeof(*rvs));
-	struct msg m = {.kind = MSG_delete_many};
+	static const struct event_source source = {.component = "default-scheduler"};
 	char uid[37];
 
 	if (!proc_can_send(self->proc, SEND_ROOM))
 		return false;
 	uid_format(pod->uid, uid);
 	for (uint32_t i = 0; i < o->n; i++) {
-		entries[i] = cache_entry_ref(self->c, o->victims[i].e).u;
-		rvs[i] = o->victims[i].v->rv;
 		mark(self, &o->victims[i]);
 		proc_event(
 			self->proc, o->victims[i].e, &source, "Normal", "Preempted",
 			zone_printf(self->z, "Preempted by pod %s on node %s", uid, o->node->name));
 	}
-	m.delete_many = (struct msg_delete_many){
-		.type = TYPE_POD,
-		.grace = -1,
-		.entries = {entries, o->n},
-		.rvs = {rvs, o->n},
-	};
-	if (proc_send(self->proc, &m, NULL, NULL))
-		return false;
-	for (uint32_t i = 0; i < o->n; i++)
-		refmap_put(&self->victims, entries[i], 0);
-	return true;
+	return delete_victims(self, o);
 }
 
 bool preempt_still_leaving(struct scheduler *self, const struct kind *kind, const struct entry *pod)

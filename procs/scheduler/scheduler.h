@@ -56,6 +56,7 @@ enum move {
 	MOVE_TAINTS,   /* of a node, spec.unschedulable too */
 	MOVE_GONE,     /* a pod left its node */
 	MOVE_COME,     /* others bound a pod, or its labels changed */
+	MOVE_REFUSED,  /* the store did not do what we asked for, for want of something */
 	MOVE_COUNT
 };
 #define MOVES(m) (1u << (m))
@@ -95,7 +96,7 @@ struct term {
 
 struct pending {
 	uint32_t entry;
-	uint32_t told; /* hash of what its condition was last made to say, 0: nothing */
+	uint32_t told; /* hash of what its condition was last asked to say, 0: nothing */
 	uint64_t created_rv;
 };
 
@@ -194,8 +195,8 @@ struct scheduler {
 	uint32_t *by_name; /* hash table into nodes, + 1 */
 	uint32_t by_name_cap;
 	struct refmap by_slot; /* node slot -> into nodes */
-	uint64_t journal_rv; /* accounted up to here */
-	uint64_t external;   /* rises when counts by topology have to be taken anew */
+	uint64_t journal_rv;   /* accounted up to here */
+	uint64_t external;     /* rises when counts by topology have to be taken anew */
 	uint64_t nodes_changed, tick;
 	uint64_t looked; /* pods, when all are looked at */
 	uint64_t moved[MOVE_COUNT];
@@ -221,6 +222,9 @@ struct scheduler {
 /* main.c */
 /* How often something has moved that `mask` names. */
 uint64_t moves_of(const struct scheduler *self, uint32_t mask);
+/* For proc_send(), with the scheduler as `arg`: if the store refused (its disk is full), those
+ * that wait are looked at again.  That a pod has changed or gone is none: the journal says it. */
+void note_refusal(void *arg, const struct msg_reply *reply);
 /* Put a pod into its kind's queue, if it waits for a node and is ours.  In a
  * read section. */
 void queue_pod(struct scheduler *self, const struct entry *e);

@@ -66,7 +66,7 @@ static void explain(struct scheduler *self, struct kind *k, struct buf *out, str
 	struct tally why[32], helps[2];
 	uint32_t n = 0, nhelps = 0;
 
-	k->waits_for = MOVES(MOVE_NODES);
+	k->waits_for = MOVES(MOVE_NODES) | MOVES(MOVE_REFUSED);
 	if (!self->npresent) {
 		buf_puts(out, "no nodes available to schedule pods");
 		return;
@@ -129,7 +129,7 @@ static void send_status(struct scheduler *self, const struct entry *e, const str
 		.mask = 1u << PART_STATUS,
 		.status = buf_str(&bytes),
 	};
-	proc_send(self->proc, &m, NULL, NULL);
+	proc_send(self->proc, &m, note_refusal, self);
 	buf_free(&bytes);
 }
 
@@ -162,7 +162,9 @@ static void tell(struct scheduler *self, struct pending *p, const struct entry *
 		 const struct version *v, struct str message, const struct node *nominated)
 {
 	static const struct event_source source = {.component = "default-scheduler"};
-	uint32_t hash = (uint32_t)XXH3_64bits(message.p, message.n) | 1;
+	/* After a refusal everybody is told once more. */
+	uint32_t hash =
+		(uint32_t)XXH3_64bits_withSeed(message.p, message.n, self->moved[MOVE_REFUSED]) | 1;
 
 	if (p->told != hash)
 		set_unschedulable(self, e, v, message, nominated);
