@@ -19,18 +19,35 @@
 	"Contains a CA bundle that can be used to verify the kube-apiserver when using internal " \
 	"endpoints such as the internal service IP or kubernetes.default.svc. No other usage is " \
 	"guaranteed across distributions of Kubernetes clusters."
-#define DELETE_BATCH  4096u
-#define LOOK_AGAIN_MS 50  /* while content is on its way out; */
-#define LOOK_SHARE    500 /* longer, with more than so many objects a millisecond */
+#define DELETE_BATCH   4096u
+#define LOOK_AGAIN_MS  50  /* while content is on its way out; */
+#define LOOK_SHARE     500 /* longer, with more than so many objects a millisecond */
+#define SYSTEM_NS      (60 * INT64_C(1000000000)) /* how often the four are looked for; */
+#define SYSTEM_SOON_NS INT64_C(200000000)	  /* after one could not be made */
 
 static const char *const system_namespaces[] = {"default", "kube-node-lease", "kube-public",
 						"kube-system"};
 
 struct namespace_controller {
-	struct buf ca; /* PEM; empty until the API server has made it */
+	struct buf ca;	   /* PEM; empty until the API server has made it */
+	int64_t system_ns; /* monotonic: when the four are looked for next */
 };
 
+/* No object leads to a namespace that is not there. */
+static void look_soon(struct controller *ctl)
+{
+	struct namespace_controller *self = ctl_state(ctl);
+
+	self->system_ns = clock_mono_ns() + SYSTEM_SOON_NS;
+}
+
 /* --- Requests ------------------------------------------------------------------- */
+
+static void on_made(void *arg, const struct msg_reply *reply)
+{
+	if (reply->status && reply->status != WEFT_EEXIST)
+		look_soon(arg);
+}
 
 /* A new object from a tree that holds parts only ("labels", "meta" ... are made
  * from it by kube_split). */
@@ -53,8 +70,8 @@ static void create(struct controller *ctl, uint16_t type, struct str ns, struct 
 	};
 	if (ns.n)
 		ctl_send(ctl, &m, NULL, NULL);
-	else
-		proc_send(ctl_proc(ctl), &m, NULL, NULL);
+	else if (proc_send(ctl_proc(ctl), &m, on_made, ctl))
+		look_soon(ctl);
 	kube_parts_free(&parts);
 }
 
@@ -77,6 +94,17 @@ static void ensure_system(struct controller *ctl)
 		if (!cache_find(ctl_cache(ctl), TYPE_NAMESPACE, (struct str){0},
 				str_of(system_namespaces[i])))
 			create_namespace(ctl, system_namespaces[i]);
+}
+
+static int64_t turn(struct controller *ctl, int64_t now_ns)
+{
+	struct namespace_controller *self = ctl_state(ctl);
+
+	if (now_ns >= self->system_ns) {
+		self->system_ns = now_ns + SYSTEM_NS;
+		ensure_system(ctl);
+	}
+	return self->system_ns;
 }
 
 /* --- What every namespace has ----------------------------------------------------- */
@@ -369,7 +397,7 @@ int namespace_main(void)
 		.type = TYPE_NAMESPACE,
 		.reconcile = reconcile,
 		.map = map,
-		.resync = ensure_system,
+		.turn = turn,
 		.state_size = sizeof(struct namespace_controller),
 	};
 
