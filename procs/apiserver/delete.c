@@ -237,6 +237,12 @@ static void on_deleted(struct request *q, void *arg, const struct msg_reply *rep
 	struct deletion *d = arg;
 	int code = !reply->gone && d->o.not_orphan ? 202 : 200;
 
+	/* It was deleted and made again before the store came to it: then that one is meant. */
+	if (reply->status == WEFT_EUID && !d->o.has_uid) {
+		if (delete_object(q, &d->o) != WAITING)
+			request_answer(q);
+		return;
+	}
 	if (reply->status)
 		answer_store_error(q, reply->status, q->t.name, reply->message);
 	else if (reply->gone && !returns_object(q->t.r->type))

@@ -6,7 +6,6 @@ import faults as F
 from cluster import NS, Client, Cluster, Failure, Trouble, run_on, version
 
 HELD_US = 300000  # the change, at a point
-POINTS = ["api_made", "api_send"]
 CONFIGMAPS = NS + "/configmaps"
 ENDPOINTS = NS + "/endpoints"  # a PUT creates
 
@@ -16,13 +15,16 @@ def body(name, label, o=None):
     return {"metadata": {"name": name, "labels": {label: "1"}, **of}}
 
 
-# Path, method, of a version?, and the answer when the object has gone, or another is there.
+# Path, method, of a version?, where it is held, and the answer when the object has gone, or
+# another is there.
+BOTH = ["api_made", "api_send"]
 CHANGES = {
-    "PUT of a version": (CONFIGMAPS, "PUT", True, 404, 409),
-    "PUT": (CONFIGMAPS, "PUT", False, 404, 200),
-    "PUT that creates": (ENDPOINTS, "PUT", False, 201, 200),
-    "PATCH of a version": (CONFIGMAPS, "PATCH", True, 404, 409),
-    "PATCH": (CONFIGMAPS, "PATCH", False, 404, 200),
+    "PUT of a version": (CONFIGMAPS, "PUT", True, BOTH, 404, 409),
+    "PUT": (CONFIGMAPS, "PUT", False, BOTH, 404, 200),
+    "PUT that creates": (ENDPOINTS, "PUT", False, BOTH, 201, 200),
+    "PATCH of a version": (CONFIGMAPS, "PATCH", True, BOTH, 404, 409),
+    "PATCH": (CONFIGMAPS, "PATCH", False, BOTH, 404, 200),
+    "DELETE": (CONFIGMAPS, "DELETE", False, ["api_send"], 404, 200),
 }
 
 
@@ -65,8 +67,9 @@ def overtake(c, name, change, point, again):
         if again:
             others.append(send(c, "POST", path, body(name, "other")))
         c.faults.set(point, F.WAIT, HELD_US)
-        asker = Asker(c, method, f"{path}/{name}", body(name, "change", first if versioned else None),
-                      "application/json" if method == "PUT" else "application/merge-patch+json")
+        asker = Asker(c, method, f"{path}/{name}", None if method == "DELETE" else
+                      body(name, "change", first if versioned else None),
+                      "application/merge-patch+json" if method == "PATCH" else "application/json")
         if not c.faults.wait_fired(point, before, 5):
             raise Failure(f"the change did not come to {point}: {asker.status} {asker.answer}")
     finally:
@@ -78,7 +81,7 @@ def overtake(c, name, change, point, again):
 
 def there_after(method, status):
     """The labels that are there when the change was answered so."""
-    if status == 404:
+    if status == 404 or method == "DELETE":
         return None
     if status == 409:
         return {"other": "1"}
@@ -97,11 +100,12 @@ def judge(c, name, change, asker, others, want):
 
 
 def run(c, tally, o):
-    cases = [(what, point, again) for what in CHANGES for point in POINTS for again in (0, 1)]
+    cases = [(what, point, again) for what, change in CHANGES.items() for point in change[3]
+             for again in (0, 1)]
     for i, (what, point, again) in enumerate(cases):
         name, change = f"overtaken-{i}", CHANGES[what]
         try:
-            judge(c, name, change, *overtake(c, name, change, point, again), change[3 + again])
+            judge(c, name, change, *overtake(c, name, change, point, again), change[4 + again])
         except Failure as e:
             raise Failure(f"{what}, held at {point} while its object "
                           f"{'became another' if again else 'went'}: {e}")
