@@ -186,21 +186,27 @@ static void mark(struct scheduler *self, const struct victim *victim)
 }
 
 /* Its node wrote a status meanwhile: that stays, with our condition. */
-static void on_marked(void *arg, const struct msg_reply *reply)
+static void mark_again(const struct evicting *sent)
 {
-	struct evicting *sent = arg;
 	struct scheduler *self = sent->self;
-	const struct entry *e;
 	struct victim victim = {0};
+	const struct entry *e;
 
 	cache_lock(self->c);
-	if (reply->status == WEFT_ECONFLICT &&
-	    !cache_entry_checked(self->c, sent->entries[0], &e) &&
+	if (!cache_entry_checked(self->c, sent->entries[0], &e) &&
 	    e->created_rv == sent->created_rv)
 		victim = (struct victim){.e = e, .v = cache_live(self->c, e)};
 	if (victim.v)
 		mark(self, &victim);
 	cache_unlock(self->c);
+}
+
+static void on_marked(void *arg, const struct msg_reply *reply)
+{
+	struct evicting *sent = arg;
+
+	if (reply->status == WEFT_ECONFLICT)
+		mark_again(sent);
 	free(sent);
 }
 
@@ -231,6 +237,7 @@ static bool delete_victims(struct scheduler *self, const struct offer *o)
 		.rvs = {rvs, o->n},
 	};
 	if (proc_send(self->proc, &m, on_evicted, sent)) {
+		self->moved[MOVE_REFUSED]++;
 		free(sent);
 		return false;
 	}
@@ -244,8 +251,10 @@ static bool evict(struct scheduler *self, const struct entry *pod, const struct 
 	static const struct event_source source = {.component = "default-scheduler"};
 	char uid[37];
 
-	if (!proc_can_send(self->proc, SEND_ROOM))
+	if (!proc_can_send(self->proc, SEND_ROOM)) {
+		self->moved[MOVE_REFUSED]++;
 		return false;
+	}
 	uid_format(pod->uid, uid);
 	for (uint32_t i = 0; i < o->n; i++) {
 		mark(self, &o->victims[i]);
@@ -256,9 +265,9 @@ static bool evict(struct scheduler *self, const struct entry *pod, const struct 
 	return delete_victims(self, o);
 }
 
-bool preempt_still_leaving(struct scheduler *self, const struct kind *kind, const struct entry *pod)
+bool preempt_still_leaving(struct scheduler *self, const struct kind *kind, const struct entry *pod,
+			   const struct version *v)
 {
-	const struct version *v = cache_live(self->c, pod);
 	value status = kube_part(self->z, self->c, pod, v, PART_STATUS);
 	struct str name = v_get_str(&status, "nominatedNodeName");
 	const struct nodeslot *slot = name.n ? cache_node(self->c, name) : NULL;

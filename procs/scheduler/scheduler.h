@@ -332,8 +332,8 @@ uint32_t preempt_for(struct scheduler *self, struct kind *kind, const struct ent
 		     struct node **node);
 /* A pod that was promised a node waits while pods of lower priority are still
  * on their way out there. */
-bool preempt_still_leaving(struct scheduler *self, const struct kind *kind,
-			   const struct entry *pod);
+bool preempt_still_leaving(struct scheduler *self, const struct kind *kind, const struct entry *pod,
+			   const struct version *v);
 void nominate(struct scheduler *self, const struct pending *pod, struct kind *kind,
 	      const struct node *node);
 /* Keep (sign 1; then -1) room for the pods nominated that go before `kind`. */

@@ -129,7 +129,8 @@ static void send_status(struct scheduler *self, const struct entry *e, const str
 		.mask = 1u << PART_STATUS,
 		.status = buf_str(&bytes),
 	};
-	proc_send(self->proc, &m, note_refusal, self);
+	if (proc_send(self->proc, &m, note_refusal, self))
+		self->moved[MOVE_REFUSED]++;
 	buf_free(&bytes);
 }
 
@@ -219,7 +220,9 @@ static void make_room(struct scheduler *self, struct kind *k, struct str why)
 		struct str text;
 		uint32_t victims;
 
-		if (preempt_still_leaving(self, k, e)) {
+		if (!e)
+			continue;
+		if (preempt_still_leaving(self, k, e, v)) {
 			text = zone_printf(self->z,
 					   STR_FMT "not eligible due to a terminating pod "
 						   "on the nominated node.",
@@ -246,6 +249,7 @@ void wait_block(struct scheduler *self, struct kind *k, int64_t now_ns)
 	compact(self, k);
 	k->why.n = 0;
 	explain(self, k, &k->why, &help);
+	k->moves_seen = moves_of(self, k->waits_for);
 	if (!k->may_preempt && help.n) {
 		help.n = 0;
 		buf_puts(&help, "not eligible due to preemptionPolicy=Never.");
@@ -255,7 +259,6 @@ void wait_block(struct scheduler *self, struct kind *k, int64_t now_ns)
 	buf_addstr(&k->why, buf_str(&help));
 	buf_free(&help);
 	k->blocked = true;
-	k->moves_seen = moves_of(self, k->waits_for);
 	k->backoff_ns = k->backoff_ns ? k->backoff_ns * 2 : BACKOFF_FIRST_NS;
 	if (k->backoff_ns > BACKOFF_MAX_NS)
 		k->backoff_ns = BACKOFF_MAX_NS;

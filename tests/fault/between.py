@@ -1,8 +1,8 @@
 """Requests that come when an API server has lost one store and does not know the next yet:
 each is answered with its own object, whatever lies at the same place in the new cache."""
-import argparse, os, signal, threading, time
+import signal, threading, time
 import faults as F
-from cluster import NS, Client, Cluster, Failure, Trouble, run_on, version
+from cluster import NS, Client, Cluster, Failure, Trouble, options, run_on, version
 
 OBJECTS = 300      # more in each round, some of which are asked for
 WAIT = 30          # seconds until the checkpoint has them
@@ -106,12 +106,10 @@ def run(c, tally, o):
 
 
 def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("--weft", default="build-faults/weft")
-    options.add_argument("--rounds", type=int, default=4)
-    options.add_argument("--clients", type=int, default=16, help="a request of each in a round")
-    options.add_argument("--keep", action="store_true", default=bool(os.environ.get("KEEP")))
-    o = options.parse_args()
+    o = options()
+    o.add_argument("--rounds", type=int, default=4)
+    o.add_argument("--clients", type=int, default=16, help="a request of each in a round")
+    o = o.parse_args()
     run_on(Cluster(o.weft, 1), o, run, needs_faults=True)
 
 

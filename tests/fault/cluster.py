@@ -1,5 +1,5 @@
 """A cluster of a test's own, and a client of it."""
-import base64, http.client, json, os, re, resource, shutil, signal, ssl, subprocess, sys
+import argparse, base64, http.client, json, os, re, resource, shutil, signal, ssl, subprocess, sys
 import tempfile, threading, time
 from faults import Faults
 
@@ -188,12 +188,12 @@ class Client:
             raise Trouble(f"{status} {text[:200]!r}", status in (503, 429))
         return status, json.loads(text)
 
-    def sure(self, method, path, body=None, within=60, good=(200, 404)):
+    def sure(self, method, path, body=None, within=60, good=(200, 404), kind="application/json"):
         """The same for what may be done twice, until there is an answer."""
         until = time.monotonic() + within
         while True:
             try:
-                status, answer = self.call(method, path, body)
+                status, answer = self.call(method, path, body, kind)
                 if status in good:
                     return status, answer
                 raise Failure(f"{method} {path}: {status} {answer}")
@@ -227,6 +227,15 @@ class Tally:
             with open(path, "a") as f:
                 for kind, n in self.counts.items():
                     f.write(f"{n}\t{kind}\n")
+
+
+def options():
+    """What every test's command line has."""
+    o = argparse.ArgumentParser()
+    o.add_argument("--weft", default="build-faults/weft")
+    o.add_argument("--keep", action="store_true", default=bool(os.environ.get("KEEP")),
+                   help="the folder of the cluster")
+    return o
 
 
 def run_on(c, o, run, needs_faults=False):

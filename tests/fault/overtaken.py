@@ -1,9 +1,9 @@
 """Changes that another one overtakes: an API server has read the object, and before the store
 is asked, or does what it is asked, the object has gone, or another of its name is there.  Each
 gets the answer of an order in which both could have been done one after the other."""
-import argparse, os, signal, threading, time
+import signal, threading, time
 import faults as F
-from cluster import NS, Client, Cluster, Failure, Trouble, run_on, version
+from cluster import NS, Client, Cluster, Failure, Trouble, options, run_on, version
 
 HELD_US = 300000  # the change, at a point
 CONFIGMAPS = NS + "/configmaps"
@@ -113,10 +113,7 @@ def run(c, tally, o):
 
 
 def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("--weft", default="build-faults/weft")
-    options.add_argument("--keep", action="store_true", default=bool(os.environ.get("KEEP")))
-    o = options.parse_args()
+    o = options().parse_args()
     run_on(Cluster(o.weft, 1), o, run, needs_faults=True)
 
 

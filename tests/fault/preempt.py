@@ -1,74 +1,137 @@
-"""The store refuses what the scheduler asks for while it makes room for a pod: once it takes
-writes again, the pod gets its place, and all that are told something have been told it."""
-import argparse, errno, os, time
+"""While the scheduler makes room for a pod, the store refuses what it asks for, or ends, or
+somebody else writes to the pod that is to go: the pod gets its place all the same, whoever is
+told something is told it, and nothing that others wrote is lost."""
+import errno, signal, time
 import faults as F
-from cluster import NS, Client, Cluster, Failure, run_on
+from cluster import NS, Client, Cluster, Failure, options, run_on
 
 WITHIN = 30  # seconds; pods that wait for nothing known are looked at every 300
 CONFIG = "nodes: {cpu: 4}\nlog: {segment: 1Mi}\n"
 CLASSES = "/apis/scheduling.k8s.io/v1/priorityclasses"
+SCHEDULER, STORE = F.kind_bit("scheduler"), F.kind_bit("store")
+LEAVES_IN = "1s"
 
 
-def pod(name, cpu, priority=None):
-    return {"metadata": {"name": name}, "spec": {
-        "terminationGracePeriodSeconds": 0, **({"priorityClassName": priority} if priority else {}),
-        "containers": [{"name": "c", "image": "nginx", "resources": {"requests": {"cpu": cpu}}}]}}
+def pod(name, priority=None):
+    """Two of them do not fit on the node."""
+    return {"metadata": {"name": name, "annotations": {"weft.dev/stop": LEAVES_IN}}, "spec": {
+        **({"priorityClassName": priority} if priority else {}),
+        "containers": [{"name": "c", "image": "nginx", "resources": {"requests": {"cpu": "3"}}}]}}
+
+
+def get(c, name):
+    status, o = Client(c).sure("GET", f"{NS}/pods/{name}")
+    return o if status == 200 else None
 
 
 def await_pod(c, name, what, holds):
     until = time.monotonic() + WITHIN
-    while True:
-        status, o = Client(c).sure("GET", f"{NS}/pods/{name}")
-        if holds(o if status == 200 else None):
-            return
+    while not holds(get(c, name)):
         if time.monotonic() > until:
-            raise Failure(f"{name} {what} after {WITHIN} s: {o.get('status')}")
-        time.sleep(0.05)
+            raise Failure(f"{name} {what} after {WITHIN} s: {get(c, name)}")
+        time.sleep(0.02)
+
+
+def conditions(o):
+    return {k["type"]: k.get("reason") for k in o["status"].get("conditions", [])}
 
 
 def is_running(o):
     return o and o["status"].get("phase") == "Running"
 
 
-def is_told(o):
-    return o and any(k["type"] == "PodScheduled" and k["reason"] == "Unschedulable"
-                     for k in o["status"].get("conditions", []))
-
-
-def refuse_answer_to(c, o):
-    """The creation of a pod is taken, what the scheduler asks for because of it is not."""
-    scheduler, store = F.kind_bit("scheduler"), F.kind_bit("store")
-    held, refused = c.faults.fired("proc_flush"), c.faults.fired("disk_write")
-    c.faults.set("proc_flush", F.WAIT, 200000, kinds=scheduler)
+def create_and(c, o, do):
+    """Create a pod; what the scheduler asks for because of it waits until do() is done."""
+    before = c.faults.fired("proc_flush")
+    c.faults.set("proc_flush", F.HOLD, kinds=SCHEDULER)
     Client(c).sure("POST", NS + "/pods", o, good=(201,))
-    if not c.faults.wait_fired("proc_flush", held, 5):
+    if not c.faults.wait_fired("proc_flush", before, 5):
         raise Failure(f"the scheduler has nothing to ask for {o['metadata']['name']}")
-    c.faults.set("disk_write", F.FAIL, errno.ENOSPC, kinds=store, times=F.FOR_EVER)
-    if not c.faults.wait_fired("disk_write", refused, 5):
+    try:
+        do(c)
+    finally:
+        c.faults.clear("proc_flush")
+
+
+def refuse(c):
+    c.faults.set("disk_write", F.FAIL, errno.ENOSPC, kinds=STORE, times=F.FOR_EVER)
+
+
+def relent(c, before):
+    """After what was asked for has been refused."""
+    if not c.faults.wait_fired("disk_write", before, 5):
         raise Failure("nothing was refused")
     time.sleep(0.5)
     c.faults.clear("disk_write")
 
 
+def write_to_victim(c):
+    Client(c).sure("PATCH", f"{NS}/pods/low/status", {"status": {"conditions": [
+        {"type": "example.com/Other", "status": "True", "reason": "Written"}]}}, good=(200,),
+        kind="application/strategic-merge-patch+json")
+
+
+def end_store(c):
+    """And wait for the next one."""
+    c.send("store/0", signal.SIGKILL)
+    time.sleep(0.2)
+    Client(c).sure("POST", NS + "/configmaps", {"metadata": {"name": "later"}}, good=(201, 409))
+
+
+def eviction_refused(c):
+    before = c.faults.fired("disk_write")
+    create_and(c, pod("high", "high"), refuse)
+    relent(c, before)
+
+
+def mark_overtaken(c):
+    create_and(c, pod("high", "high"), write_to_victim)
+    await_pod(c, "low", "does not say why it goes, and what was written",
+              lambda o: o and conditions(o).get("DisruptionTarget") == "PreemptionByScheduler" and
+              conditions(o).get("example.com/Other") == "Written")
+
+
+def store_ended(c):
+    create_and(c, pod("high", "high"), end_store)
+
+
+def condition_refused(c):
+    before = c.faults.fired("disk_write")
+    create_and(c, pod("large"), refuse)
+    relent(c, before)
+    await_pod(c, "large", "was told nothing",
+              lambda o: o and conditions(o).get("PodScheduled") == "Unschedulable")
+
+
+def make_room(c, tally, harm):
+    """`low` runs, and goes for `high`."""
+    client = Client(c)
+    client.sure("POST", NS + "/pods", pod("low"), good=(201,))
+    await_pod(c, "low", "does not run", is_running)
+    harm(c)
+    await_pod(c, "high", "has no place", is_running)
+    await_pod(c, "low", "has not gone", lambda o: not o)
+    client.sure("DELETE", f"{NS}/pods/high", {"gracePeriodSeconds": 0}, good=(200,))
+    await_pod(c, "high", "has not gone", lambda o: not o)
+    tally.add(harm.__name__.replace("_", " "))
+
+
 def run(c, tally, o):
     client = Client(c)
     client.sure("POST", CLASSES, {"metadata": {"name": "high"}, "value": 1000}, good=(201,))
-    client.sure("POST", NS + "/pods", pod("low", "3"), good=(201,))
+    for harm in (eviction_refused, mark_overtaken, store_ended):
+        make_room(c, tally, harm)
+    client.sure("POST", NS + "/pods", pod("low"), good=(201,))
     await_pod(c, "low", "does not run", is_running)
-    refuse_answer_to(c, pod("high", "3", "high"))
-    await_pod(c, "high", "has no place", is_running)
-    await_pod(c, "low", "has not gone", lambda o: not o)
-    tally.add("eviction refused")
-    refuse_answer_to(c, pod("large", "3"))
-    await_pod(c, "large", "was told nothing", is_told)
+    condition_refused(c)
     tally.add("condition refused")
+    died = c.log_says("scheduler", "was killed by signal")
+    if died:
+        raise Failure(died)
 
 
 def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("--weft", default="build-faults/weft")
-    options.add_argument("--keep", action="store_true", default=bool(os.environ.get("KEEP")))
-    o = options.parse_args()
+    o = options().parse_args()
     run_on(Cluster(o.weft, 1, CONFIG, nodes=1), o, run, needs_faults=True)
 
 

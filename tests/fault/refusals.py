@@ -3,9 +3,9 @@ memory, descriptors, processes, room in rings, every operation on the disk.
 
 Meanwhile reads are answered.  Afterwards everything runs, writes are taken, the checkpoint
 catches up with what is there, and all that was acknowledged is there after `kill -9` of all."""
-import argparse, errno, os, random, signal, time
+import errno, os, random, signal, time
 import faults as F
-from cluster import NS, Client, Cluster, Failure, Trouble, run_on, version
+from cluster import NS, Client, Cluster, Failure, Trouble, options, run_on, version
 
 AFTER = 20  # seconds in which all has to be well again
 LEAVING, STOP = 5, "500ms"  # pods, and how long their containers take to stop
@@ -130,12 +130,10 @@ def run(c, tally, o):
 
 
 def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("--weft", default="build-faults/weft")
-    options.add_argument("--seconds", type=float, default=1, help="of each refusal")
-    options.add_argument("--only", type=lambda s: s.split(","), help="points: disk_write,memory_arena")
-    options.add_argument("--keep", action="store_true", default=bool(os.environ.get("KEEP")))
-    o = options.parse_args()
+    o = options()
+    o.add_argument("--seconds", type=float, default=1, help="of each refusal")
+    o.add_argument("--only", type=lambda s: s.split(","), help="points: disk_write,memory_arena")
+    o = o.parse_args()
     run_on(Cluster(o.weft, 1), o, run)
 
 
