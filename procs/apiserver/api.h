@@ -331,8 +331,9 @@ struct api {
 	uint64_t open; /* requests that have begun and not ended, watches too */
 	bool draining; /* about to end: no new connections */
 
-	bool ready;	   /* and has said so: the default namespace is there */
-	bool bootstrapped; /* bootstrap.c has done its work */
+	bool ready;	      /* and has said so: the default namespace is there */
+	bool bootstrapped;    /* bootstrap.c has done its work; */
+	int64_t bootstrap_ns; /* until then, when it looks again */
 
 	/* watch.c, feed.c */
 	uint64_t followed; /* resourceVersion up to which idle watches were told */

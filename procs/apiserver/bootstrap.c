@@ -11,7 +11,8 @@
 #include "procs/apiserver/http.h"
 #include "procs/apiserver/write.h"
 
-#define RETRY_NS (2 * 1000000)
+#define RETRY_NS (2 * INT64_C(1000000))
+#define LOOK_NS	 (200 * INT64_C(1000000)) /* whether what was asked for has been made */
 
 /* %s in a body: the first address of the Services' range. */
 static const struct object {
@@ -93,27 +94,31 @@ static struct str body_of(struct api *api, zone *z, const struct object *o)
 			   mark + 2);
 }
 
-/* A request without a client: what it answers goes nowhere. */
-static void make(struct api *api, const struct object *o)
+/* A request without a client: what it answers goes nowhere.  True: nothing is left to do, the
+ * object is there or may not be made; false: the store has been asked, and may refuse. */
+static bool make(struct api *api, const struct object *o)
 {
 	struct request *q = request_internal(api, o->path);
 	value obj;
+	bool done;
 
 	route_parse(q->path, &q->t);
 	weft_assert(q->t.r);
 	if (is_there(api, &q->t, str_of(o->name)) ||
 	    json_decode(q->z, body_of(api, q->z, o), &obj, NULL, NULL)) {
 		request_answer(q);
-		return;
+		return true;
 	}
 	v_set(q->z, &obj, "kind", v_cstr(q->t.r->kind));
 	v_set(q->z, &obj, "apiVersion", v_cstr(q->t.r->api_version));
-	if (write_create(q, &obj, false) == ANSWERED) {
-		if (q->code >= 300)
-			log_warn("%s '%s' was not made: " STR_FMT, q->t.r->kind, o->name,
-				 (int)q->out.n, q->out.p ? q->out.p : "");
-		request_answer(q);
-	}
+	if (write_create(q, &obj, false) != ANSWERED)
+		return false;
+	done = q->code < 500;
+	if (done && q->code >= 300)
+		log_warn("%s '%s' was not made: " STR_FMT, q->t.r->kind, o->name, (int)q->out.n,
+			 q->out.p ? q->out.p : "");
+	request_answer(q);
+	return done;
 }
 
 int64_t bootstrap_turn(struct api *api, int64_t now_ns)
@@ -126,8 +131,11 @@ int64_t bootstrap_turn(struct api *api, int64_t now_ns)
 	}
 	if (!api->ready || !store_answers(api))
 		return now_ns + RETRY_NS;
+	if (now_ns < api->bootstrap_ns)
+		return api->bootstrap_ns;
 	api->bootstrapped = true;
 	for (size_t i = 0; i < countof(objects); i++)
-		make(api, &objects[i]);
-	return 0;
+		api->bootstrapped &= make(api, &objects[i]);
+	api->bootstrap_ns = api->bootstrapped ? 0 : now_ns + LOOK_NS;
+	return api->bootstrap_ns;
 }

@@ -344,7 +344,7 @@ static enum outcome send_change(struct request *q, struct changing *cg, bool bum
 	bool *asked;
 
 	fault_at(api_made);
-	if (!split_change(q, cg, &parts, &mask)) /* gone, or another version: `make` knows */
+	if (!split_change(q, cg, &parts, &mask)) /* changed or gone: from the start */
 		return change_attempt(q, ch);
 	if (!mask) { /* nothing changed: nothing is written */
 		kube_parts_free(&parts);
