@@ -408,13 +408,13 @@ struct controller_ops {
 	 * In a read section.  NULL: such work is dropped. */
 	void (*map)(struct controller *ctl, const struct entry *other);
 	void (*start)(struct controller *ctl); /* once; may be NULL */
-	/* At start and whenever the queue is rebuilt, in a read section: for what
-	 * has to exist though no object asks for it (send with proc_send()).  May
-	 * be NULL. */
+	/* At start and whenever the queue is rebuilt, in a read section: what was
+	 * remembered of objects is to be taken anew.  May be NULL. */
 	void (*resync)(struct controller *ctl);
 	/* Once per turn of the loop, in a read section; returns the monotonic ns
-	 * at which it wants to be called again at the latest (0: no wish).  May be
-	 * NULL. */
+	 * at which it wants to be called again at the latest (0: no wish).  For what
+	 * no object asks for: sent with proc_send(), and asked for again if that was
+	 * refused.  May be NULL. */
 	int64_t (*turn)(struct controller *ctl, int64_t now_ns);
 	size_t state_size; /* private state, ctl_state() */
 	/* Kept for each object between reconciles; zeroed at first.  Does not move,

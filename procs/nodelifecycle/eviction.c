@@ -5,7 +5,8 @@
 #include "procs/lib/write.h"
 #include "procs/nodelifecycle/nodelifecycle.h"
 
-#define QUARANTINE_NS INT64_C(40000000000) /* before pods of a node that is not there go */
+#define QUARANTINE_NS INT64_C(40000000000) /* before pods of a node that is not there go, */
+#define COLLECT_NS    INT64_C(20000000000) /* and again, if they are still there */
 
 /* --- Tolerations -------------------------------------------------------------------- */
 
@@ -183,20 +184,23 @@ int64_t eviction_turn(struct controller *ctl, int64_t now_ns)
 	int64_t soonest = 0;
 
 	for (uint32_t i = 0; i < self->nlost;) {
+		struct lost_pod *p = &self->lost[i];
 		const struct version *v = NULL;
-		const struct entry *e = still_lost(ctl, &self->lost[i], &v);
+		const struct entry *e = still_lost(ctl, p, &v);
 
-		if (e && self->lost[i].due_ns > now_ns) {
-			if (!soonest || self->lost[i].due_ns < soonest)
-				soonest = self->lost[i].due_ns;
-			i++;
+		if (!e) {
+			*p = self->lost[--self->nlost];
 			continue;
 		}
-		if (e && !proc_can_send(ctl_proc(ctl), 16384))
-			return now_ns + 10000000;
-		if (e)
+		if (p->due_ns <= now_ns) {
+			if (!proc_can_send(ctl_proc(ctl), 16384))
+				return now_ns + 10000000;
 			collect(ctl, e, v);
-		self->lost[i] = self->lost[--self->nlost];
+			p->due_ns = now_ns + COLLECT_NS;
+		}
+		if (!soonest || p->due_ns < soonest)
+			soonest = p->due_ns;
+		i++;
 	}
 	return soonest;
 }

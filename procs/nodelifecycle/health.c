@@ -40,9 +40,11 @@ static bool is_stale(struct look *l)
 	const value *nodes = v_get(proc_config(ctl_proc(l->ctl)), "nodes");
 	int64_t grace_ms = has_posted(l) ? v_get_int(nodes, "grace", 50000)
 					 : v_get_int(nodes, "startupGrace", 60000);
-	int64_t now = clock_mono_ns(), back_ns = zones_back_ns(l->ctl, now);
+	int64_t now = clock_mono_ns(), back_ns;
 	bool first = !l->state->renewed_ns;
 
+	zones_awake(l->ctl, now);
+	back_ns = zones_back_ns(l->ctl);
 	if (shows_life(l) && !first)
 		l->state->renewed_ns = now;
 	else if (first)

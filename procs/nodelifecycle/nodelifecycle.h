@@ -75,9 +75,10 @@ int64_t zones_turn(struct controller *ctl, int64_t now_ns);
  * evicted. */
 bool zones_all_lost(struct controller *ctl);
 /* When (monotonic) that ended, or when we were back from being stopped, or behind a clock
- * that was set: no node's silence before counts.  0: never.  To be asked whenever something
- * is looked at: by that it knows when we were away. */
-int64_t zones_back_ns(struct controller *ctl, int64_t now_ns);
+ * that was set: no node's silence before counts.  0: never. */
+int64_t zones_back_ns(struct controller *ctl);
+/* Something is about to be looked at: by these calls it is known when we were away. */
+void zones_awake(struct controller *ctl, int64_t now_ns);
 /* How often nodes are looked at: well within their grace period. */
 int64_t monitor_ns(struct controller *ctl);
 /* Into spec.taints, with the time of now. */

@@ -324,14 +324,18 @@ bool zones_all_lost(struct controller *ctl)
 	return ((struct nodelifecycle *)ctl_state(ctl))->zones.all_lost;
 }
 
-int64_t zones_back_ns(struct controller *ctl, int64_t now_ns)
+void zones_awake(struct controller *ctl, int64_t now_ns)
 {
 	struct zones *all = &((struct nodelifecycle *)ctl_state(ctl))->zones;
 
-	if (now_ns - all->awake_ns > AWAY * monitor_ns(ctl))
+	if (now_ns - all->awake_ns > AWAY * monitor_ns(ctl) || now_ns < all->back_ns)
 		all->back_ns = now_ns;
 	all->awake_ns = now_ns;
-	return all->back_ns;
+}
+
+int64_t zones_back_ns(struct controller *ctl)
+{
+	return ((struct nodelifecycle *)ctl_state(ctl))->zones.back_ns;
 }
 
 /* --- Tainting ----------------------------------------------------------------------- */
@@ -456,7 +460,7 @@ int64_t zones_turn(struct controller *ctl, int64_t now_ns)
 	struct zones *all = &((struct nodelifecycle *)ctl_state(ctl))->zones;
 	int64_t soonest;
 
-	(void)zones_back_ns(ctl, now_ns);
+	zones_awake(ctl, now_ns);
 	if (now_ns >= all->look_ns) {
 		look_at_all(ctl, now_ns);
 		all->look_ns = next_look_ns(ctl, now_ns);
