@@ -23,7 +23,9 @@
 #define LOOK_AGAIN_MS  50  /* while content is on its way out; */
 #define LOOK_SHARE     500 /* longer, with more than so many objects a millisecond */
 #define SYSTEM_NS      (60 * INT64_C(1000000000)) /* how often the four are looked for; */
-#define SYSTEM_SOON_NS INT64_C(200000000)	  /* after one could not be made */
+#define SYSTEM_SOON_NS INT64_C(200000000)	  /* after one could not be made, */
+#define STORE_NS       INT64_C(2000000)		  /* and while the store does not answer */
+#define SYSTEM_ROOM    16384
 
 static const char *const system_namespaces[] = {"default", "kube-node-lease", "kube-public",
 						"kube-system"};
@@ -100,6 +102,8 @@ static int64_t turn(struct controller *ctl, int64_t now_ns)
 {
 	struct namespace_controller *self = ctl_state(ctl);
 
+	if (!proc_can_send(ctl_proc(ctl), SYSTEM_ROOM))
+		return now_ns + STORE_NS;
 	if (now_ns >= self->system_ns) {
 		self->system_ns = now_ns + SYSTEM_NS;
 		ensure_system(ctl);
