@@ -4,6 +4,7 @@
 #include "procs/nodelifecycle/nodelifecycle.h"
 
 #define MONITOR_MS 5000
+#define DEFAULT_MS 20 /* until the namespace of nodes' Events is looked for again */
 
 static void write_back(struct look *l)
 {
@@ -28,6 +29,21 @@ static uint64_t next_look_ms(struct controller *ctl)
 	int64_t every_ns = monitor_ns(ctl);
 
 	return (uint64_t)(every_ns - clock_mono_ns() % every_ns) / 1000000 + 1;
+}
+
+/* Events of nodes are in `default`, which at the very first start comes when nodes do. */
+static void tell_registered(struct look *l)
+{
+	struct controller *ctl = l->ctl;
+	const char *name = l->e->name;
+
+	if (!cache_find(l->c, TYPE_NAMESPACE, (struct str){0}, STR("default"))) {
+		ctl_after(ctl, DEFAULT_MS);
+		return;
+	}
+	ctl_event(ctl, l->e, "Normal", "RegisteredNode",
+		  "Node %s event: Registered Node %s in Controller", name, name);
+	l->state->told = true;
 }
 
 static int64_t turn(struct controller *ctl, int64_t now_ns)
@@ -55,9 +71,7 @@ static void reconcile(struct controller *ctl, const struct entry *e, const struc
 		return;
 	}
 	if (!l.state->told)
-		ctl_event(ctl, e, "Normal", "RegisteredNode",
-			  "Node %s event: Registered Node %s in Controller", e->name, e->name);
-	l.state->told = true;
+		tell_registered(&l);
 	l.spec = kube_part(l.z, l.c, e, v, PART_SPEC);
 	l.status = kube_part(l.z, l.c, e, v, PART_STATUS);
 	if (!v_is_map(&l.spec))
