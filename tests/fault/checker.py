@@ -1,7 +1,6 @@
 """What must hold, judged by what clients saw; none of it is asked of weft itself."""
 import json, re, time
-from cluster import TYPES, Client, Trouble, version
-from load import STEADY
+from cluster import TYPES, Client, version
 
 SETTLE = 60  # seconds after the harm
 

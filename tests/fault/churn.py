@@ -7,9 +7,9 @@ processes end at named points and at any, are stopped, refused memory, descripto
 disk, the clock is set, shards come and go.  checker.py says what must hold.
 
 The seed is printed; --seed gives the same plan again, --plan prints it."""
-import argparse, os, random, sys, time
+import sys, time
 import checker, harm, history, quota
-from cluster import Cluster, Failure, Tally
+from cluster import Cluster, Failure, Tally, options
 from load import Roller, Shared, Sharer, TYPES, Watcher, Writer
 
 
@@ -55,15 +55,11 @@ def run(shared, tally, o):
 
 
 def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("--weft", default="build-faults/weft")
-    options.add_argument("--seconds", type=float, default=45)
-    options.add_argument("--seed", type=int, default=int(os.environ.get("WEFT_SEED", 0)) or
-                         random.randrange(1, 1 << 31))
-    options.add_argument("--only", type=lambda s: s.split(","), help="kinds of harm: kill-one,scale")
-    options.add_argument("--plan", action="store_true", help="print the plan and end")
-    options.add_argument("--keep", action="store_true", default=bool(os.environ.get("KEEP")))
-    o = options.parse_args()
+    o = options(seeded=True)
+    o.add_argument("--seconds", type=float, default=45)
+    o.add_argument("--only", type=lambda s: s.split(","), help="kinds of harm: kill-one,scale")
+    o.add_argument("--plan", action="store_true", help="print the plan and end")
+    o = o.parse_args()
     print(f"seed {o.seed}", flush=True)
     if o.plan:
         for step in harm.plan(o.seed, o.seconds, o.only):

@@ -1,5 +1,5 @@
 """A cluster of a test's own, and a client of it."""
-import argparse, base64, http.client, json, os, re, resource, shutil, signal, ssl, subprocess, sys
+import argparse, base64, http.client, json, os, random, re, resource, shutil, signal, ssl, subprocess, sys
 import tempfile, threading, time
 from faults import Faults
 
@@ -229,10 +229,13 @@ class Tally:
                     f.write(f"{n}\t{kind}\n")
 
 
-def options():
+def options(seeded=False, weft="build-faults/weft"):
     """What every test's command line has."""
     o = argparse.ArgumentParser()
-    o.add_argument("--weft", default="build-faults/weft")
+    o.add_argument("--weft", default=weft)
+    if seeded:
+        o.add_argument("--seed", type=int, default=int(os.environ.get("WEFT_SEED", 0)) or
+                       random.randrange(1, 1 << 31))
     o.add_argument("--keep", action="store_true", default=bool(os.environ.get("KEEP")),
                    help="the folder of the cluster")
     return o

@@ -3,8 +3,8 @@ naming the file, or comes up with everything that was acknowledged.  Nothing is 
 
 One exception is in the nature of a log: damage to the very last batch looks like a write that
 the loss of power cut short.  The run ends with writes that may go."""
-import argparse, os, random, re, shutil, subprocess, sys, tempfile, time
-from cluster import NS, Client, Cluster, Failure, Tally, Trouble, version
+import os, random, re, shutil, sys, tempfile, time
+from cluster import NS, Client, Cluster, Failure, Tally, Trouble, options, version
 
 OBJECTS = 400
 WAIT = 20  # seconds until it has come up or has refused
@@ -106,13 +106,9 @@ def read_line(c):
 
 
 def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("--weft", default="build-faults/weft")
-    options.add_argument("--seconds", type=float, default=20)
-    options.add_argument("--seed", type=int, default=int(os.environ.get("WEFT_SEED", 0)) or
-                         random.randrange(1, 1 << 31))
-    options.add_argument("--keep", action="store_true", default=bool(os.environ.get("KEEP")))
-    o = options.parse_args()
+    o = options(seeded=True)
+    o.add_argument("--seconds", type=float, default=20)
+    o = o.parse_args()
     print(f"seed {o.seed}", flush=True)
     rnd, tally, bad, counts = random.Random(o.seed), Tally(), None, {}
     cluster, acked = run(o)

@@ -4,7 +4,7 @@ writes (shm/fault_disk.c).
 A write is there for sure once a sync of its file has ended that began after it; a name once
 its directory was synced so.  Of everything else some is there, some is not, and some is
 there in part, sector by sector."""
-import os, random, struct
+import os, struct
 
 RECORD = struct.Struct("<QQQQIIII")
 WRITE, SYNC, SIZE, RENAME, REMOVE, CREATE, MKDIR = range(7)

@@ -3,7 +3,7 @@
 A plan is worked out before anything runs: which harm, how long after the one before, and
 which numbers it draws.  So a seed gives the same plan again, though processes may be at
 another point when it strikes."""
-import os, random, resource, signal, subprocess, time
+import random, signal, subprocess, time
 import faults as F
 
 KINDS = {}  # name: (weight, function, needs a fault build)

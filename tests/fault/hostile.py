@@ -4,9 +4,9 @@ the supervisor and all others go on, and somebody says who did it.
 First everything by which a process can damage nobody but itself, while writers and watchers
 go on: nothing that was acknowledged may suffer.  Then requests that are well formed and
 false, which may do to objects what they like; whoever reads those objects has to bear it."""
-import argparse, os, random, signal, subprocess, sys, time
+import random, signal, subprocess, sys, time
 import checker
-from cluster import NS, Client, Cluster, Failure, Tally, Trouble
+from cluster import NS, Client, Cluster, Failure, Tally, Trouble, options
 from load import Roller, Shared, TYPES, Watcher, Writer
 
 # How, how long it may go on, and what the log has to say of it ("{}": the process).
@@ -166,16 +166,12 @@ def run(shared, tally, o):
 
 
 def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("--weft", default="build-faults/weft")
-    options.add_argument("--hostile", default="build-faults/fault/hostile")
-    options.add_argument("--victims", type=int, default=2, help="processes for each kind of harm")
-    options.add_argument("--late", type=float, default=0,
+    o = options(seeded=True)
+    o.add_argument("--hostile", default="build-faults/fault/hostile")
+    o.add_argument("--victims", type=int, default=2, help="processes for each kind of harm")
+    o.add_argument("--late", type=float, default=0,
                          help="seconds after which a hidden hang has to be found; 0: not tried")
-    options.add_argument("--seed", type=int, default=int(os.environ.get("WEFT_SEED", 0)) or
-                         random.randrange(1, 1 << 31))
-    options.add_argument("--keep", action="store_true", default=bool(os.environ.get("KEEP")))
-    o = options.parse_args()
+    o = o.parse_args()
     print(f"seed {o.seed}", flush=True)
     cluster, tally = Cluster(o.weft, o.seed), Tally()
     shared = Shared(cluster, o.seed)

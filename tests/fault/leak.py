@@ -4,9 +4,9 @@ process's memory and its descriptors are what they were before, and the whole ca
 The first rounds bring caches and free lists to their size; the comparison is of what comes
 after.  What a pod leaves behind shows as bytes for each pod, each time: a buffer that a busy
 moment made larger shows once, so what has grown is given another chance, two at most."""
-import argparse, os, time
+import os, time
 import faults as F
-from cluster import APPS, Client, Cluster, Failure, deployment, run_on
+from cluster import APPS, Client, Cluster, Failure, deployment, options, run_on
 
 # Events go at once, and little history is kept: only what should stay, stays.
 CONFIG = """
@@ -118,12 +118,10 @@ def run(c, tally, o):
 
 
 def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("--weft", default="build-faults/weft")
-    options.add_argument("--pods", type=int, default=1000000)
-    options.add_argument("--replicas", type=int, default=25000, help="pods at once")
-    options.add_argument("--keep", action="store_true", default=bool(os.environ.get("KEEP")))
-    o = options.parse_args()
+    o = options()
+    o.add_argument("--pods", type=int, default=1000000)
+    o.add_argument("--replicas", type=int, default=25000, help="pods at once")
+    o = o.parse_args()
     run_on(Cluster(o.weft, config=CONFIG, nodes=300), o, run)
 
 

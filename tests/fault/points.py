@@ -3,9 +3,9 @@ has to come back, and what checker.py judges has to hold over all of it.
 
 Each point has something that leads a process there (STIR); one that nobody passes is a
 failure, as the test would prove nothing."""
-import argparse, os, random, signal, subprocess, sys, time
+import random, signal, subprocess, sys, time
 import checker, faults as F, history
-from cluster import APPS, NS, Client, Cluster, Failure, Tally, Trouble, deployment
+from cluster import APPS, NS, Client, Cluster, Failure, Tally, Trouble, deployment, options
 from load import Roller, Shared, Sharer, TYPES, Watcher, Writer
 
 WAIT = 8     # seconds until somebody has to have passed a point
@@ -136,13 +136,9 @@ def run(shared, tally, o):
 
 
 def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("--weft", default="build-faults/weft")
-    options.add_argument("--seed", type=int, default=int(os.environ.get("WEFT_SEED", 0)) or
-                         random.randrange(1, 1 << 31))
-    options.add_argument("--only", type=lambda s: s.split(","), help="points: store_rv,log_cut")
-    options.add_argument("--keep", action="store_true", default=bool(os.environ.get("KEEP")))
-    o = options.parse_args()
+    o = options(seeded=True)
+    o.add_argument("--only", type=lambda s: s.split(","), help="points: store_rv,log_cut")
+    o = o.parse_args()
     print(f"seed {o.seed}", flush=True)
     cluster, tally = Cluster(o.weft, o.seed), Tally()
     shared = Shared(cluster, o.seed)

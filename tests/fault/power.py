@@ -4,8 +4,8 @@ show every write that was acknowledged before, and none half done.
 
 One run of a cluster leaves a trace (disk.py) from which the disk of any moment is made.
 Rounds follow each other: the next run begins on one of the last one's images."""
-import argparse, os, random, shutil, sys, tempfile, threading, time
-from cluster import APPS, NS, Client, Cluster, Failure, Tally, Trouble, deployment, version
+import os, random, shutil, sys, tempfile, threading, time
+from cluster import APPS, NS, Client, Cluster, Failure, Tally, Trouble, deployment, options, version
 from disk import Disk, write_image
 
 NAMES = 12    # ConfigMaps of each writer
@@ -177,15 +177,11 @@ def round_of(o, number, rnd, base, found, tally, until):
 
 
 def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("--weft", default="build-faults/weft")
-    options.add_argument("--seconds", type=float, default=30)
-    options.add_argument("--run", type=float, default=3, help="seconds of each run under trace")
-    options.add_argument("--images", type=int, default=36, help="disks tried of each run")
-    options.add_argument("--seed", type=int, default=int(os.environ.get("WEFT_SEED", 0)) or
-                         random.randrange(1, 1 << 31))
-    options.add_argument("--keep", action="store_true", default=bool(os.environ.get("KEEP")))
-    o = options.parse_args()
+    o = options(seeded=True)
+    o.add_argument("--seconds", type=float, default=30)
+    o.add_argument("--run", type=float, default=3, help="seconds of each run under trace")
+    o.add_argument("--images", type=int, default=36, help="disks tried of each run")
+    o = o.parse_args()
     print(f"seed {o.seed}", flush=True)
     rnd, tally, base, found, number = random.Random(o.seed), Tally(), None, {}, 0
     until = time.monotonic() + o.seconds

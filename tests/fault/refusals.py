@@ -3,7 +3,7 @@ memory, descriptors, processes, room in rings, every operation on the disk.
 
 Meanwhile reads are answered.  Afterwards everything runs, writes are taken, the checkpoint
 catches up with what is there, and all that was acknowledged is there after `kill -9` of all."""
-import errno, os, random, signal, time
+import errno, os, signal, time
 import faults as F
 from cluster import NS, Client, Cluster, Failure, Trouble, options, run_on, version
 

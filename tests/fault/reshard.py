@@ -21,7 +21,7 @@ It is judged from outside, by what clients saw, and by the journal:
 
 The seed is printed; --seed repeats the choices, though not the moments.
 """
-import argparse, base64, http.client, json, os, random, re, shutil, signal, socket, ssl
+import argparse, base64, http.client, json, os, random, re, shutil, signal, ssl
 import subprocess, sys, tempfile, threading, time
 
 APPS, CORE = "/apis/apps/v1/namespaces/default", "/api/v1/namespaces/default"

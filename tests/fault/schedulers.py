@@ -9,8 +9,8 @@ Kubernetes either.
 
 The seed is printed; --seed repeats the choices, though not the moments.
 """
-import argparse, json, os, random, sys, threading, time
-from cluster import APPS, NS, Client, Cluster, Failure
+import json, random, sys, threading, time
+from cluster import APPS, NS, Client, Cluster, Failure, options
 
 NODES, ZONES, CPU, WITHIN = 12, 3, 4000, 60
 CONFIG = """
@@ -199,13 +199,9 @@ def run(cluster, seconds, choices):
 
 
 def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("--weft", default="build/weft")
-    options.add_argument("--seconds", type=float, default=20)
-    options.add_argument("--seed", type=int, default=int(os.environ.get("WEFT_SEED", 0)) or
-                         random.randrange(1, 1 << 31))
-    options.add_argument("--keep", action="store_true", default=bool(os.environ.get("KEEP")))
-    o = options.parse_args()
+    o = options(seeded=True, weft="build/weft")
+    o.add_argument("--seconds", type=float, default=20)
+    o = o.parse_args()
     print(f"seed {o.seed}", flush=True)
     cluster, failed = Cluster(o.weft, o.seed, CONFIG, NODES), False
     try:
