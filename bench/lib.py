@@ -1,6 +1,6 @@
 """lib.py - what the benchmarks of whole clusters share: a cluster to start,
 load, kill and measure, and one way to tell a figure (as bench.h does for C)."""
-import argparse, base64, contextlib, http.client, json, os, platform, shutil, signal, ssl, statistics, subprocess, sys, tempfile, time
+import argparse, base64, contextlib, glob, http.client, json, os, platform, shutil, signal, ssl, statistics, subprocess, sys, tempfile, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 B = os.path.join(ROOT, os.environ.get("B", "build"))
@@ -182,9 +182,11 @@ class Cluster:
         return next(p["pid"] for p in self.status()["processes"] if p["process"] == process and not p["shard"])
 
     def cpu_ms(self):
+        """{process: ms of CPU since it began}, as the kernel says: the counters in `weft status`
+        are of when a process last turned, which may be long ago."""
         used = {}
         for p in self.status()["processes"]:
-            used[p["process"]] = used.get(p["process"], 0) + p["counters"]["cpu_ms"]
+            used[p["process"]] = used.get(p["process"], 0) + cpu_s(p["pid"]) * 1000
         return used
 
     def cache_bytes(self):
@@ -223,19 +225,24 @@ class Cluster:
         return next(iter(done.values()))
 
 
+def cpu_s(pid):
+    """Seconds on a core so far, all its threads."""
+    ns = 0
+    for stat in glob.glob(f"/proc/{pid}/task/*/schedstat"):
+        try:
+            with open(stat) as f:
+                ns += int(f.read().split()[0])
+        except (OSError, ValueError):
+            pass
+    return ns / 1e9
+
+
 def pss_kib(pid):
     try:
         with open(f"/proc/{pid}/smaps_rollup") as f:
             return next(int(l.split()[1]) for l in f if l.startswith("Pss:"))
     except OSError:
         return 0
-
-
-def cpu_s(pid):
-    """Seconds of CPU that a process has used, to a hundredth."""
-    with open(f"/proc/{pid}/stat") as f:
-        fields = f.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def private_kib(pid):
