@@ -40,13 +40,6 @@ static bool has(struct str line, const char *text)
 	return memmem(line.p, line.n, text, strlen(text)) != NULL;
 }
 
-static long number_after(struct str line, const char *key)
-{
-	const char *at = memmem(line.p, line.n, key, strlen(key));
-
-	return at ? atol(at + strlen(key)) : -1;
-}
-
 static void count(int which, int64_t now)
 {
 	meter_add(&churn.meters[which], now, now);

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "bench/load/load.h"
@@ -27,6 +28,13 @@ int64_t now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+long number_after(struct str text, const char *key)
+{
+	const char *at = memmem(text.p, text.n, key, strlen(key));
+
+	return at ? atol(at + strlen(key)) : -1;
 }
 
 /* xorshift64* */

@@ -109,10 +109,30 @@ static bool make(struct pool *p, struct job *j)
 	return true;
 }
 
+/* What it has become may be told before the answer says which generation that is. */
+static void look(struct deployment *d)
+{
+	const struct deployment_seen *s = &d->last;
+	bool done = run.step == STEP_DELETE ? s->gone
+					    : s->generation >= d->generation && deployment_done(s);
+
+	if (!d->waiting || !d->answered || !done)
+		return;
+	d->waiting = false;
+	run.waiting--;
+	meter_add(&run.meter, d->intended, d->last_ns);
+}
+
 static void answered(struct pool *p, struct job *j, const struct answer *a)
 {
-	if (a->status / 100 == 2)
+	struct deployment *d = &run.list[j->key];
+
+	if (a->status / 100 == 2) {
+		d->generation = (uint64_t)number_after(a->body, "\"generation\":");
+		d->answered = true;
+		look(d);
 		return;
+	}
 	weft_fatal("d-%u: %s: status %d: " STR_FMT, j->key, step_names[run.step], a->status,
 		   STR_ARG(a->body));
 }
@@ -158,14 +178,9 @@ static void on_event(struct watch *w, struct str line, int64_t now)
 
 	if (!d)
 		return;
-	d->seen = s.gone ? 0 : s.generation;
-	if (!d->waiting || !d->intended)
-		return;
-	if (run.step == STEP_DELETE ? !s.gone : s.generation < d->wanted || !deployment_done(&s))
-		return;
-	d->waiting = false;
-	run.waiting--;
-	meter_add(&run.meter, d->intended, now);
+	d->last = s;
+	d->last_ns = now;
+	look(d);
 }
 
 /* --- The steps ---------------------------------------------------------------------- */
@@ -177,9 +192,9 @@ static void run_step(struct client *cl, enum step step)
 	run.waiting = opt.count;
 	run.image++;
 	for (uint32_t i = 0; i < opt.count; i++) {
-		run.list[i].intended = 0;
 		run.list[i].waiting = true;
-		run.list[i].wanted = run.list[i].seen + 1;
+		run.list[i].answered = false;
+		run.list[i].last = (struct deployment_seen){0};
 	}
 	pool_start(&run.pool, opt.rate);
 	meter_start(&run.meter, step_names[step], run.pool.start);

@@ -38,7 +38,9 @@ int run_deployments(struct client *cl);
 int run_churn(struct client *cl);
 int run_nodes(struct client *cl);
 
-int64_t now_ns(void); /* monotonic */
+int64_t now_ns(void);
+/* The number that stands behind `key` in a text; -1: no such key. */
+long number_after(struct str text, const char *key); /* monotonic */
 /* SIGINT or SIGTERM came: finish. */
 bool interrupted(void);
 
@@ -148,19 +150,6 @@ void pool_run(struct pool *p, double rate, double seconds, struct meter *m, uint
 
 /* --- Deployments ------------------------------------------------------------------- */
 
-/* Deployments "d-0"... of the run and what is known of them. */
-struct deployment {
-	int64_t intended;  /* when its change was sent; 0: not yet */
-	uint32_t replicas; /* wanted */
-	bool waiting;	   /* for that change to be brought about */
-	uint64_t seen;	   /* its newest generation that was seen */
-	uint64_t wanted;   /* the generation that the change makes */
-};
-void deployment_path(struct buf *out, uint32_t i);
-void deployment_body(struct buf *out, uint32_t i, uint32_t replicas, uint32_t image);
-/* Creates opt.count of opt.replicas each and waits until all are Ready. */
-struct deployment *deployments_ready(struct client *cl);
-
 /* What an event of a watch says of a Deployment. */
 struct deployment_seen {
 	uint32_t i; /* UINT32_MAX: it is none of ours */
@@ -168,6 +157,22 @@ struct deployment_seen {
 	uint64_t generation, observed;
 	uint32_t wanted, replicas, updated, ready, available;
 };
+
+/* Deployments "d-0"... of the run and what is known of them. */
+struct deployment {
+	int64_t intended;  /* when its change was due */
+	uint32_t replicas; /* wanted */
+	bool waiting;	   /* for that change to be brought about */
+	bool answered;	   /* and which generation it made is known: */
+	uint64_t generation;
+	struct deployment_seen last; /* event since the step began, */
+	int64_t last_ns;	     /* and when it came */
+};
+void deployment_path(struct buf *out, uint32_t i);
+void deployment_body(struct buf *out, uint32_t i, uint32_t replicas, uint32_t image);
+/* Creates opt.count of opt.replicas each and waits until all are Ready. */
+struct deployment *deployments_ready(struct client *cl);
+
 struct deployment_seen deployment_event(struct str line);
 /* All that it wants is there, of its newest template, and Ready. */
 bool deployment_done(const struct deployment_seen *s);
