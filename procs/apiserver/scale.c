@@ -103,7 +103,6 @@ static int make_scaled(struct request *q, void *arg, value *old, value *obj)
 	value was = scale_of(q->z, s->ch.r, old),
 	      scale = v_copy(q->z, s->is_patch ? &was : &s->body);
 	int64_t replicas;
-	struct str rv;
 
 	if (s->is_patch) {
 		struct str why;
@@ -123,8 +122,8 @@ static int make_scaled(struct request *q, void *arg, value *old, value *obj)
 	replicas = v_as_int(v_path(&scale, "spec.replicas"), 0);
 	if (refuse_negative(q, replicas))
 		return WEFT_EINVAL;
-	rv = v_as_str(v_path(&scale, "metadata.resourceVersion"));
-	s->ch.once = !s->is_patch && rv.n && !str_eq(rv, STR("0"));
+	s->ch.once =
+		!s->is_patch && names_version(v_as_str(v_path(&scale, "metadata.resourceVersion")));
 	*obj = *old;
 	v_set(q->z, v_map_at(q->z, obj, "spec"), "replicas", v_int(replicas));
 	return WEFT_OK;

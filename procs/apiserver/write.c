@@ -430,6 +430,11 @@ static bool is_number(struct str s)
 	return true;
 }
 
+bool names_version(struct str rv)
+{
+	return rv.n && !str_eq(rv, STR("0"));
+}
+
 /* Kubernetes names the resource here, not the kind. */
 static void answer_needs_version(struct request *q, const struct change *ch)
 {
@@ -489,11 +494,11 @@ int check_identity(struct request *q, const struct change *ch, const value *obj,
 						  STR_ARG(rv)));
 		return WEFT_EINVAL;
 	}
-	if ((!rv.n || str_eq(rv, STR("0"))) && kube_update_needs_version(ch->r->type)) {
+	if (!names_version(rv) && kube_update_needs_version(ch->r->type)) {
 		answer_needs_version(q, ch);
 		return WEFT_EINVAL;
 	}
-	if (rv.n && !str_eq(rv, STR("0")) && !str_eq(rv, v_get_str(was, "resourceVersion"))) {
+	if (names_version(rv) && !str_eq(rv, v_get_str(was, "resourceVersion"))) {
 		answer_store_error(q, WEFT_ECONFLICT, ch->name, STR(""));
 		return WEFT_EINVAL;
 	}
@@ -520,7 +525,6 @@ static int make_update(struct request *q, void *arg, value *old, value *obj)
 enum outcome object_update(struct request *q)
 {
 	struct update *u = zone_alloc(q->z, sizeof(*u));
-	struct str rv;
 
 	*u = (struct update){.ch = {.r = q->t.r,
 				    .ns = q->t.ns,
@@ -532,8 +536,7 @@ enum outcome object_update(struct request *q)
 	if (negotiate(q, true, false) || dry_run_parse(q, &u->ch.dry_run) ||
 	    body_object(q, q->t.r, &u->body))
 		return ANSWERED;
-	rv = v_as_str(v_path(&u->body, "metadata.resourceVersion"));
-	u->ch.once = rv.n && !str_eq(rv, STR("0"));
+	u->ch.once = names_version(v_as_str(v_path(&u->body, "metadata.resourceVersion")));
 	u->ch.or_create = !q->t.sub.n && kube_creates_on_update(q->t.r->type);
 	return write_change(q, &u->ch);
 }

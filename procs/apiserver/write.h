@@ -45,6 +45,8 @@ value write_state(struct request *q, const struct change *ch);
 /* Create `obj` (checked, of q's resource). */
 enum outcome write_create(struct request *q, value *obj, bool dry_run);
 
+/* A body's resourceVersion: "" and "0" stand for whatever is there. */
+bool names_version(struct str rv);
 /* Body and path name one object, and `obj` was made from `old` (or does not say):
  * WEFT_EINVAL: answered. */
 int check_identity(struct request *q, const struct change *ch, const value *obj, const value *old);
