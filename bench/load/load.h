@@ -38,9 +38,9 @@ int run_deployments(struct client *cl);
 int run_churn(struct client *cl);
 int run_nodes(struct client *cl);
 
-int64_t now_ns(void);
+int64_t now_ns(void); /* monotonic */
 /* The number that stands behind `key` in a text; -1: no such key. */
-long number_after(struct str text, const char *key); /* monotonic */
+long number_after(struct str text, const char *key);
 /* SIGINT or SIGTERM came: finish. */
 bool interrupted(void);
 
