@@ -2,7 +2,7 @@
 it runs on, or behind a clock that is set.  Nobody's silence in that time counts: no node is
 taken for lost, no pod for not ready."""
 import signal, time
-from cluster import APPS, NS, Client, Cluster, Failure, deployment, options, run_on
+from cluster import APPS, NS, Client, Cluster, Failure, deployment, options, run_on, wait_until
 
 GRACE = 3  # seconds
 CONFIG = f"""
@@ -27,13 +27,10 @@ def look(c):
 
 
 def wait_ready(c):
-    client, until = Client(c), time.monotonic() + 60
+    client = Client(c)
     client.sure("POST", APPS + "/deployments", deployment("away", "away", REPLICAS), good=(201,))
-    while client.sure("GET", APPS + "/deployments/away")[1].get("status", {}).get(
-            "readyReplicas") != REPLICAS:
-        if time.monotonic() > until:
-            raise Failure(f"{REPLICAS} pods are not ready after 60 s")
-        time.sleep(0.1)
+    wait_until(lambda: client.sure("GET", APPS + "/deployments/away")[1].get("status", {}).get(
+        "readyReplicas") == REPLICAS, 60, lambda: f"{REPLICAS} pods are not ready after 60 s")
 
 
 def stop_all(c):

@@ -15,6 +15,15 @@ supervisor: {stallAfter: 2s}
 """
 
 
+def wait_until(holds, seconds, else_say):
+    """Failure with what else_say() says, unless holds() in time."""
+    until = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > until:
+            raise Failure(else_say())
+        time.sleep(0.02)
+
+
 class Trouble(Exception):
     """The answer did not come: the outcome is unknown, unless `refused` says that nothing
     was done."""

@@ -2,7 +2,7 @@
 it serves once they are taken, with all that a cluster has from the start."""
 import errno, threading, time
 import faults as F
-from cluster import NS, Client, Cluster, Failure, options, run_on
+from cluster import NS, Client, Cluster, Failure, options, run_on, wait_until
 
 REFUSED = 1  # seconds
 WITHIN = 20  # seconds in which all is there
@@ -55,11 +55,8 @@ def missing(c):
 def run(c, tally, o):
     if not c.faults.fired("disk_write"):
         raise Failure(f"nothing was refused after {c.skip} writes")
-    until = time.monotonic() + WITHIN
-    while missing(c):
-        if time.monotonic() > until:
-            raise Failure(f"refused after {c.skip} writes: missing {missing(c)}")
-        time.sleep(0.1)
+    wait_until(lambda: not missing(c), WITHIN,
+               lambda: f"refused after {c.skip} writes: missing {missing(c)}")
     c.wait_all_run()
     Client(c).sure("POST", NS + "/configmaps", {"metadata": {"name": "written"}}, good=(201,))
     tally.add("first writes refused")

@@ -1,9 +1,9 @@
 """Changes that another one overtakes: an API server has read the object, and before the store
 is asked, or does what it is asked, the object has gone, or another of its name is there.  Each
 gets the answer of an order in which both could have been done one after the other."""
-import signal, threading, time
+import signal, threading
 import faults as F
-from cluster import NS, Client, Cluster, Failure, Trouble, options, run_on, version
+from cluster import NS, Client, Cluster, Failure, Trouble, options, run_on, version, wait_until
 
 HELD_US = 300000  # the change, at a point
 CONFIGMAPS = NS + "/configmaps"
@@ -46,12 +46,10 @@ class Asker(threading.Thread):
 
 def send(c, *request):
     """An Asker whose request is on its way to the store."""
-    before, until = c.faults.hits("api_send"), time.monotonic() + 5
+    before = c.faults.hits("api_send")
     asker = Asker(c, *request)
-    while c.faults.hits("api_send") == before:
-        if time.monotonic() > until:
-            raise Failure(f"{request} was not sent to the store")
-        time.sleep(0.002)
+    wait_until(lambda: c.faults.hits("api_send") > before, 5,
+               lambda: f"{request} was not sent to the store")
     return asker
 
 

@@ -3,7 +3,7 @@ somebody else writes to the pod that is to go: the pod gets its place all the sa
 told something is told it, and nothing that others wrote is lost."""
 import errno, signal, time
 import faults as F
-from cluster import NS, Client, Cluster, Failure, options, run_on
+from cluster import NS, Client, Cluster, Failure, options, run_on, wait_until
 
 WITHIN = 30  # seconds; pods that wait for nothing known are looked at every 300
 CONFIG = "nodes: {cpu: 4}\nlog: {segment: 1Mi}\n"
@@ -25,11 +25,8 @@ def get(c, name):
 
 
 def await_pod(c, name, what, holds):
-    until = time.monotonic() + WITHIN
-    while not holds(get(c, name)):
-        if time.monotonic() > until:
-            raise Failure(f"{name} {what} after {WITHIN} s: {get(c, name)}")
-        time.sleep(0.02)
+    wait_until(lambda: holds(get(c, name)), WITHIN,
+               lambda: f"{name} {what} after {WITHIN} s: {get(c, name)}")
 
 
 def conditions(o):

@@ -5,7 +5,7 @@ Meanwhile reads are answered.  Afterwards everything runs, writes are taken, the
 catches up with what is there, and all that was acknowledged is there after `kill -9` of all."""
 import errno, os, signal, time
 import faults as F
-from cluster import NS, Client, Cluster, Failure, Trouble, options, run_on, version
+from cluster import NS, Client, Cluster, Failure, Trouble, options, run_on, version, wait_until
 
 AFTER = 20  # seconds in which all has to be well again
 LEAVING, STOP = 5, "500ms"  # pods, and how long their containers take to stop
@@ -48,11 +48,7 @@ def pods(c):
 
 
 def await_pods(c, what, holds):
-    until = time.monotonic() + AFTER
-    while not holds(pods(c)):
-        if time.monotonic() > until:
-            raise Failure(f"after {AFTER} s pods {what}: {pods(c)}")
-        time.sleep(0.05)
+    wait_until(lambda: holds(pods(c)), AFTER, lambda: f"after {AFTER} s pods {what}: {pods(c)}")
 
 
 def send_away(c):
