@@ -7,7 +7,7 @@ processes end at named points and at any, are stopped, refused memory, descripto
 disk, the clock is set, shards come and go.  checker.py says what must hold.
 
 The seed is printed; --seed gives the same plan again, --plan prints it."""
-import sys, time
+import time
 import checker, harm, history, quota
 from cluster import Cluster, Failure, Tally, options
 from load import Roller, Shared, Sharer, TYPES, Watcher, Writer
@@ -77,12 +77,7 @@ def main():
     finally:
         cluster.kill()
     print(" ".join(f"{k}:{v}" for k, v in shared.counts.items()), flush=True)
-    if shared.failures:
-        print("".join(list(cluster.log())[-60:]))
-    else:
-        tally.close()
-    cluster.close(shared.failures or o.keep)
-    sys.exit(1 if shared.failures else 0)
+    shared.end(tally, o.keep)
 
 
 main()

@@ -4,7 +4,7 @@ the supervisor and all others go on, and somebody says who did it.
 First everything by which a process can damage nobody but itself, while writers and watchers
 go on: nothing that was acknowledged may suffer.  Then requests that are well formed and
 false, which may do to objects what they like; whoever reads those objects has to bear it."""
-import random, signal, subprocess, sys, time
+import random, signal, subprocess, time
 import checker
 from cluster import NS, Client, Cluster, Failure, Tally, Trouble, options
 from load import Roller, Shared, TYPES, Watcher, Writer
@@ -183,10 +183,7 @@ def main():
     finally:
         shared.watching = shared.writing = False
         cluster.kill()
-    if not shared.failures:
-        tally.close()
-    cluster.close(shared.failures or o.keep)
-    sys.exit(1 if shared.failures else 0)
+    shared.end(tally, o.keep)
 
 
 main()

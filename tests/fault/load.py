@@ -1,5 +1,5 @@
 """What clients do and see: writers, watchers, and clients that share objects."""
-import http.client, json, random, socket, ssl, threading, time
+import http.client, json, random, socket, ssl, sys, threading, time
 from cluster import NS, TYPES, Client, Failure, Trouble, deployment, version
 
 SURGE, UNAVAILABLE = 2, 1
@@ -29,6 +29,18 @@ class Shared:
             if len(self.failures) < 20:
                 self.failures.append(text)
         print("BROKEN:", text, flush=True)
+
+    def end(self, tally, keep):
+        """End the test.  What is broken is said once more after what the cluster said: who
+        reads the last lines alone has to find it there."""
+        if self.failures:
+            print("".join(list(self.cluster.log())[-60:]))
+            for text in self.failures:
+                print("BROKEN:", text)
+        else:
+            tally.close()
+        self.cluster.close(self.failures or keep)
+        sys.exit(1 if self.failures else 0)
 
 
 class Thread(threading.Thread):

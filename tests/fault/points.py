@@ -3,7 +3,7 @@ has to come back, and what checker.py judges has to hold over all of it.
 
 Each point has something that leads a process there (STIR); one that nobody passes is a
 failure, as the test would prove nothing."""
-import random, signal, subprocess, sys, time
+import random, signal, subprocess, time
 import checker, faults as F, history
 from cluster import APPS, NS, Client, Cluster, Failure, Tally, Trouble, deployment, options
 from load import Roller, Shared, Sharer, TYPES, Watcher, Writer
@@ -151,12 +151,7 @@ def main():
         shared.broken(str(e))
     finally:
         cluster.kill()
-    if shared.failures:
-        print("".join(list(cluster.log())[-40:]))
-    else:
-        tally.close()
-    cluster.close(shared.failures or o.keep)
-    sys.exit(1 if shared.failures else 0)
+    shared.end(tally, o.keep)
 
 
 main()
