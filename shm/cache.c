@@ -387,6 +387,13 @@ const struct entry *cache_iter_next(struct cache_iter *it)
 	return e;
 }
 
+int cache_key_cmp(struct str ns_a, struct str name_a, struct str ns_b, struct str name_b)
+{
+	struct ordered_key a = {ns_a, name_a, 0}, b = {ns_b, name_b, 0};
+
+	return str_eq(ns_a, ns_b) ? str_cmp(name_a, name_b) : ordered_key_cmp(&a, &b);
+}
+
 bool cache_same_key(const struct cache *c, const struct entry *a, const struct entry *b)
 {
 	return str_eq(entry_name(a), entry_name(b)) && str_eq(cache_ns(c, a), cache_ns(c, b));

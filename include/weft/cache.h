@@ -319,6 +319,8 @@ struct cache_iter {
 void cache_iter_init(struct cache_iter *it, const struct cache *c, uint16_t type, struct str ns,
 		     struct str after_ns, struct str after_name);
 const struct entry *cache_iter_next(struct cache_iter *it); /* NULL at the end */
+/* The order of keys: <0, 0, >0. */
+int cache_key_cmp(struct str ns_a, struct str name_a, struct str ns_b, struct str name_b);
 /* Two objects of one key, as after a deletion and a creation: a walk that will
  * go on behind the last key must not stop between them. */
 bool cache_same_key(const struct cache *c, const struct entry *a, const struct entry *b);
@@ -341,6 +343,8 @@ const struct edge *cache_next_edge(const struct cache *c, const struct edge *edg
 
 const struct nodeslot *cache_node(const struct cache *c, struct str name); /* NULL: never named */
 const struct nodeslot *cache_nodeslot(const struct cache *c, nodeslot_ref r);
+/* The pods of a node, in no order; also shows ones that were deleted, for as long as
+ * cache_iter_next() shows them: taken at one S, they are a consistent LIST. */
 const struct entry *cache_first_on_node(const struct cache *c, const struct nodeslot *n);
 const struct entry *cache_next_on_node(const struct cache *c, const struct entry *pod);
 

@@ -6,6 +6,7 @@
 #include "procs/apiserver/item.h"
 #include "procs/apiserver/options.h"
 #include "procs/apiserver/verbs.h"
+#include "procs/apiserver/walk.h"
 
 #define BATCH 512 /* objects in one request to the store */
 
@@ -379,9 +380,9 @@ static void purge_add(struct request *q, struct purge *p, uint32_t entry, uint64
 static void purge_collect(struct request *q, struct purge *p)
 {
 	struct cache *c = api_cache(q->api);
-	struct str ns = p->filter.one_ns ? p->filter.ns : (struct str){NULL, 0};
 	struct filter_last labels = {0};
-	struct cache_iter it;
+	struct place before_all = {0};
+	struct walk walk;
 	const struct entry *e;
 
 	q->out.n = 0;
@@ -390,8 +391,8 @@ static void purge_collect(struct request *q, struct purge *p)
 		   "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":"
 		   "\"%llu\"},\"items\":[",
 		   p->form.r->list_kind, p->form.r->api_version, (unsigned long long)cache_rv(c));
-	cache_iter_init(&it, c, p->filter.type, ns, STR(""), (struct str){NULL, 0});
-	while ((e = cache_iter_next(&it))) {
+	walk_begin(&walk, c, &p->filter, &before_all);
+	while ((e = walk_next(&walk))) {
 		const struct version *v = cache_live(c, e);
 
 		if (!v || !filter_covers(&p->filter, c, e) ||

@@ -29,6 +29,8 @@ static int parse_fields(struct request *q, zone *z, struct filter *f)
 		return WEFT_EINVAL;
 	}
 	f->name = kube_fields_required(f->fields, "metadata.name");
+	if (f->type == TYPE_POD)
+		f->node = kube_fields_required(f->fields, "spec.nodeName");
 	return WEFT_OK;
 }
 

@@ -15,6 +15,7 @@ struct filter {
 	bool one_ns;
 	struct str ns;
 	struct str name;		    /* .n > 0: only the object of this name */
+	struct str node;		    /* .n > 0: only pods of this node */
 	struct kube_selector *labels;	    /* NULL: all */
 	struct kube_field_selector *fields; /* NULL: all */
 };

@@ -6,20 +6,12 @@
  * sections it finds its place again by the last key.  If the journal forgets S
  * while a slow client reads, the connection is cut: the client starts anew.
  */
-#include "procs/apiserver/item.h"
 #include "procs/apiserver/options.h"
 #include "procs/apiserver/verbs.h"
+#include "procs/apiserver/walk.h"
 
-#define WHOLE_MAX  (256u << 10) /* answers up to this are sent in one piece */
-#define VISITS_MAX 4096		/* objects looked at in one read section */
-#define FOUND_MAX  512		/* objects of a page that are printed where it was found */
-
-/* An object's key, kept between read sections. */
-struct place {
-	bool set;
-	uint32_t ns_n, name_n;
-	char text[KEY_MAX];
-};
+#define WHOLE_MAX (256u << 10) /* answers up to this are sent in one piece */
+#define FOUND_MAX 512	       /* objects of a page that are printed where it was found */
 
 struct list {
 	struct form form;
@@ -31,39 +23,6 @@ struct list {
 	struct str token;  /* continue */
 	int64_t remaining; /* remainingItemCount, 0: not said */
 };
-
-static void place_set(struct place *p, struct str ns, struct str name)
-{
-	weft_assert(ns.n + name.n <= KEY_MAX);
-	p->set = true;
-	p->ns_n = ns.n;
-	p->name_n = name.n;
-	memcpy(p->text, ns.p, ns.n);
-	memcpy(p->text + ns.n, name.p, name.n);
-}
-
-static void place_at(struct place *p, const struct cache *c, const struct entry *e)
-{
-	place_set(p, cache_ns(c, e), entry_name(e));
-}
-
-static struct str place_ns(const struct place *p)
-{
-	return (struct str){p->text, p->ns_n};
-}
-
-static struct str place_name(const struct place *p)
-{
-	return (struct str){p->set ? p->text + p->ns_n : NULL, p->name_n};
-}
-
-static void iter_from(struct cache_iter *it, struct cache *c, const struct list *l,
-		      const struct place *from)
-{
-	struct str ns = l->filter.one_ns ? l->filter.ns : (struct str){NULL, 0};
-
-	cache_iter_init(it, c, l->filter.type, ns, place_ns(from), place_name(from));
-}
 
 /* The state of `e` that this list shows, NULL if it is not in it. */
 static const struct version *shown(const struct list *l, const struct cache *c,
@@ -198,7 +157,7 @@ static void find_page(struct request *q, struct list *l, int64_t limit, int64_t 
 	struct cache *c = api_cache(q->api);
 	struct found found;
 	struct place at = l->at, end = {0};
-	struct cache_iter it;
+	struct walk walk;
 	const struct entry *e, *last;
 	const struct version *v;
 	int64_t n = 0;
@@ -210,8 +169,8 @@ static void find_page(struct request *q, struct list *l, int64_t limit, int64_t 
 		int visits = 0;
 
 		cache_lock(c);
-		iter_from(&it, c, l, &at);
-		for (last = NULL; (e = cache_iter_next(&it)); last = e) {
+		walk_begin(&walk, c, &l->filter, &at);
+		for (last = NULL; (e = walk_next(&walk)); last = e) {
 			if (visits++ >= VISITS_MAX && !cache_same_key(c, e, last))
 				break;
 			v = shown(l, c, e, &labels);
@@ -252,15 +211,15 @@ static bool print_some(struct request *q, struct list *l, struct buf *out)
 	struct cache *c = api_cache(q->api);
 	size_t start = out->n;
 	struct filter_last labels = {0};
-	struct cache_iter it;
+	struct walk walk;
 	const struct entry *e = NULL, *last = NULL;
 	const struct version *v;
 	int visits = 0;
 
 	if (!l->left)
 		return false;
-	iter_from(&it, c, l, &l->at);
-	for (; l->left && (e = cache_iter_next(&it)); last = e) {
+	walk_begin(&walk, c, &l->filter, &l->at);
+	for (; l->left && (e = walk_next(&walk)); last = e) {
 		if ((out->n - start >= CHUNK_SIZE || visits++ >= VISITS_MAX) && last &&
 		    !cache_same_key(c, e, last))
 			break;

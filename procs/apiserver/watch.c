@@ -9,10 +9,10 @@
 #include "procs/apiserver/feed.h"
 #include "procs/apiserver/options.h"
 #include "procs/apiserver/verbs.h"
+#include "procs/apiserver/walk.h"
 #include "procs/apiserver/watch.h"
 
 #define BATCH	      256		       /* journal records read at once */
-#define VISITS_MAX    4096		       /* objects looked at in one read section */
 #define LOOK_NS	      (100 * INT64_C(1000000)) /* how often ends and bookmarks are looked for */
 #define BOOKMARK_NS   INT64_C(60000000000)
 #define TIMEOUT_MIN_S 1800 /* of watches that set none */
@@ -30,8 +30,7 @@ struct watch {
 	bool idle;
 	int64_t ends_ns;     /* monotonic */
 	int64_t bookmark_ns; /* the next one; 0: none */
-	char at[KEY_MAX];    /* initial: the last object sent, "ns" then "name" */
-	uint32_t at_ns, at_name;
+	struct place at;     /* initial: the last object that was visited */
 };
 
 /* --- Idle, or not ------------------------------------------------------------------- */
@@ -160,29 +159,24 @@ static void add_object(struct watch *w, struct buf *out, const struct entry *e,
 /* Some more of it; true when all is sent. */
 static bool add_initial(struct watch *w, struct cache *c, struct buf *out)
 {
-	struct str ns = w->feed->filter.one_ns ? w->feed->filter.ns : (struct str){NULL, 0};
-	struct cache_iter it;
-	const struct entry *e = NULL, *last = NULL;
 	struct filter_last labels = {0};
+	struct walk walk;
+	const struct entry *e, *last;
 	int visits = 0;
 
-	cache_iter_init(&it, c, w->feed->filter.type, ns, (struct str){w->at, w->at_ns},
-			(struct str){w->at_name ? w->at + w->at_ns : NULL, w->at_name});
-	for (; (e = cache_iter_next(&it)); last = e) {
+	walk_begin(&walk, c, &w->feed->filter, &w->at);
+	for (last = NULL; (e = walk_next(&walk)); last = e) {
 		const struct version *v = cache_at(c, e, w->rv);
-		struct str ens = cache_ns(c, e), name = entry_name(e);
 
 		if ((out->n >= CHUNK_SIZE || visits++ >= VISITS_MAX) && last &&
 		    !cache_same_key(c, e, last))
 			break;
-		memcpy(w->at, ens.p, ens.n);
-		memcpy(w->at + ens.n, name.p, name.n);
-		w->at_ns = ens.n;
-		w->at_name = name.n;
 		if (v && filter_covers(&w->feed->filter, c, e) &&
 		    filter_matches(&w->feed->filter, c, e, v, &labels))
 			add_object(w, out, e, v);
 	}
+	if (last)
+		place_at(&w->at, c, last);
 	return !e;
 }
 
