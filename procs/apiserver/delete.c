@@ -85,13 +85,12 @@ static int read_dry_run(struct request *q, const value *list, struct delete_opti
 	return WEFT_OK;
 }
 
-/* The options as the body has them. */
-static int read_body(struct request *q, const value *v, struct delete_options *o)
+int delete_options_from(struct request *q, const value *v, struct delete_options *o)
 {
 	const value *pre = v_get(v, "preconditions");
 	struct str uid = v_get_str(pre, "uid"), rv = v_get_str(pre, "resourceVersion");
 
-	o->grace = v_get_int(v, "gracePeriodSeconds", o->grace);
+	*o = (struct delete_options){.grace = v_get_int(v, "gracePeriodSeconds", -1)};
 	if (read_dry_run(q, v_get(v, "dryRun"), o))
 		return WEFT_EINVAL;
 	read_orphan(v, o);
@@ -114,15 +113,15 @@ int delete_options_read(struct request *q, struct delete_options *o)
 	int64_t grace;
 	value v;
 
-	*o = (struct delete_options){.grace = -1};
 	if (q->body.n) /* then the query says nothing */
-		return body_typed(q, "v1", "DeleteOptions", &v) || read_body(q, &v, o) ? WEFT_EINVAL
-										       : WEFT_OK;
-	if (query_int(q->z, &q->query, "gracePeriodSeconds", o->grace, &grace, &why)) {
+		return body_typed(q, "v1", "DeleteOptions", &v) || delete_options_from(q, &v, o)
+			       ? WEFT_EINVAL
+			       : WEFT_OK;
+	if (query_int(q->z, &q->query, "gracePeriodSeconds", -1, &grace, &why)) {
 		answer_bad_request(q, why);
 		return WEFT_EINVAL;
 	}
-	o->grace = grace;
+	*o = (struct delete_options){.grace = grace};
 	if (query_has(&q->query, "dryRun")) {
 		bool dry_run;
 
@@ -246,6 +245,8 @@ static void on_deleted(struct request *q, void *arg, const struct msg_reply *rep
 	}
 	if (reply->status)
 		answer_store_error(q, reply->status, q->t.name, reply->message);
+	else if (d->o.answer)
+		d->o.answer(q);
 	else if (reply->gone && !returns_object(q->t.r->type))
 		answer_deleted(q, d->uid);
 	else if (d->o.dry_run)
@@ -277,28 +278,29 @@ static bool find_target(struct request *q, struct deletion *d)
 	return v != NULL;
 }
 
-static bool preconditions_hold(struct request *q, const struct deletion *d)
+bool delete_allowed(struct request *q, const struct delete_options *o, const uint8_t uid[16],
+		    uint64_t rv)
 {
 	/* Kubernetes names the kind here, not the resource. */
 	struct kube_resource r = {
 		.group = q->t.r->group, .resource = q->t.r->kind, .kind = q->t.r->kind};
-	char uid[37];
+	char text[37];
 	struct str why;
 
-	uid_format(d->uid, uid);
-	if (d->o.has_uid && memcmp(d->o.uid, d->uid, sizeof(d->uid)))
+	uid_format(uid, text);
+	if (o->has_uid && memcmp(o->uid, uid, sizeof(o->uid)))
 		why = zone_printf(
 			q->z,
 			"the UID in the precondition (" STR_FMT ") does not match the UID in "
 			"record (%s). The object might have been deleted and then recreated",
-			STR_ARG(d->o.uid_text), uid);
-	else if (d->o.rv && d->o.rv != d->rv)
+			STR_ARG(o->uid_text), text);
+	else if (o->rv && o->rv != rv)
 		why = zone_printf(
 			q->z,
 			"the ResourceVersion in the precondition (%llu) does not match the "
 			"ResourceVersion in record (%llu). The object might have been "
 			"modified",
-			(unsigned long long)d->o.rv, (unsigned long long)d->rv);
+			(unsigned long long)o->rv, (unsigned long long)rv);
 	else
 		return true;
 	answer_status(q, kube_status_conflict(q->z, &r, q->t.name, why));
@@ -310,7 +312,7 @@ enum outcome delete_object(struct request *q, const struct delete_options *o)
 	struct deletion *d = zone_alloc(q->z, sizeof(*d));
 
 	*d = (struct deletion){.o = *o};
-	if (!find_target(q, d) || !preconditions_hold(q, d) || !admit_delete(q))
+	if (!find_target(q, d) || !delete_allowed(q, o, d->uid, d->rv) || !admit_delete(q))
 		return ANSWERED;
 	d->m.kind = MSG_remove;
 	d->m.remove = (struct msg_remove){
@@ -323,7 +325,7 @@ enum outcome delete_object(struct request *q, const struct delete_options *o)
 		.propagation = (uint8_t)o->propagation,
 		.dry_run = o->dry_run,
 	};
-	return store_send(q, &d->m, o->cb ? o->cb : on_deleted, o->cb ? o->arg : d);
+	return store_send(q, &d->m, on_deleted, d);
 }
 
 /* What surprises people who delete a Job with anything but kubectl. */

@@ -15,12 +15,16 @@ struct delete_options {
 	bool has_uid;
 	uint8_t uid[16];
 	struct str uid_text;
-	store_cb cb; /* takes the store's answer; NULL: the usual one */
-	void *arg;
+	enum outcome (*answer)(struct request *q); /* once it is done; NULL: the usual answer */
 };
 
 /* From q's body and query.  WEFT_EINVAL: answered. */
 int delete_options_read(struct request *q, struct delete_options *o);
+/* From DeleteOptions, NULL: none.  WEFT_EINVAL: answered. */
+int delete_options_from(struct request *q, const value *v, struct delete_options *o);
+/* Do the preconditions hold for an object of this uid at this version?  False: answered. */
+bool delete_allowed(struct request *q, const struct delete_options *o, const uint8_t uid[16],
+		    uint64_t rv);
 /* Delete the object that q's path names. */
 enum outcome delete_object(struct request *q, const struct delete_options *o);
 

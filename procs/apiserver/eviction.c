@@ -1,6 +1,8 @@
 /*
- * eviction.c - deleting a pod if its disruption budget allows it.
+ * eviction.c - deleting a pod if its disruption budget allows it: the budget is
+ * written, then the pod's status, which says why it goes, and then it goes.
  */
+#include <stdlib.h>
 #include "procs/apiserver/binding.h"
 #include "procs/apiserver/body.h"
 #include "procs/apiserver/delete.h"
@@ -9,16 +11,12 @@
 
 struct eviction {
 	struct delete_options o;
-	struct change ch; /* of the budget */
+	struct change budget, mark; /* of the pod */
 };
 
-static void on_evicted(struct request *q, void *arg, const struct msg_reply *reply)
+static enum outcome answer_evicted(struct request *q)
 {
-	if (reply->status)
-		answer_store_error(q, reply->status, q->t.name, reply->message);
-	else
-		answer_success(q, 201);
-	request_answer(q);
+	return answer_success(q, 201);
 }
 
 /* --- Budgets ------------------------------------------------------------------------ */
@@ -83,7 +81,7 @@ static int make_disruption(struct request *q, void *arg, value *old, value *obj)
 
 	if (allowed <= 0 || v_get_int(status, "observedGeneration", 0) <
 				    v_as_int(v_path(old, "metadata.generation"), 0)) {
-		answer_too_many(q, ev->ch.name, old);
+		answer_too_many(q, ev->budget.name, old);
 		return WEFT_EINVAL;
 	}
 	v_set(q->z, status, "disruptionsAllowed", v_int(allowed - 1));
@@ -94,12 +92,54 @@ static int make_disruption(struct request *q, void *arg, value *old, value *obj)
 	return WEFT_OK;
 }
 
-/* The budget has been written; now the pod. */
+/* --- The pod ------------------------------------------------------------------------ */
+
+static int make_mark(struct request *q, void *arg, value *old, value *obj)
+{
+	struct eviction *ev = arg;
+	const value *meta = v_get(old, "metadata");
+	uint8_t uid[16];
+
+	uid_parse(v_get_str(meta, "uid"), uid);
+	if (!delete_allowed(
+		    q, &ev->o, uid,
+		    strtoull(zone_text(q->z, v_get_str(meta, "resourceVersion")).p, NULL, 10)))
+		return WEFT_EINVAL;
+	kube_condition_set(q->z, v_array_at(q->z, v_map_at(q->z, old, "status"), "conditions"),
+			   "DisruptionTarget", "True", "EvictionByEvictionAPI",
+			   STR("Eviction API: evicting"), clock_wall_s(), false);
+	*obj = *old;
+	return WEFT_OK;
+}
+
+/* It is marked: a version that the client named is that one. */
 static enum outcome then_delete(struct request *q, uint32_t entry, uint64_t rv, value *obj)
 {
-	struct delete_options *o = q->next_step;
+	struct eviction *ev = q->next_step;
 
-	return delete_object(q, o);
+	if (ev->o.rv)
+		ev->o.rv = rv;
+	return delete_object(q, &ev->o);
+}
+
+static enum outcome end_pod(struct request *q, struct eviction *ev)
+{
+	if (ev->o.dry_run)
+		return delete_object(q, &ev->o);
+	ev->mark = (struct change){.r = q->t.r,
+				   .ns = q->t.ns,
+				   .name = q->t.name,
+				   .sub = STR("status"),
+				   .make = make_mark,
+				   .arg = ev,
+				   .answer = then_delete};
+	return write_change(q, &ev->mark);
+}
+
+/* The budget has been written. */
+static enum outcome then_end_pod(struct request *q, uint32_t entry, uint64_t rv, value *obj)
+{
+	return end_pod(q, q->next_step);
 }
 
 /* --- The request -------------------------------------------------------------------- */
@@ -115,17 +155,13 @@ static bool runs(const value *pod)
 
 static int read_options(struct request *q, const value *body, struct eviction *ev)
 {
-	const value *o = v_get(body, "deleteOptions");
 	bool dry_run;
 
-	if (dry_run_parse(q, &dry_run))
+	if (delete_options_from(q, v_get(body, "deleteOptions"), &ev->o) ||
+	    dry_run_parse(q, &dry_run))
 		return WEFT_EINVAL;
-	ev->o = (struct delete_options){
-		.grace = v_get_int(o, "gracePeriodSeconds", -1),
-		.dry_run = dry_run || v_len(v_get(o, "dryRun")) > 0,
-		.cb = on_evicted,
-		.arg = ev,
-	};
+	ev->o.dry_run |= dry_run;
+	ev->o.answer = answer_evicted;
 	return WEFT_OK;
 }
 
@@ -137,6 +173,7 @@ enum outcome eviction_create(struct request *q)
 	value body, pod;
 
 	*ev = (struct eviction){0};
+	q->next_step = ev;
 	if (negotiate(q, false, false) || body_typed(q, "policy/v1", "Eviction", &body) ||
 	    read_options(q, &body, ev))
 		return ANSWERED;
@@ -154,15 +191,14 @@ enum outcome eviction_create(struct request *q)
 				    STR("This pod has more than one PodDisruptionBudget, which the "
 					"eviction subresource does not support.")));
 	if (!budgets)
-		return delete_object(q, &ev->o);
-	q->next_step = &ev->o;
-	ev->ch = (struct change){.r = kube_by_type(TYPE_PODDISRUPTIONBUDGET),
-				 .ns = q->t.ns,
-				 .name = budget,
-				 .sub = STR("status"),
-				 .make = make_disruption,
-				 .arg = ev,
-				 .answer = then_delete,
-				 .dry_run = ev->o.dry_run};
-	return write_change(q, &ev->ch);
+		return end_pod(q, ev);
+	ev->budget = (struct change){.r = kube_by_type(TYPE_PODDISRUPTIONBUDGET),
+				     .ns = q->t.ns,
+				     .name = budget,
+				     .sub = STR("status"),
+				     .make = make_disruption,
+				     .arg = ev,
+				     .answer = then_end_pod,
+				     .dry_run = ev->o.dry_run};
+	return write_change(q, &ev->budget);
 }

@@ -38,6 +38,7 @@ version() { k get --raw '/api/v1/pods?limit=1' | grep -o '"resourceVersion":"[0-
 	pod slowly 'weft.dev/stop: 3s' "$one"
 	pod short 'weft.dev/stop: 20s' "terminationGracePeriodSeconds: 2, $one"
 	pod held '' "terminationGracePeriodSeconds: 1, $one" 'finalizers: [example.com/hold]'
+	pod evicted '' "terminationGracePeriodSeconds: 1, $one" 'finalizers: [example.com/hold]'
 	pod gate '' "readinessGates: [{conditionType: example.com/ok}], $one"
 	pod host '' "hostNetwork: true, $one"
 } >"$work/pods.yaml"
@@ -98,6 +99,23 @@ k delete pod held --wait=false >/dev/null
 soon 'one that is held shows that it has stopped' 10 Succeeded phase held
 k patch pod held --type merge -p '{"metadata":{"finalizers":null}}' >/dev/null
 soon_like 'and goes when it is let go' 10 'not found' k get pod held
+
+echo "eviction"
+evict() { # NAME OPTIONS
+	k create --raw "/api/v1/namespaces/default/pods/$1/eviction" -f - 2>&1 <<-J
+		{"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "$1"}, "deleteOptions": {$2}}
+	J
+}
+soon 'runs' 10 '1/1 Running' state evicted
+like 'not if another is meant' 'the UID in the precondition .* does not match the UID in record' \
+	"$(evict evicted '"preconditions": {"uid": "0149da02-fa45-4665-b0f8-f370165e84fc"}')"
+like 'a trial changes nothing' '"status":"Success"' "$(evict evicted '"dryRun": ["All"]')"
+is 'it stays as it was' '' "$(get evicted '{.metadata.deletionTimestamp}')$(condition evicted DisruptionTarget)"
+like 'a version is that before it was marked' '"status":"Success"' \
+	"$(evict evicted "\"preconditions\": {\"resourceVersion\": \"$(get evicted '{.metadata.resourceVersion}')\"}")"
+is 'it says why it goes' 'True EvictionByEvictionAPI' "$(condition evicted DisruptionTarget)"
+soon 'it goes' 10 Succeeded phase evicted
+k patch pod evicted --type merge -p '{"metadata":{"finalizers":null}}' >/dev/null
 k delete pod plain --force --grace-period=0 >/dev/null 2>&1
 soon_like 'by force' 5 'not found' k get pod plain
 k delete pod crash pull init >/dev/null

@@ -8,11 +8,26 @@ from cluster import NS, Client, Cluster, Failure, Trouble, options, run_on, vers
 HELD_US = 300000  # the change, at a point
 CONFIGMAPS = NS + "/configmaps"
 ENDPOINTS = NS + "/endpoints"  # a PUT creates
+PODS = NS + "/pods"
+SPEC = {"schedulerName": "nobody", "containers": [{"name": "c", "image": "nginx"}]}
+EVICTION = "eviction"  # a POST to the pod's subresource
 
 
-def body(name, label, o=None):
+def body(path, name, label, o=None):
     of = {"resourceVersion": str(version(o))} if o else {}
-    return {"metadata": {"name": name, "labels": {label: "1"}, **of}}
+    return {"metadata": {"name": name, "labels": {label: "1"}, **of},
+            **({"spec": SPEC} if path == PODS else {})}
+
+
+def request_of(change, name, first):
+    """The arguments of Client.call()."""
+    path, method, versioned = change[:3]
+    if method == EVICTION:
+        return "POST", f"{path}/{name}/eviction", {"metadata": {"name": name}}
+    if method == "DELETE":
+        return method, f"{path}/{name}"
+    kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    return method, f"{path}/{name}", body(path, name, "change", first if versioned else None), kind
 
 
 # Path, method, of a version?, where it is held, and the answer when the object has gone, or
@@ -25,6 +40,7 @@ CHANGES = {
     "PATCH of a version": (CONFIGMAPS, "PATCH", True, BOTH, 404, 409),
     "PATCH": (CONFIGMAPS, "PATCH", False, BOTH, 404, 200),
     "DELETE": (CONFIGMAPS, "DELETE", False, ["api_send"], 404, 200),
+    "eviction": (PODS, EVICTION, False, ["api_send"], 404, 201),
 }
 
 
@@ -56,18 +72,16 @@ def send(c, *request):
 def overtake(c, name, change, point, again):
     """The change, held at `point` while the object is deleted (and made `again`): itself and
     the others, all answered."""
-    path, method, versioned = change[:3]
-    first = Client(c).sure("POST", path, body(name, "first"), good=(201,))[1]
+    path = change[0]
+    first = Client(c).sure("POST", path, body(path, name, "first"), good=(201,))[1]
     before = c.faults.fired(point)
     c.send("store/0", signal.SIGSTOP)
     try:
         others = [send(c, "DELETE", f"{path}/{name}")]
         if again:
-            others.append(send(c, "POST", path, body(name, "other")))
+            others.append(send(c, "POST", path, body(path, name, "other")))
         c.faults.set(point, F.WAIT, HELD_US)
-        asker = Asker(c, method, f"{path}/{name}", None if method == "DELETE" else
-                      body(name, "change", first if versioned else None),
-                      "application/merge-patch+json" if method == "PATCH" else "application/json")
+        asker = Asker(c, *request_of(change, name, first))
         if not c.faults.wait_fired(point, before, 5):
             raise Failure(f"the change did not come to {point}: {asker.status} {asker.answer}")
     finally:
@@ -79,7 +93,7 @@ def overtake(c, name, change, point, again):
 
 def there_after(method, status):
     """The labels that are there when the change was answered so."""
-    if status == 404 or method == "DELETE":
+    if status == 404 or method in ("DELETE", EVICTION):
         return None
     if status == 409:
         return {"other": "1"}
