@@ -11,8 +11,8 @@ static void put_part(struct msg_update *m, enum part part, const value *from, st
 	*to = buf_str(bytes);
 }
 
-int ctl_write(struct controller *ctl, const struct entry *e, const struct version *v,
-	      const struct parts *parts)
+int ctl_write_then(struct controller *ctl, const struct entry *e, const struct version *v,
+		   const struct parts *parts, reply_cb cb, void *arg)
 {
 	struct buf meta = {0}, spec = {0}, status = {0};
 	struct msg m = {.kind = MSG_update};
@@ -30,11 +30,17 @@ int ctl_write(struct controller *ctl, const struct entry *e, const struct versio
 	put_part(&m.update, PART_SPEC, parts->spec, &spec, &m.update.spec);
 	put_part(&m.update, PART_STATUS, parts->status, &status, &m.update.status);
 	if (m.update.mask)
-		ret = ctl_send(ctl, &m, NULL, NULL);
+		ret = ctl_send(ctl, &m, cb, arg);
 	buf_free(&meta);
 	buf_free(&spec);
 	buf_free(&status);
 	return ret;
+}
+
+int ctl_write(struct controller *ctl, const struct entry *e, const struct version *v,
+	      const struct parts *parts)
+{
+	return ctl_write_then(ctl, e, v, parts, NULL, NULL);
 }
 
 int ctl_remove(struct controller *ctl, const struct entry *e, const struct version *v,

@@ -19,6 +19,9 @@ struct parts {
  * sent if there is no part. */
 int ctl_write(struct controller *ctl, const struct entry *e, const struct version *v,
 	      const struct parts *parts);
+/* The same, and cb(arg, reply) as ctl_send() calls it; there is a part. */
+int ctl_write_then(struct controller *ctl, const struct entry *e, const struct version *v,
+		   const struct parts *parts, reply_cb cb, void *arg);
 /* Delete `e`, as ctl_send(), with `grace` seconds (< 0: its own). */
 int ctl_remove(struct controller *ctl, const struct entry *e, const struct version *v,
 	       enum propagation propagation, int32_t grace);

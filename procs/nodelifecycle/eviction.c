@@ -59,18 +59,99 @@ static int64_t leaves_at(struct look *l, const value *spec)
 	return soonest;
 }
 
-/* --- Requests ----------------------------------------------------------------------- */
+/* --- Ending a pod ------------------------------------------------------------------- */
 
-static void set_disruption(struct controller *ctl, value *status, const struct version *v,
-			   const char *reason, const char *message)
+#define RING_FULL_MS 5 /* until what did not fit is asked for again */
+
+/* How a pod is ended: what its status says first, and how much time it has. */
+struct ending {
+	const char *reason, *message, *phase; /* phase: NULL, as it is */
+	int32_t grace;			      /* seconds; -1: its own */
+	bool for_node;			      /* asked while its node is reconciled */
+};
+
+static const struct ending by_taint = {
+	.reason = "DeletionByTaintManager",
+	.message = "Taint manager: deleting due to NoExecute taint",
+	.grace = -1,
+	.for_node = true,
+};
+static const struct ending by_gc = {
+	.reason = "DeletionByPodGC",
+	.message = "PodGC: node no longer exists",
+	.phase = "Failed",
+};
+
+/* A request of end_pod(); lives until its answer. */
+struct ending_pod {
+	struct controller *ctl;
+	const struct ending *how;
+	struct lost_pod pod;
+};
+
+/* The pod, if it is still there. */
+static const struct entry *find_pod(const struct cache *c, const struct lost_pod *p)
+{
+	const struct entry *e;
+
+	if (cache_entry_checked(c, p->entry, &e) || e->type != TYPE_POD ||
+	    e->created_rv != p->created_rv || !cache_live(c, e))
+		return NULL;
+	return e;
+}
+
+static void remove_marked(const struct ending_pod *sent)
+{
+	struct cache *c = ctl_cache(sent->ctl);
+	const struct entry *pod;
+
+	cache_lock(c);
+	pod = find_pod(c, &sent->pod);
+	if (pod && ctl_remove(sent->ctl, pod, NULL, PROPAGATION_DEFAULT, sent->how->grace) &&
+	    sent->how->for_node)
+		ctl_after(sent->ctl, RING_FULL_MS);
+	cache_unlock(c);
+}
+
+/* If it does not say why it goes, whoever asked asks again: the node is reconciled
+ * anew, the pod of none is collected anew. */
+static void on_marked(void *arg, const struct msg_reply *reply)
+{
+	struct ending_pod *sent = arg;
+
+	if (!reply->status)
+		remove_marked(sent);
+	free(sent);
+}
+
+/* Its status as `v` has it, with the reason; then it is deleted.  What its node writes
+ * meanwhile is not lost: the status is refused then. */
+static int end_pod(struct controller *ctl, const struct entry *pod, const struct version *v,
+		   const struct ending *how)
 {
 	zone *z = ctl_zone(ctl);
-	value *conditions = v_array_at(z, status, "conditions");
+	value status = kube_part(z, ctl_cache(ctl), pod, v, PART_STATUS), *conditions;
+	struct ending_pod *sent = malloc(sizeof(*sent));
+	int rc;
 
-	kube_condition_set(z, conditions, "DisruptionTarget", "True", reason, str_of(message),
-			   ctl_now_s(ctl), false);
+	weft_assert(sent);
+	if (!v_is_map(&status))
+		status = v_map();
+	*sent = (struct ending_pod){
+		ctl,
+		how,
+		{.entry = cache_entry_ref(ctl_cache(ctl), pod).u, .created_rv = pod->created_rv}};
+	conditions = v_array_at(z, &status, "conditions");
+	kube_condition_set(z, conditions, "DisruptionTarget", "True", how->reason,
+			   str_of(how->message), ctl_now_s(ctl), false);
 	v_set(z, kube_condition(conditions, "DisruptionTarget"), "observedGeneration",
 	      v_uint(v->generation));
+	if (how->phase)
+		v_set(z, &status, "phase", v_cstr(how->phase));
+	rc = ctl_write_then(ctl, pod, v, &(struct parts){.status = &status}, on_marked, sent);
+	if (rc)
+		free(sent);
+	return rc;
 }
 
 /* --- Eviction from tainted nodes ---------------------------------------------------- */
@@ -78,15 +159,12 @@ static void set_disruption(struct controller *ctl, value *status, const struct v
 static void evict(struct look *l, const struct entry *pod, const struct version *v)
 {
 	static const struct event_source source = {.component = "taint-eviction-controller"};
-	value status = kube_part(l->z, l->c, pod, v, PART_STATUS);
 
-	set_disruption(l->ctl, &status, v, "DeletionByTaintManager",
-		       "Taint manager: deleting due to NoExecute taint");
+	if (end_pod(l->ctl, pod, v, &by_taint))
+		return;
 	proc_event(ctl_proc(l->ctl), pod, &source, "Normal", "TaintManagerEviction",
 		   zone_printf(l->z, "Marking for deletion Pod " STR_FMT "/%s",
 			       STR_ARG(cache_ns(l->c, pod)), pod->name));
-	if (ctl_write(l->ctl, pod, NULL, &(struct parts){.status = &status}) == 0)
-		ctl_remove(l->ctl, pod, NULL, PROPAGATION_DEFAULT, -1);
 }
 
 static bool has_no_execute(const value *taints)
@@ -150,32 +228,22 @@ void eviction_node_gone(struct controller *ctl, const struct entry *node)
 }
 
 /* The pod, if it is still there and its node still is not. */
-static const struct entry *still_lost(struct controller *ctl, const struct lost_pod *p,
-				      const struct version **v)
+static const struct entry *still_lost(const struct cache *c, const struct lost_pod *p)
 {
-	const struct cache *c = ctl_cache(ctl);
-	const struct entry *e;
+	const struct entry *e = find_pod(c, p);
+	nodeslot_ref node = e ? cache_live(c, e)->hot.node : (nodeslot_ref){0};
 
-	if (cache_entry_checked(c, p->entry, &e) || e->type != TYPE_POD ||
-	    e->created_rv != p->created_rv)
-		return NULL;
-	*v = cache_live(c, e);
-	if (!*v || !(*v)->hot.node.u || prcu_dereference(&cache_nodeslot(c, (*v)->hot.node)->node))
-		return NULL;
-	return e;
+	return node.u && !prcu_dereference(&cache_nodeslot(c, node)->node) ? e : NULL;
 }
 
-static void collect(struct controller *ctl, const struct entry *e, const struct version *v)
+static void collect(struct controller *ctl, const struct entry *e)
 {
-	value status = kube_part(ctl_zone(ctl), ctl_cache(ctl), e, v, PART_STATUS);
+	const struct version *v = cache_live(ctl_cache(ctl), e);
 
-	if (v->hot.phase != POD_SUCCEEDED && v->hot.phase != POD_FAILED) {
-		set_disruption(ctl, &status, v, "DeletionByPodGC", "PodGC: node no longer exists");
-		v_set(ctl_zone(ctl), &status, "phase", v_cstr("Failed"));
-		if (ctl_write(ctl, e, NULL, &(struct parts){.status = &status}))
-			return;
-	}
-	ctl_remove(ctl, e, NULL, PROPAGATION_DEFAULT, 0);
+	if (v->hot.phase == POD_SUCCEEDED || v->hot.phase == POD_FAILED)
+		ctl_remove(ctl, e, NULL, PROPAGATION_DEFAULT, by_gc.grace);
+	else
+		end_pod(ctl, e, v, &by_gc);
 }
 
 int64_t eviction_turn(struct controller *ctl, int64_t now_ns)
@@ -185,8 +253,7 @@ int64_t eviction_turn(struct controller *ctl, int64_t now_ns)
 
 	for (uint32_t i = 0; i < self->nlost;) {
 		struct lost_pod *p = &self->lost[i];
-		const struct version *v = NULL;
-		const struct entry *e = still_lost(ctl, p, &v);
+		const struct entry *e = still_lost(ctl_cache(ctl), p);
 
 		if (!e) {
 			*p = self->lost[--self->nlost];
@@ -195,7 +262,7 @@ int64_t eviction_turn(struct controller *ctl, int64_t now_ns)
 		if (p->due_ns <= now_ns) {
 			if (!proc_can_send(ctl_proc(ctl), 16384))
 				return now_ns + 10000000;
-			collect(ctl, e, v);
+			collect(ctl, e);
 			p->due_ns = now_ns + COLLECT_NS;
 		}
 		if (!soonest || p->due_ns < soonest)

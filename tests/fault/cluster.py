@@ -1,7 +1,7 @@
 """A cluster of a test's own, and a client of it."""
 import argparse, base64, http.client, json, os, random, re, resource, shutil, signal, ssl, subprocess, sys
 import tempfile, threading, time
-from faults import Faults
+from faults import HOLD, Faults
 
 NS = "/api/v1/namespaces/default"
 APPS = "/apis/apps/v1/namespaces/default"
@@ -129,6 +129,21 @@ class Cluster:
         except FileNotFoundError:
             pass
         return " | ".join(words)
+
+    # --- Coming between ---
+
+    def while_held(self, kinds, ask, do):
+        """ask() for something that processes of these kinds do; what they then ask of the store
+        is sent when do() is done."""
+        before = self.faults.fired("proc_flush")
+        self.faults.set("proc_flush", HOLD, kinds=kinds)
+        try:
+            ask()
+            if not self.faults.wait_fired("proc_flush", before, 5):
+                raise Failure("nobody asks the store for anything")
+            do()
+        finally:
+            self.faults.clear("proc_flush")
 
     # --- Ending ---
 

@@ -39,15 +39,8 @@ def is_running(o):
 
 def create_and(c, o, do):
     """Create a pod; what the scheduler asks for because of it waits until do() is done."""
-    before = c.faults.fired("proc_flush")
-    c.faults.set("proc_flush", F.HOLD, kinds=SCHEDULER)
-    Client(c).sure("POST", NS + "/pods", o, good=(201,))
-    if not c.faults.wait_fired("proc_flush", before, 5):
-        raise Failure(f"the scheduler has nothing to ask for {o['metadata']['name']}")
-    try:
-        do(c)
-    finally:
-        c.faults.clear("proc_flush")
+    c.while_held(SCHEDULER, lambda: Client(c).sure("POST", NS + "/pods", o, good=(201,)),
+                 lambda: do(c))
 
 
 def refuse(c):

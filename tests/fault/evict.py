@@ -1,0 +1,141 @@
+"""Pods leave a node that is tainted NoExecute, or is not there at all, while somebody else
+writes to them, or the store refuses what is asked of it: they say why they go, nothing that
+others wrote is lost, and in the end they go."""
+import errno, time
+import faults as F
+from cluster import NS, Client, Cluster, Failure, options, run_on, wait_until
+
+WITHIN = 30
+NODE = "/api/v1/nodes/node-0"
+TAINT = {"key": "example.com/away", "effect": "NoExecute"}
+KEEP = "example.com/keep"
+LIFECYCLE, STORE = F.kind_bit("nodelifecycle"), F.kind_bit("store")
+QUARANTINE, AGAIN = 40, 20  # seconds that pods of no node are left alone, at first and then
+MERGE = "application/merge-patch+json"
+
+
+def pod(name, node):
+    """It stays until it is let go."""
+    return {"metadata": {"name": name, "finalizers": [KEEP]}, "spec": {
+        "nodeName": node, "terminationGracePeriodSeconds": 1,
+        "containers": [{"name": "c", "image": "nginx"}]}}
+
+
+def get(c, name):
+    status, o = Client(c).sure("GET", f"{NS}/pods/{name}")
+    return o if status == 200 else None
+
+
+def await_pod(c, name, what, holds):
+    wait_until(lambda: holds(get(c, name)), WITHIN,
+               lambda: f"{name} {what} after {WITHIN} s: {get(c, name)}")
+
+
+def reason(o, condition):
+    return next((k.get("reason") for k in o["status"].get("conditions", [])
+                 if k["type"] == condition), None)
+
+
+def going(why):
+    return lambda o: o and "deletionTimestamp" in o["metadata"] and \
+        reason(o, "DisruptionTarget") == why
+
+
+def taint(c, *taints):
+    Client(c).sure("PATCH", NODE, {"spec": {"taints": list(taints)}}, good=(200,), kind=MERGE)
+
+
+def write_to(c, name):
+    Client(c).sure("PATCH", f"{NS}/pods/{name}/status", {"status": {"conditions": [
+        {"type": "example.com/Other", "status": "True", "reason": "Written"}]}}, good=(200,),
+        kind="application/strategic-merge-patch+json")
+
+
+def refused_once(c, ask):
+    """What is asked for by ask() is refused, and then no more."""
+    before = c.faults.fired("disk_write")
+    c.while_held(LIFECYCLE, ask, lambda: c.faults.set("disk_write", F.FAIL, errno.ENOSPC,
+                                                      kinds=STORE, times=F.FOR_EVER))
+    if not c.faults.wait_fired("disk_write", before, 5):
+        raise Failure("nothing was refused")
+    time.sleep(0.5)
+    c.faults.clear("disk_write")
+
+
+def let_go(c, name):
+    Client(c).sure("PATCH", f"{NS}/pods/{name}", {"metadata": {"finalizers": None}}, kind=MERGE)
+    await_pod(c, name, "has not gone", lambda o: not o)
+
+
+class Tainted:
+    """A node that its pods may not stay on."""
+    why = "DeletionByTaintManager"
+
+    def __init__(self, c):
+        self.c = c
+        taint(c)
+        Client(c).sure("POST", NS + "/pods", pod("p", "node-0"), good=(201,))
+        await_pod(c, "p", "does not run", lambda o: o["status"].get("phase") == "Running")
+
+    def begin(self):
+        taint(self.c, TAINT)
+
+    def end(self):
+        taint(self.c)
+
+
+class Missing:
+    """A node that nobody has heard of; time passes quickly."""
+    why = "DeletionByPodGC"
+    passed = 0
+
+    def __init__(self, c):
+        self.c = c
+        Client(c).sure("POST", NS + "/pods", pod("p", "nowhere"), good=(201,))
+        time.sleep(0.5)
+
+    def wait(self, seconds):
+        Missing.passed += seconds + 1
+        self.c.faults.clock(mono_s=Missing.passed)
+
+    def begin(self):
+        self.wait(QUARANTINE)
+
+    def end(self):
+        pass
+
+
+def overtaken(c, node):
+    c.while_held(LIFECYCLE, node.begin, lambda: write_to(c, "p"))
+    if isinstance(node, Missing):
+        node.wait(AGAIN)
+    await_pod(c, "p", "does not say why it goes, and what was written",
+              lambda o: going(node.why)(o) and reason(o, "example.com/Other") == "Written")
+
+
+def refused(c, node):
+    refused_once(c, node.begin)
+    if isinstance(node, Missing):
+        node.wait(AGAIN)
+    await_pod(c, "p", "does not go", going(node.why))
+
+
+def run(c, tally, o):
+    for kind in (Tainted, Missing):
+        for harm in (overtaken, refused):
+            node = kind(c)
+            harm(c, node)
+            node.end()
+            let_go(c, "p")
+            tally.add(f"end of a pod {harm.__name__}")
+    died = c.log_says("nodelifecycle", "was killed by signal")
+    if died:
+        raise Failure(died)
+
+
+def main():
+    o = options().parse_args()
+    run_on(Cluster(o.weft, 1, "log: {segment: 1Mi}\n", nodes=1), o, run, needs_faults=True)
+
+
+main()
