@@ -320,6 +320,10 @@ value *kube_condition(const value *conditions, const char *type);
 bool kube_condition_set(zone *z, value *conditions, const char *type, const char *status,
 			const char *reason, struct str message, uint32_t now_s, bool update_time);
 bool kube_condition_del(value *conditions, const char *type);
+/* Into a pod's status (whatever it was before): DisruptionTarget, so this pod is made to
+ * go.  generation: of the pod, 0: not said.  Strings are borrowed. */
+void kube_disruption_set(zone *z, value *status, const char *reason, const char *message,
+			 uint32_t now_s, uint32_t generation);
 
 /* --- Quotas ------------------------------------------------------------------------- */
 

@@ -408,7 +408,7 @@ struct controller_ops {
 	 * In a read section.  NULL: such work is dropped. */
 	void (*map)(struct controller *ctl, const struct entry *other);
 	void (*start)(struct controller *ctl); /* once; may be NULL */
-	/* At start and whenever the queue is rebuilt, in a read section: what was
+	/* At start and whenever the queue is rebuilt, not in a read section: what was
 	 * remembered of objects is to be taken anew.  May be NULL. */
 	void (*resync)(struct controller *ctl);
 	/* Once per turn of the loop, in a read section; returns the monotonic ns

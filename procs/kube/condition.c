@@ -68,3 +68,18 @@ bool kube_condition_del(value *conditions, const char *type)
 	v_remove(conditions, (uint32_t)i);
 	return true;
 }
+
+void kube_disruption_set(zone *z, value *status, const char *reason, const char *message,
+			 uint32_t now_s, uint32_t generation)
+{
+	value *conditions;
+
+	if (!v_is_map(status))
+		*status = v_map();
+	conditions = v_array_at(z, status, "conditions");
+	kube_condition_set(z, conditions, "DisruptionTarget", "True", reason, str_of(message),
+			   now_s, false);
+	if (generation)
+		v_set(z, kube_condition(conditions, "DisruptionTarget"), "observedGeneration",
+		      v_uint(generation));
+}

@@ -17,6 +17,7 @@
 struct sent {
 	struct controller *ctl;
 	struct queue_item *item;
+	uint64_t rv; /* of the object, when it was asked */
 	reply_cb cb;
 	void *arg;
 	struct sent *next; /* when free */
@@ -180,9 +181,9 @@ static void on_resync(void *arg)
 	ctl->resyncs++;
 	cache_lock(ctl->p->cache);
 	queue_each(&ctl->queue, sweep_one, ctl);
+	cache_unlock(ctl->p->cache);
 	if (ctl->ops->resync)
 		ctl->ops->resync(ctl);
-	cache_unlock(ctl->p->cache);
 	if (ctl->ops->type)
 		proc_each(ctl->p, ctl->ops->type, enqueue_live, ctl);
 	else
@@ -311,12 +312,15 @@ static void on_reply(void *arg, const struct msg_reply *reply)
 	struct sent *s = arg;
 	struct controller *ctl = s->ctl;
 	struct queue_item *it = s->item, *outer = ctl->current;
+	uint64_t outer_rv = ctl->current_rv;
 
 	ctl->blocked = false;
 	if (s->cb) {
 		ctl->current = it;
+		ctl->current_rv = s->rv;
 		s->cb(s->arg, reply);
 		ctl->current = outer;
+		ctl->current_rv = outer_rv;
 	}
 	if (it && is_lost(it, reply))
 		ctl->p->resync = true;
@@ -345,8 +349,12 @@ int ctl_send(struct controller *ctl, struct msg *m, reply_cb cb, void *arg)
 	struct sent *s = take_sent(ctl);
 	int rc;
 
-	*s = (struct sent){.ctl = ctl, .item = ctl->current, .cb = cb, .arg = arg};
-	msg_request(m)->cause = ctl->current ? ctl->current_rv : 0;
+	*s = (struct sent){.ctl = ctl,
+			   .item = ctl->current,
+			   .rv = ctl->current ? ctl->current_rv : 0,
+			   .cb = cb,
+			   .arg = arg};
+	msg_request(m)->cause = s->rv;
 	rc = proc_send(ctl->p, m, on_reply, s);
 	if (rc) {
 		s->next = ctl->free;

@@ -48,7 +48,7 @@ static void tell_registered(struct look *l)
 
 static int64_t turn(struct controller *ctl, int64_t now_ns)
 {
-	int64_t pods = eviction_turn(ctl, now_ns), zones = zones_turn(ctl, now_ns);
+	int64_t pods = collect_turn(ctl, now_ns), zones = zones_turn(ctl, now_ns);
 
 	return pods && pods < zones ? pods : zones;
 }
@@ -67,7 +67,7 @@ static void reconcile(struct controller *ctl, const struct entry *e, const struc
 	if (v->flags & VERSION_TOMBSTONE) {
 		ctl_event(ctl, e, "Normal", "RemovingNode",
 			  "Node %s event: Removing Node %s from Controller", e->name, e->name);
-		eviction_node_gone(ctl, e);
+		collect_node_gone(ctl, e);
 		return;
 	}
 	if (!l.state->told)
@@ -88,7 +88,13 @@ static void reconcile(struct controller *ctl, const struct entry *e, const struc
 static void map(struct controller *ctl, const struct entry *pod)
 {
 	if (pod->type == TYPE_POD)
-		eviction_note_lost(ctl, pod, clock_mono_ns());
+		collect_note(ctl, pod);
+}
+
+static void resync(struct controller *ctl)
+{
+	zones_resync(ctl);
+	collect_resync(ctl);
 }
 
 int nodelifecycle_main(void)
@@ -102,7 +108,7 @@ int nodelifecycle_main(void)
 		.wants_gone = true,
 		.map = map,
 		.start = zones_start,
-		.resync = zones_resync,
+		.resync = resync,
 		.turn = turn,
 		.state_size = sizeof(struct nodelifecycle),
 		.object_state_size = sizeof(struct node_state),

@@ -7,12 +7,14 @@
  *   zones.c      when a lost node gets its NoExecute taint: so many a second in a zone
  *   limit.c      how many
  *   eviction.c   pods leave nodes with NoExecute taints that they do not
- *                tolerate, or no longer; pods of nodes that do not exist
+ *                tolerate, or no longer
+ *   collect.c    pods of nodes that do not exist
  *   main.c       the process
  */
 #ifndef WEFT_NODELIFECYCLE_H
 #define WEFT_NODELIFECYCLE_H
 
+#include "procs/lib/refmap.h"
 #include "procs/nodelifecycle/limit.h"
 #include "weft/kube.h"
 #include "weft/proc.h"
@@ -27,10 +29,24 @@ struct node_state {
 	bool told;			/* its registration */
 };
 
-struct lost_pod {
-	uint32_t entry;
-	uint64_t created_rv;
-	int64_t due_ns;
+/* Pods of nodes that do not exist. */
+struct lost_pods {
+	struct lost_pod {
+		uint32_t entry;
+		uint64_t created_rv;
+		int64_t due_ns; /* monotonic: when it is to go */
+	} * pod;
+	uint32_t n, cap;
+	struct refmap by_entry; /* which of them */
+	int64_t due_ns;		/* the first of them; 0: none */
+};
+
+/* How a pod is made to go: what its status says first, and how much time it has. */
+struct ending {
+	const char *reason, *message, *phase; /* phase: NULL, as it is */
+	int32_t grace;			      /* seconds; -1: its own */
+	bool for_node;			      /* asked for while its node is reconciled */
+	void (*tell)(struct controller *ctl, const struct entry *pod); /* once it is marked */
 };
 
 /* zones.c */
@@ -46,8 +62,7 @@ struct zones {
 };
 
 struct nodelifecycle {
-	struct lost_pod *lost;
-	uint32_t nlost, lost_cap;
+	struct lost_pods lost;
 	struct zones zones;
 };
 
@@ -83,9 +98,25 @@ void zones_awake(struct controller *ctl, int64_t now_ns);
 int64_t monitor_ns(struct controller *ctl);
 /* Into spec.taints, with the time of now. */
 void taint_add(struct controller *ctl, value *spec, const char *key, const char *effect);
-void eviction_note_lost(struct controller *ctl, const struct entry *pod, int64_t now_ns);
-int64_t eviction_turn(struct controller *ctl, int64_t now_ns);
-/* The node is gone: its pods are lost. */
-void eviction_node_gone(struct controller *ctl, const struct entry *node);
+
+/* eviction.c */
+
+/* Its status as `v` has it, with the reason; then the pod is deleted.  What its node writes
+ * meanwhile is not lost: our status is refused then (and the node reconciled anew).  Errors
+ * as ctl_send(). */
+int end_pod(struct controller *ctl, const struct entry *pod, const struct version *v,
+	    const struct ending *how);
+/* The pod that this was, if it is still there. */
+const struct entry *find_pod(const struct cache *c, uint32_t entry, uint64_t created_rv);
+
+/* collect.c */
+
+/* The pod names a node that is not there. */
+void collect_note(struct controller *ctl, const struct entry *pod);
+/* The node is gone: so do its pods. */
+void collect_node_gone(struct controller *ctl, const struct entry *node);
+/* All pods are looked at: who waits for being collected is known from nothing else. */
+void collect_resync(struct controller *ctl);
+int64_t collect_turn(struct controller *ctl, int64_t now_ns);
 
 #endif

@@ -156,20 +156,14 @@ static void on_marked(void *arg, const struct msg_reply *reply);
 static void mark(struct scheduler *self, const struct victim *victim)
 {
 	zone *z = self->z;
-	value status = kube_part(z, self->c, victim->e, victim->v, PART_STATUS), *conditions;
+	value status = kube_part(z, self->c, victim->e, victim->v, PART_STATUS);
 	struct evicting *sent = evicting_new(self, victim, 1);
 	struct buf bytes = {0};
 	struct msg m = {.kind = MSG_update};
 
-	if (!v_is_map(&status))
-		status = v_map();
-	conditions = v_array_at(z, &status, "conditions");
-	kube_condition_set(
-		z, conditions, "DisruptionTarget", "True", "PreemptionByScheduler",
-		STR("default-scheduler: preempting to accommodate a higher priority pod"),
-		clock_wall_s(), false);
-	v_set(z, kube_condition(conditions, "DisruptionTarget"), "observedGeneration",
-	      v_uint(victim->v->generation));
+	kube_disruption_set(z, &status, "PreemptionByScheduler",
+			    "default-scheduler: preempting to accommodate a higher priority pod",
+			    clock_wall_s(), victim->v->generation);
 	v_encode(&bytes, &status);
 	m.update = (struct msg_update){
 		.type = TYPE_POD,

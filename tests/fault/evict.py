@@ -1,7 +1,7 @@
 """Pods leave a node that is tainted NoExecute, or is not there at all, while somebody else
-writes to them, or the store refuses what is asked of it: they say why they go, nothing that
-others wrote is lost, and in the end they go."""
-import errno, time
+writes to them, or the store refuses what is asked of it, or a process ends: they say why
+they go, nothing that others wrote is lost, and in the end they go."""
+import errno, signal, time
 import faults as F
 from cluster import NS, Client, Cluster, Failure, options, run_on, wait_until
 
@@ -51,15 +51,16 @@ def write_to(c, name):
         kind="application/strategic-merge-patch+json")
 
 
-def refused_once(c, ask):
-    """What is asked for by ask() is refused, and then no more."""
-    before = c.faults.fired("disk_write")
-    c.while_held(LIFECYCLE, ask, lambda: c.faults.set("disk_write", F.FAIL, errno.ENOSPC,
-                                                      kinds=STORE, times=F.FOR_EVER))
-    if not c.faults.wait_fired("disk_write", before, 5):
-        raise Failure("nothing was refused")
-    time.sleep(0.5)
-    c.faults.clear("disk_write")
+def errors(c):
+    """How often the store has refused what nodelifecycle asked."""
+    return next(p["counters"]["errors"] for p in c.status()["processes"] if p["process"] == "nodelifecycle")
+
+
+def end_store(c):
+    """And wait for the next one."""
+    c.send("store/0", signal.SIGKILL)
+    time.sleep(0.2)
+    Client(c).sure("POST", NS + "/configmaps", {"metadata": {"name": "later"}}, good=(201, 409))
 
 
 def let_go(c, name):
@@ -80,8 +81,11 @@ class Tainted:
     def begin(self):
         taint(self.c, TAINT)
 
-    def end(self):
-        taint(self.c)
+    def again(self):
+        """Nothing more is needed for it."""
+
+    def anew(self):
+        """The same by a process that knows nothing yet."""
 
 
 class Missing:
@@ -92,7 +96,7 @@ class Missing:
     def __init__(self, c):
         self.c = c
         Client(c).sure("POST", NS + "/pods", pod("p", "nowhere"), good=(201,))
-        time.sleep(0.5)
+        time.sleep(1)  # nodelifecycle notes it
 
     def wait(self, seconds):
         Missing.passed += seconds + 1
@@ -101,34 +105,57 @@ class Missing:
     def begin(self):
         self.wait(QUARANTINE)
 
-    def end(self):
-        pass
+    def again(self):
+        self.wait(AGAIN)
+
+    def anew(self):
+        time.sleep(1)
+        self.wait(QUARANTINE)
+
+
+def held(c, node, do):
+    """do() before nodelifecycle's first request about the pod is sent, which is refused then."""
+    before = errors(c)
+    c.while_held(LIFECYCLE, node.begin, do)
+    wait_until(lambda: errors(c) > before, WITHIN, lambda: "nothing was refused")
 
 
 def overtaken(c, node):
-    c.while_held(LIFECYCLE, node.begin, lambda: write_to(c, "p"))
-    if isinstance(node, Missing):
-        node.wait(AGAIN)
+    held(c, node, lambda: write_to(c, "p"))
+    node.again()
     await_pod(c, "p", "does not say why it goes, and what was written",
               lambda o: going(node.why)(o) and reason(o, "example.com/Other") == "Written")
 
 
 def refused(c, node):
-    refused_once(c, node.begin)
-    if isinstance(node, Missing):
-        node.wait(AGAIN)
+    held(c, node, lambda: c.faults.set("disk_write", F.FAIL, errno.ENOSPC, kinds=STORE,
+                                       times=F.FOR_EVER))
+    c.faults.clear("disk_write")
+    node.again()
+    await_pod(c, "p", "does not go", going(node.why))
+
+
+def store_ended(c, node):
+    held(c, node, lambda: end_store(c))
+    node.anew()
+    await_pod(c, "p", "does not go", going(node.why))
+
+
+def ended(c, node):
+    """The process that would have done it."""
+    c.while_held(LIFECYCLE, node.begin, lambda: c.send("nodelifecycle/0", signal.SIGKILL))
+    c.wait_all_run()
+    node.anew()
     await_pod(c, "p", "does not go", going(node.why))
 
 
 def run(c, tally, o):
     for kind in (Tainted, Missing):
-        for harm in (overtaken, refused):
-            node = kind(c)
-            harm(c, node)
-            node.end()
+        for harm in (overtaken, refused, store_ended, ended):
+            harm(c, kind(c))
             let_go(c, "p")
-            tally.add(f"end of a pod {harm.__name__}")
-    died = c.log_says("nodelifecycle", "was killed by signal")
+            tally.add(f"end of a pod: {harm.__name__.replace('_', ' ')}")
+    died = c.log_says("nodelifecycle", "was killed by signal 11")
     if died:
         raise Failure(died)
 
