@@ -96,8 +96,8 @@ int delete_options_from(struct request *q, const value *v, struct delete_options
 	read_orphan(v, o);
 	if (policies_clash(q, v) || read_policy(q, v_get_str(v, "propagationPolicy"), o))
 		return WEFT_EINVAL;
-	if (rv.n)
-		o->rv = strtoull(zone_text(q->z, rv).p, NULL, 10);
+	o->has_rv = rv.n > 0;
+	o->rv_text = rv;
 	if (!uid.n)
 		return WEFT_OK;
 	o->uid_text = uid;
@@ -243,10 +243,13 @@ static void on_deleted(struct request *q, void *arg, const struct msg_reply *rep
 			request_answer(q);
 		return;
 	}
+	if (d->o.answer) {
+		if (d->o.answer(q, reply) != WAITING)
+			request_answer(q);
+		return;
+	}
 	if (reply->status)
 		answer_store_error(q, reply->status, q->t.name, reply->message);
-	else if (d->o.answer)
-		d->o.answer(q);
 	else if (reply->gone && !returns_object(q->t.r->type))
 		answer_deleted(q, d->uid);
 	else if (d->o.dry_run)
@@ -284,8 +287,8 @@ bool delete_allowed(struct request *q, const struct delete_options *o, const uin
 	/* Kubernetes names the kind here, not the resource. */
 	struct kube_resource r = {
 		.group = q->t.r->group, .resource = q->t.r->kind, .kind = q->t.r->kind};
+	struct str at = zone_printf(q->z, "%llu", (unsigned long long)rv), why;
 	char text[37];
-	struct str why;
 
 	uid_format(uid, text);
 	if (o->has_uid && memcmp(o->uid, uid, sizeof(o->uid)))
@@ -294,13 +297,13 @@ bool delete_allowed(struct request *q, const struct delete_options *o, const uin
 			"the UID in the precondition (" STR_FMT ") does not match the UID in "
 			"record (%s). The object might have been deleted and then recreated",
 			STR_ARG(o->uid_text), text);
-	else if (o->rv && o->rv != rv)
+	else if (o->has_rv && !str_eq(o->rv_text, at))
 		why = zone_printf(
 			q->z,
-			"the ResourceVersion in the precondition (%llu) does not match the "
-			"ResourceVersion in record (%llu). The object might have been "
+			"the ResourceVersion in the precondition (" STR_FMT ") does not match the "
+			"ResourceVersion in record (" STR_FMT "). The object might have been "
 			"modified",
-			(unsigned long long)o->rv, (unsigned long long)rv);
+			STR_ARG(o->rv_text), STR_ARG(at));
 	else
 		return true;
 	answer_status(q, kube_status_conflict(q->z, &r, q->t.name, why));
@@ -320,7 +323,7 @@ enum outcome delete_object(struct request *q, const struct delete_options *o)
 		.ns = q->t.ns,
 		.name = q->t.name,
 		.uid = {(const char *)d->uid, sizeof(d->uid)},
-		.rv = o->rv,
+		.rv = o->has_rv ? d->rv : o->at,
 		.grace = o->grace > INT32_MAX ? INT32_MAX : (int32_t)o->grace,
 		.propagation = (uint8_t)o->propagation,
 		.dry_run = o->dry_run,
@@ -383,7 +386,6 @@ static void purge_collect(struct request *q, struct purge *p)
 {
 	struct cache *c = api_cache(q->api);
 	struct filter_last labels = {0};
-	struct place before_all = {0};
 	struct walk walk;
 	const struct entry *e;
 
@@ -393,7 +395,7 @@ static void purge_collect(struct request *q, struct purge *p)
 		   "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":"
 		   "\"%llu\"},\"items\":[",
 		   p->form.r->list_kind, p->form.r->api_version, (unsigned long long)cache_rv(c));
-	walk_begin(&walk, c, &p->filter, &before_all);
+	walk_begin(&walk, c, &p->filter, NULL);
 	while ((e = walk_next(&walk))) {
 		const struct version *v = cache_live(c, e);
 

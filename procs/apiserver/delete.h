@@ -11,11 +11,12 @@ struct delete_options {
 	enum propagation propagation;
 	bool not_orphan; /* orphanDependents: false was said */
 	bool dry_run;
-	uint64_t rv; /* precondition, 0: none */
-	bool has_uid;
+	bool has_rv, has_uid; /* preconditions */
 	uint8_t uid[16];
-	struct str uid_text;
-	enum outcome (*answer)(struct request *q); /* once it is done; NULL: the usual answer */
+	struct str rv_text, uid_text;
+	uint64_t at; /* only if it is at this version: WEFT_ECONFLICT; 0: at any */
+	/* What is done with the store's answer, NULL: the usual. */
+	enum outcome (*answer)(struct request *q, const struct msg_reply *reply);
 };
 
 /* From q's body and query.  WEFT_EINVAL: answered. */

@@ -10,14 +10,13 @@
 #include "procs/apiserver/verbs.h"
 
 struct eviction {
+	value body;
+	bool pending; /* the pod has not run yet, so no budget was asked */
 	struct delete_options o;
 	struct change budget, mark; /* of the pod */
 };
 
-static enum outcome answer_evicted(struct request *q)
-{
-	return answer_success(q, 201);
-}
+static enum outcome begin(struct request *q, struct eviction *ev);
 
 /* --- Budgets ------------------------------------------------------------------------ */
 
@@ -94,31 +93,55 @@ static int make_disruption(struct request *q, void *arg, value *old, value *obj)
 
 /* --- The pod ------------------------------------------------------------------------ */
 
+/* Pods that do not run may go without asking a budget. */
+static bool runs(const value *pod)
+{
+	struct str phase = v_as_str(v_path(pod, "status.phase"));
+
+	return !str_eq(phase, STR("Succeeded")) && !str_eq(phase, STR("Failed")) &&
+	       !str_eq(phase, STR("Pending")) && !v_path(pod, "metadata.deletionTimestamp");
+}
+
+static enum outcome on_deleted(struct request *q, const struct msg_reply *reply)
+{
+	struct eviction *ev = q->next_step;
+
+	/* It may run by now. */
+	if (reply->status == WEFT_ECONFLICT && ev->pending)
+		return begin(q, ev);
+	if (reply->status)
+		return answer_store_error(q, reply->status, q->t.name, reply->message);
+	return answer_success(q, 201);
+}
+
 static int make_mark(struct request *q, void *arg, value *old, value *obj)
 {
 	struct eviction *ev = arg;
 	const value *meta = v_get(old, "metadata");
+	struct str rv = v_get_str(meta, "resourceVersion");
 	uint8_t uid[16];
 
-	uid_parse(v_get_str(meta, "uid"), uid);
-	if (!delete_allowed(
-		    q, &ev->o, uid,
-		    strtoull(zone_text(q->z, v_get_str(meta, "resourceVersion")).p, NULL, 10)))
+	weft_assert(uid_parse(v_get_str(meta, "uid"), uid));
+	if (!delete_allowed(q, &ev->o, uid, strtoull(zone_text(q->z, rv).p, NULL, 10)))
 		return WEFT_EINVAL;
-	kube_condition_set(q->z, v_array_at(q->z, v_map_at(q->z, old, "status"), "conditions"),
-			   "DisruptionTarget", "True", "EvictionByEvictionAPI",
-			   STR("Eviction API: evicting"), clock_wall_s(), false);
+	kube_disruption_set(q->z, v_map_at(q->z, old, "status"), "EvictionByEvictionAPI",
+			    "Eviction API: evicting", clock_wall_s(), 0);
 	*obj = *old;
 	return WEFT_OK;
 }
 
-/* It is marked: a version that the client named is that one. */
+/* It is marked.  A version that the client named is that one now; and one that no budget
+ * was asked for must not have run meanwhile. */
 static enum outcome then_delete(struct request *q, uint32_t entry, uint64_t rv, value *obj)
 {
 	struct eviction *ev = q->next_step;
+	value pod;
 
-	if (ev->o.rv)
-		ev->o.rv = rv;
+	if (ev->pending && item_read(q, entry, rv, &pod) && runs(&pod))
+		return begin(q, ev);
+	ev->o.at = ev->pending ? rv : 0;
+	if (ev->o.has_rv)
+		ev->o.rv_text = zone_printf(q->z, "%llu", (unsigned long long)rv);
 	return delete_object(q, &ev->o);
 }
 
@@ -144,44 +167,30 @@ static enum outcome then_end_pod(struct request *q, uint32_t entry, uint64_t rv,
 
 /* --- The request -------------------------------------------------------------------- */
 
-/* Pods that do not run may go without asking a budget. */
-static bool runs(const value *pod)
-{
-	struct str phase = v_as_str(v_path(pod, "status.phase"));
-
-	return !str_eq(phase, STR("Succeeded")) && !str_eq(phase, STR("Failed")) &&
-	       !str_eq(phase, STR("Pending")) && !v_path(pod, "metadata.deletionTimestamp");
-}
-
-static int read_options(struct request *q, const value *body, struct eviction *ev)
+static int read_options(struct request *q, struct eviction *ev)
 {
 	bool dry_run;
 
-	if (delete_options_from(q, v_get(body, "deleteOptions"), &ev->o) ||
+	if (delete_options_from(q, v_get(&ev->body, "deleteOptions"), &ev->o) ||
 	    dry_run_parse(q, &dry_run))
 		return WEFT_EINVAL;
 	ev->o.dry_run |= dry_run;
-	ev->o.answer = answer_evicted;
+	ev->o.answer = on_deleted;
 	return WEFT_OK;
 }
 
-enum outcome eviction_create(struct request *q)
+/* The pod as it is now; also when it has changed meanwhile. */
+static enum outcome begin(struct request *q, struct eviction *ev)
 {
-	struct eviction *ev = zone_alloc(q->z, sizeof(*ev));
 	struct str budget = STR("");
 	uint32_t budgets = 0;
-	value body, pod;
+	value pod;
 
-	*ev = (struct eviction){0};
-	q->next_step = ev;
-	if (negotiate(q, false, false) || body_typed(q, "policy/v1", "Eviction", &body) ||
-	    read_options(q, &body, ev))
-		return ANSWERED;
-	if (!str_eq(v_as_str(v_path(&body, "metadata.name")), q->t.name))
-		return answer_bad_request(
-			q, STR("name in URL does not match name in Eviction object"));
 	if (!item_read(q, 0, 0, &pod))
 		return answer_status(q, kube_status_not_found(q->z, q->t.r, q->t.name));
+	if (read_options(q, ev))
+		return ANSWERED;
+	ev->pending = str_eq(v_as_str(v_path(&pod, "status.phase")), STR("Pending"));
 	if (runs(&pod))
 		budgets = find_budgets(q, v_path(&pod, "metadata.labels"), &budget);
 	if (budgets > 1)
@@ -201,4 +210,18 @@ enum outcome eviction_create(struct request *q)
 				     .answer = then_end_pod,
 				     .dry_run = ev->o.dry_run};
 	return write_change(q, &ev->budget);
+}
+
+enum outcome eviction_create(struct request *q)
+{
+	struct eviction *ev = zone_alloc(q->z, sizeof(*ev));
+
+	*ev = (struct eviction){0};
+	q->next_step = ev;
+	if (negotiate(q, false, false) || body_typed(q, "policy/v1", "Eviction", &ev->body))
+		return ANSWERED;
+	if (!str_eq(v_as_str(v_path(&ev->body, "metadata.name")), q->t.name))
+		return answer_bad_request(
+			q, STR("name in URL does not match name in Eviction object"));
+	return begin(q, ev);
 }

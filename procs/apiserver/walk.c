@@ -3,10 +3,10 @@
  *
  * Each kubelet lists the pods of its node, and so does everybody who drains one:
  * what that costs must not grow with the cluster.  The cache knows the pods of a
- * node, in no order; they are sorted, as long as that fits a read section.  More
- * are found by the walk over all: it then meets them often enough.
+ * node, in no order: the first of them are looked for, then those behind these, as
+ * a piece of the answer needs few.  A node with many is found by the walk over all,
+ * which then meets its pods often enough.
  */
-#include <stdlib.h>
 #include "procs/apiserver/walk.h"
 
 /* --- Places ------------------------------------------------------------------------- */
@@ -38,43 +38,84 @@ struct str place_name(const struct place *p)
 
 /* --- By node ------------------------------------------------------------------------ */
 
-static int by_key(const void *a, const void *b, void *arg)
+/* Of one key, as after a deletion and a creation, the older first. */
+static int by_key(const struct cache *c, const struct entry *a, const struct entry *b)
 {
-	const struct entry *x = *(const struct entry *const *)a,
-			   *y = *(const struct entry *const *)b;
-	const struct cache *c = arg;
+	int order = cache_key_cmp(cache_ns(c, a), entry_name(a), cache_ns(c, b), entry_name(b));
 
-	return cache_key_cmp(cache_ns(c, x), entry_name(x), cache_ns(c, y), entry_name(y));
+	return order ? order : (a->created_rv > b->created_rv) - (a->created_rv < b->created_rv);
 }
 
-/* Is the pod one to look at: in the namespace, and behind `after`? */
-static bool comes(const struct cache *c, const struct filter *f, const struct place *after,
-		  const struct entry *pod)
+/* Where among those that are kept, which are in order. */
+static uint32_t position(const struct walk *w, const struct entry *pod)
 {
-	struct str ns = cache_ns(c, pod);
+	uint32_t from = 0, to = w->n;
 
-	if (f->one_ns && !str_eq(ns, f->ns))
-		return false;
-	return !after->set ||
-	       cache_key_cmp(ns, entry_name(pod), place_ns(after), place_name(after)) > 0;
+	while (from < to) {
+		uint32_t mid = (from + to) / 2;
+
+		if (by_key(w->c, w->pod[mid], pod) < 0)
+			from = mid + 1;
+		else
+			to = mid;
+	}
+	return from;
 }
 
-/* False if there are too many. */
-static bool take_pods(struct walk *w, const struct cache *c, const struct filter *f,
-		      const struct place *after, const struct nodeslot *node)
+/* Keep the first of those that come in any order. */
+static void keep_first(struct walk *w, const struct entry *pod)
+{
+	uint32_t at;
+
+	w->more |= w->n == WALK_TOGETHER;
+	if (w->n == WALK_TOGETHER && by_key(w->c, pod, w->pod[w->n - 1]) > 0)
+		return;
+	at = position(w, pod);
+	w->n -= w->n == WALK_TOGETHER;
+	memmove(w->pod + at + 1, w->pod + at, (w->n - at) * sizeof(w->pod[0]));
+	w->pod[at] = pod;
+	w->n++;
+}
+
+static bool in_namespace(const struct walk *w, const struct entry *pod)
+{
+	return !w->f->one_ns || str_eq(cache_ns(w->c, pod), w->f->ns);
+}
+
+static bool behind(const struct cache *c, const struct place *after, const struct entry *pod)
+{
+	return !after || !after->set ||
+	       cache_key_cmp(cache_ns(c, pod), entry_name(pod), place_ns(after),
+			     place_name(after)) > 0;
+}
+
+/* The first pods behind `after`; false if the node has too many. */
+static bool first_pods(struct walk *w, const struct place *after)
 {
 	const struct entry *pod;
 	uint32_t visits = 0;
 
-	for (pod = node ? cache_first_on_node(c, node) : NULL; pod;
-	     pod = cache_next_on_node(c, pod)) {
+	w->n = w->next = 0;
+	w->more = false;
+	for (pod = cache_first_on_node(w->c, w->node); pod; pod = cache_next_on_node(w->c, pod)) {
 		if (visits++ == VISITS_MAX)
 			return false;
-		if (comes(c, f, after, pod))
-			w->pod[w->n++] = pod;
+		if (in_namespace(w, pod) && behind(w->c, after, pod))
+			keep_first(w, pod);
 	}
-	qsort_r(w->pod, w->n, sizeof(w->pod[0]), by_key, (void *)c);
 	return true;
+}
+
+/* Those behind the last. */
+static void next_pods(struct walk *w)
+{
+	const struct entry *last = w->pod[w->n - 1], *pod;
+
+	w->n = w->next = 0;
+	w->more = false;
+	for (pod = cache_first_on_node(w->c, w->node); pod; pod = cache_next_on_node(w->c, pod))
+		if (in_namespace(w, pod) && by_key(w->c, pod, last) > 0)
+			keep_first(w, pod);
 }
 
 /* --- All ---------------------------------------------------------------------------- */
@@ -82,16 +123,25 @@ static bool take_pods(struct walk *w, const struct cache *c, const struct filter
 void walk_begin(struct walk *w, const struct cache *c, const struct filter *f,
 		const struct place *after)
 {
+	w->c = c;
+	w->f = f;
 	w->n = w->next = 0;
-	w->by_node = f->node.n && take_pods(w, c, f, after, cache_node(c, f->node));
+	w->more = false;
+	w->by_node = f->node.n > 0;
+	w->node = w->by_node ? cache_node(c, f->node) : NULL;
+	if (w->node && !first_pods(w, after))
+		w->by_node = false;
 	if (!w->by_node)
 		cache_iter_init(&w->it, c, f->type, f->one_ns ? f->ns : (struct str){NULL, 0},
-				place_ns(after), place_name(after));
+				after ? place_ns(after) : STR(""),
+				after ? place_name(after) : (struct str){NULL, 0});
 }
 
 const struct entry *walk_next(struct walk *w)
 {
 	if (!w->by_node)
 		return cache_iter_next(&w->it);
+	if (w->next == w->n && w->more)
+		next_pods(w);
 	return w->next < w->n ? w->pod[w->next++] : NULL;
 }

@@ -21,17 +21,24 @@ void place_at(struct place *p, const struct cache *c, const struct entry *e);
 struct str place_ns(const struct place *p);
 struct str place_name(const struct place *p); /* .p == NULL: before all */
 
+#define WALK_TOGETHER 128 /* pods of a node that are put in order at once */
+
 /* Good within one read section. */
 struct walk {
+	const struct cache *c;
+	const struct filter *f;
 	bool by_node;
-	struct cache_iter it; /* unless by_node */
+	struct cache_iter it;	     /* unless by_node */
+	const struct nodeslot *node; /* by_node: whose pods; NULL: nobody ever named it */
 	uint32_t n, next;
-	const struct entry *pod[VISITS_MAX]; /* by_node: of that node, in order */
+	bool more;				/* than are in `pod` */
+	const struct entry *pod[WALK_TOGETHER]; /* the next ones, in order */
 };
 
-/* Begin behind `after`.  The walk gives every object that `f` may select at any
- * resourceVersion that can still be read, and others: those of the namespace, or, when a
- * node is asked for that has few pods, this node's. */
+/* Begin behind `after`, NULL: at the start.  `f` lives as long as the walk.  The walk gives
+ * every object that `f` may select at any resourceVersion that can still be read, and
+ * others: those of the namespace, or, when a node is asked for that has few pods, this
+ * node's. */
 void walk_begin(struct walk *w, const struct cache *c, const struct filter *f,
 		const struct place *after);
 const struct entry *walk_next(struct walk *w); /* NULL at the end */

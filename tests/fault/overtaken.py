@@ -1,7 +1,7 @@
 """Changes that another one overtakes: an API server has read the object, and before the store
 is asked, or does what it is asked, the object has gone, or another of its name is there.  Each
 gets the answer of an order in which both could have been done one after the other."""
-import signal, threading
+import signal, threading, time
 import faults as F
 from cluster import NS, Client, Cluster, Failure, Trouble, options, run_on, version, wait_until
 
@@ -111,6 +111,31 @@ def judge(c, name, change, asker, others, want):
         raise Failure(f"{labels} is there, not {there_after(change[1], want)}")
 
 
+def budget_is_asked(c):
+    """A pod that waited when its eviction began, and so needed no budget's leave, runs before
+    it is deleted: then it does."""
+    path, name = PODS, "begins"
+    Client(c).sure("POST", "/apis/policy/v1/namespaces/default/poddisruptionbudgets",
+                   {"metadata": {"name": name}, "spec": {
+                       "minAvailable": 1, "selector": {"matchLabels": {"first": "1"}}}}, good=(201,))
+    Client(c).sure("POST", path, body(path, name, "first"), good=(201,))
+    c.send("store/0", signal.SIGSTOP)
+    try:
+        runs = send(c, "PATCH", f"{path}/{name}/status", {"status": {"phase": "Running"}},
+                    "application/merge-patch+json")
+        asker = Asker(c, *request_of((path, EVICTION, False), name, None))
+        time.sleep(HELD_US / 1e6)  # it has seen the pod, and waits for the change before it
+    finally:
+        c.send("store/0", signal.SIGCONT)
+    runs.join()
+    asker.join()
+    now = Client(c).sure("GET", f"{path}/{name}")[1]
+    if runs.status != 200 or not str(asker.answer.get("message")).startswith("429"):
+        raise Failure(f"{runs.status}; the eviction: {asker.status} {asker.answer}")
+    if "deletionTimestamp" in now["metadata"]:
+        raise Failure("a pod was evicted that its budget needs")
+
+
 def run(c, tally, o):
     cases = [(what, point, again) for what, change in CHANGES.items() for point in change[3]
              for again in (0, 1)]
@@ -122,6 +147,8 @@ def run(c, tally, o):
             raise Failure(f"{what}, held at {point} while its object "
                           f"{'became another' if again else 'went'}: {e}")
         tally.add("change overtaken")
+    budget_is_asked(c)
+    tally.add("change overtaken")
 
 
 def main():

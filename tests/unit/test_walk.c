@@ -13,7 +13,7 @@
 #include "weft/segment.h"
 
 #define NODES 3
-#define NAMES 24
+#define NAMES 300 /* in each namespace: a node has several times WALK_TOGETHER */
 #define FOUND 4200
 
 static struct cache_writer *w;
@@ -30,8 +30,8 @@ static unsigned rnd(unsigned n)
 static void setup(void)
 {
 	struct cache_options opt = {.size_first = 1 << 20,
-				    .journal_min = 64,
-				    .journal_max = 64,
+				    .journal_min = 512,
+				    .journal_max = 512,
 				    .pod_type = TYPE_POD,
 				    .node_type = TYPE_NODE};
 	const char *text = getenv("WEFT_SEED");
@@ -164,7 +164,7 @@ static bool compare(struct filter f, const struct place *after, uint64_t at)
 
 START_TEST(a_nodes_pods_are_those_of_all)
 {
-	for (int i = 0; i < 20000; i++) {
+	for (int i = 0; i < 6000; i++) {
 		uint64_t oldest = cache_oldest(c) - 1;
 		struct filter f = {.type = TYPE_POD, .one_ns = rnd(2), .ns = some_ns()};
 		struct place after = {0};
