@@ -88,7 +88,7 @@ static int read_dry_run(struct request *q, const value *list, struct delete_opti
 int delete_options_from(struct request *q, const value *v, struct delete_options *o)
 {
 	const value *pre = v_get(v, "preconditions");
-	struct str uid = v_get_str(pre, "uid"), rv = v_get_str(pre, "resourceVersion");
+	const value *uid = v_get(pre, "uid"), *rv = v_get(pre, "resourceVersion");
 
 	*o = (struct delete_options){.grace = v_get_int(v, "gracePeriodSeconds", -1)};
 	if (read_dry_run(q, v_get(v, "dryRun"), o))
@@ -96,13 +96,11 @@ int delete_options_from(struct request *q, const value *v, struct delete_options
 	read_orphan(v, o);
 	if (policies_clash(q, v) || read_policy(q, v_get_str(v, "propagationPolicy"), o))
 		return WEFT_EINVAL;
-	o->has_rv = rv.n > 0;
-	o->rv_text = rv;
-	if (!uid.n)
-		return WEFT_OK;
-	o->uid_text = uid;
-	o->has_uid = true;
-	if (!uid_parse(uid, o->uid))
+	o->has_rv = !v_is_null(rv);
+	o->rv_text = v_as_str(rv);
+	o->has_uid = !v_is_null(uid);
+	o->uid_text = v_as_str(uid);
+	if (o->has_uid && !uid_parse(o->uid_text, o->uid))
 		memset(o->uid, 0xff, sizeof(o->uid)); /* matches nothing */
 	return WEFT_OK;
 }

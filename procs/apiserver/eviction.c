@@ -10,7 +10,8 @@
 #include "procs/apiserver/verbs.h"
 
 struct eviction {
-	value body;
+	const value *options; /* deleteOptions of the body */
+	bool dry_run;
 	bool pending; /* the pod has not run yet, so no budget was asked */
 	struct delete_options o;
 	struct change budget, mark; /* of the pod */
@@ -147,7 +148,11 @@ static enum outcome then_delete(struct request *q, uint32_t entry, uint64_t rv, 
 
 static enum outcome end_pod(struct request *q, struct eviction *ev)
 {
-	if (ev->o.dry_run)
+	if (delete_options_from(q, ev->options, &ev->o))
+		return ANSWERED;
+	ev->o.dry_run = ev->dry_run;
+	ev->o.answer = on_deleted;
+	if (ev->dry_run)
 		return delete_object(q, &ev->o);
 	ev->mark = (struct change){.r = q->t.r,
 				   .ns = q->t.ns,
@@ -167,18 +172,6 @@ static enum outcome then_end_pod(struct request *q, uint32_t entry, uint64_t rv,
 
 /* --- The request -------------------------------------------------------------------- */
 
-static int read_options(struct request *q, struct eviction *ev)
-{
-	bool dry_run;
-
-	if (delete_options_from(q, v_get(&ev->body, "deleteOptions"), &ev->o) ||
-	    dry_run_parse(q, &dry_run))
-		return WEFT_EINVAL;
-	ev->o.dry_run |= dry_run;
-	ev->o.answer = on_deleted;
-	return WEFT_OK;
-}
-
 /* The pod as it is now; also when it has changed meanwhile. */
 static enum outcome begin(struct request *q, struct eviction *ev)
 {
@@ -188,8 +181,6 @@ static enum outcome begin(struct request *q, struct eviction *ev)
 
 	if (!item_read(q, 0, 0, &pod))
 		return answer_status(q, kube_status_not_found(q->z, q->t.r, q->t.name));
-	if (read_options(q, ev))
-		return ANSWERED;
 	ev->pending = str_eq(v_as_str(v_path(&pod, "status.phase")), STR("Pending"));
 	if (runs(&pod))
 		budgets = find_budgets(q, v_path(&pod, "metadata.labels"), &budget);
@@ -208,20 +199,24 @@ static enum outcome begin(struct request *q, struct eviction *ev)
 				     .make = make_disruption,
 				     .arg = ev,
 				     .answer = then_end_pod,
-				     .dry_run = ev->o.dry_run};
+				     .dry_run = ev->dry_run};
 	return write_change(q, &ev->budget);
 }
 
 enum outcome eviction_create(struct request *q)
 {
 	struct eviction *ev = zone_alloc(q->z, sizeof(*ev));
+	value body;
 
 	*ev = (struct eviction){0};
 	q->next_step = ev;
-	if (negotiate(q, false, false) || body_typed(q, "policy/v1", "Eviction", &ev->body))
+	if (negotiate(q, false, false) || body_typed(q, "policy/v1", "Eviction", &body) ||
+	    dry_run_parse(q, &ev->dry_run))
 		return ANSWERED;
-	if (!str_eq(v_as_str(v_path(&ev->body, "metadata.name")), q->t.name))
+	if (!str_eq(v_as_str(v_path(&body, "metadata.name")), q->t.name))
 		return answer_bad_request(
 			q, STR("name in URL does not match name in Eviction object"));
+	ev->options = v_get(&body, "deleteOptions");
+	ev->dry_run |= v_len(v_get(ev->options, "dryRun")) > 0;
 	return begin(q, ev);
 }
