@@ -213,8 +213,12 @@ static bool reconcile_entry(struct controller *ctl, struct queue_item *it)
 	const struct version *v = e ? cache_newest(ctl->p->cache, e) : NULL;
 	bool gone;
 
-	if (!v)
+	if (!v) {
+		/* Its tombstone went before we saw it: what follows from that has to
+		 * be found by looking. */
+		ctl->p->resync |= ctl->ops->wants_gone;
 		return true;
+	}
 	gone = (v->flags & VERSION_TOMBSTONE) != 0;
 	if (gone && !ctl->ops->wants_gone)
 		return true;

@@ -55,6 +55,12 @@ static void forget(struct lost_pods *lost, uint32_t i)
 	refmap_put(&lost->by_entry, last.entry, i);
 }
 
+static void note_due(struct lost_pods *lost, int64_t due_ns)
+{
+	if (!lost->due_ns || due_ns < lost->due_ns)
+		lost->due_ns = due_ns;
+}
+
 void collect_note(struct controller *ctl, const struct entry *pod)
 {
 	struct lost_pods *lost = lost_of(ctl);
@@ -64,8 +70,7 @@ void collect_note(struct controller *ctl, const struct entry *pod)
 		return;
 	p->created_rv = pod->created_rv;
 	p->due_ns = clock_mono_ns() + QUARANTINE_NS;
-	if (!lost->due_ns || p->due_ns < lost->due_ns)
-		lost->due_ns = p->due_ns;
+	note_due(lost, p->due_ns);
 }
 
 void collect_node_gone(struct controller *ctl, const struct entry *node)
@@ -98,14 +103,29 @@ static void note_if_lost(void *arg, const struct entry *pod)
 		collect_note(ctl, pod);
 }
 
+/* Those that were noted before are due when they were. */
+static void keep_due(struct lost_pods *lost, const struct lost_pods *before)
+{
+	for (uint32_t i = 0; i < before->n; i++) {
+		const struct lost_pod *was = &before->pod[i];
+		int64_t at = refmap_get(&lost->by_entry, was->entry);
+
+		if (at < 0 || lost->pod[at].created_rv != was->created_rv)
+			continue;
+		lost->pod[at].due_ns = was->due_ns;
+		note_due(lost, was->due_ns);
+	}
+}
+
 void collect_resync(struct controller *ctl)
 {
-	struct lost_pods *lost = lost_of(ctl);
+	struct lost_pods *lost = lost_of(ctl), before = *lost;
 
-	lost->n = 0;
-	lost->due_ns = 0;
-	refmap_clear(&lost->by_entry);
+	*lost = (struct lost_pods){0};
 	proc_each(ctl_proc(ctl), TYPE_POD, note_if_lost, ctl);
+	keep_due(lost, &before);
+	free(before.pod);
+	refmap_free(&before.by_entry);
 }
 
 /* --- Collecting --------------------------------------------------------------------- */
@@ -142,8 +162,7 @@ int64_t collect_turn(struct controller *ctl, int64_t now_ns)
 			collect(ctl, pod);
 			p->due_ns = now_ns + AGAIN_NS;
 		}
-		if (!lost->due_ns || p->due_ns < lost->due_ns)
-			lost->due_ns = p->due_ns;
+		note_due(lost, p->due_ns);
 		i++;
 	}
 	return lost->due_ns;

@@ -82,14 +82,15 @@ static void remove_marked(const struct end_request *sent)
 {
 	struct cache *c = ctl_cache(sent->ctl);
 	const struct entry *pod;
+	bool gone;
 
 	cache_lock(c);
 	pod = find_pod(c, sent->entry, sent->created_rv);
-	if (pod && sent->how->tell)
-		sent->how->tell(sent->ctl, pod);
-	if (pod && ctl_remove(sent->ctl, pod, NULL, PROPAGATION_DEFAULT, sent->how->grace) &&
-	    sent->how->for_node)
+	gone = !pod || !ctl_remove(sent->ctl, pod, NULL, PROPAGATION_DEFAULT, sent->how->grace);
+	if (!gone && sent->how->for_node)
 		ctl_after(sent->ctl, RING_FULL_MS);
+	if (gone && pod && sent->how->tell)
+		sent->how->tell(sent->ctl, pod);
 	cache_unlock(c);
 }
 

@@ -1,11 +1,12 @@
 """Pods leave a node that is tainted NoExecute, or is not there at all, while somebody else
 writes to them, or the store refuses what is asked of it, or a process ends: they say why
 they go, nothing that others wrote is lost, and in the end they go."""
-import errno, signal, time
+import errno, re, signal, time
 import faults as F
 from cluster import NS, Client, Cluster, Failure, options, run_on, wait_until
 
 WITHIN = 30
+CONFIG = "log: {segment: 1Mi}\nsupervisor: {stallAfter: 30s}\n"  # who is held is not hung
 NODE = "/api/v1/nodes/node-0"
 TAINT = {"key": "example.com/away", "effect": "NoExecute"}
 KEEP = "example.com/keep"
@@ -51,9 +52,17 @@ def write_to(c, name):
         kind="application/strategic-merge-patch+json")
 
 
-def errors(c):
-    """How often the store has refused what nodelifecycle asked."""
-    return next(p["counters"]["errors"] for p in c.status()["processes"] if p["process"] == "nodelifecycle")
+def lifecycle(c):
+    """What nodelifecycle counts, and who it is."""
+    for p in (c.status() or {}).get("processes", []):
+        if p["process"] == "nodelifecycle" and p["pid"] > 1:
+            return {"pid": p["pid"], **p["counters"]}
+    return None
+
+
+def await_lifecycle(c, what, holds):
+    wait_until(lambda: (now := lifecycle(c)) and holds(now), WITHIN,
+               lambda: f"nodelifecycle {what} after {WITHIN} s: {lifecycle(c)}")
 
 
 def end_store(c):
@@ -85,7 +94,7 @@ class Tainted:
         """Nothing more is needed for it."""
 
     def anew(self):
-        """The same by a process that knows nothing yet."""
+        """Nor for a process that knows nothing yet."""
 
 
 class Missing:
@@ -95,8 +104,9 @@ class Missing:
 
     def __init__(self, c):
         self.c = c
+        before = lifecycle(c)["work_items"]
         Client(c).sure("POST", NS + "/pods", pod("p", "nowhere"), good=(201,))
-        time.sleep(1)  # nodelifecycle notes it
+        await_lifecycle(c, "has not noted the pod", lambda now: now["work_items"] > before)
 
     def wait(self, seconds):
         Missing.passed += seconds + 1
@@ -109,15 +119,15 @@ class Missing:
         self.wait(AGAIN)
 
     def anew(self):
-        time.sleep(1)
+        time.sleep(0.5)  # it has looked at everything
         self.wait(QUARANTINE)
 
 
 def held(c, node, do):
     """do() before nodelifecycle's first request about the pod is sent, which is refused then."""
-    before = errors(c)
+    before = lifecycle(c)["errors"]
     c.while_held(LIFECYCLE, node.begin, do)
-    wait_until(lambda: errors(c) > before, WITHIN, lambda: "nothing was refused")
+    await_lifecycle(c, "was refused nothing", lambda now: now["errors"] > before)
 
 
 def overtaken(c, node):
@@ -136,15 +146,19 @@ def refused(c, node):
 
 
 def store_ended(c, node):
+    before = lifecycle(c)["resyncs"]
     held(c, node, lambda: end_store(c))
+    await_lifecycle(c, "did not look at everything", lambda now: now["resyncs"] > before)
     node.anew()
     await_pod(c, "p", "does not go", going(node.why))
 
 
 def ended(c, node):
     """The process that would have done it."""
-    c.while_held(LIFECYCLE, node.begin, lambda: c.send("nodelifecycle/0", signal.SIGKILL))
-    c.wait_all_run()
+    before = lifecycle(c)["pid"]
+    c.while_held(LIFECYCLE, node.begin, lambda: c.send(before, signal.SIGKILL))
+    await_lifecycle(c, "has no successor",
+                    lambda now: now["pid"] != before and now["resyncs"] > 0)
     node.anew()
     await_pod(c, "p", "does not go", going(node.why))
 
@@ -155,14 +169,14 @@ def run(c, tally, o):
             harm(c, kind(c))
             let_go(c, "p")
             tally.add(f"end of a pod: {harm.__name__.replace('_', ' ')}")
-    died = c.log_says("nodelifecycle", "was killed by signal 11")
+    died = [line for line in c.log() if re.search(r"was killed by signal (?!9\b)", line)]
     if died:
-        raise Failure(died)
+        raise Failure(died[0])
 
 
 def main():
     o = options().parse_args()
-    run_on(Cluster(o.weft, 1, "log: {segment: 1Mi}\n", nodes=1), o, run, needs_faults=True)
+    run_on(Cluster(o.weft, 1, CONFIG, nodes=1), o, run, needs_faults=True)
 
 
 main()
