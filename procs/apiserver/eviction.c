@@ -9,12 +9,15 @@
 #include "procs/apiserver/item.h"
 #include "procs/apiserver/verbs.h"
 
+#define ANEW_NS INT64_C(10000000000)
+
 struct eviction {
 	const value *options; /* deleteOptions of the body */
 	bool dry_run;
-	bool pending; /* the pod has not run yet, so no budget was asked */
+	bool pending;	  /* the pod has not run yet, so no budget was asked */
+	int64_t until_ns; /* so long it is begun anew when the pod has changed */
 	struct delete_options o;
-	struct change budget, mark; /* of the pod */
+	struct change budget;
 };
 
 static enum outcome begin(struct request *q, struct eviction *ev);
@@ -103,43 +106,60 @@ static bool runs(const value *pod)
 	       !str_eq(phase, STR("Pending")) && !v_path(pod, "metadata.deletionTimestamp");
 }
 
+/* It has changed, and may run by now. */
+static enum outcome begin_anew(struct request *q, struct eviction *ev)
+{
+	if (clock_mono_ns() < ev->until_ns)
+		return begin(q, ev);
+	return answer_store_error(q, WEFT_ECONFLICT, q->t.name, STR(""));
+}
+
 static enum outcome on_deleted(struct request *q, const struct msg_reply *reply)
 {
 	struct eviction *ev = q->next_step;
 
-	/* It may run by now. */
-	if (reply->status == WEFT_ECONFLICT && ev->pending)
-		return begin(q, ev);
+	if (reply->status == WEFT_ECONFLICT && ev->pending && !ev->o.has_rv)
+		return begin_anew(q, ev);
 	if (reply->status)
 		return answer_store_error(q, reply->status, q->t.name, reply->message);
 	return answer_success(q, 201);
 }
 
+/* Do the preconditions that say something hold? */
+static bool may_mark(struct request *q, const struct eviction *ev, const value *pod)
+{
+	struct str rv = v_as_str(v_path(pod, "metadata.resourceVersion"));
+	struct delete_options o = ev->o;
+	uint8_t uid[16];
+
+	o.has_rv &= o.rv_text.n > 0;
+	o.has_uid &= o.uid_text.n > 0;
+	weft_assert(uid_parse(v_as_str(v_path(pod, "metadata.uid")), uid));
+	return delete_allowed(q, &o, uid, strtoull(zone_text(q->z, rv).p, NULL, 10));
+}
+
+/* Not of one that has begun to run: its budget is asked first. */
 static int make_mark(struct request *q, void *arg, value *old, value *obj)
 {
 	struct eviction *ev = arg;
-	const value *meta = v_get(old, "metadata");
-	struct str rv = v_get_str(meta, "resourceVersion");
-	uint8_t uid[16];
 
-	weft_assert(uid_parse(v_get_str(meta, "uid"), uid));
-	if (!delete_allowed(q, &ev->o, uid, strtoull(zone_text(q->z, rv).p, NULL, 10)))
+	if (!may_mark(q, ev, old))
 		return WEFT_EINVAL;
-	kube_disruption_set(q->z, v_map_at(q->z, old, "status"), "EvictionByEvictionAPI",
-			    "Eviction API: evicting", clock_wall_s(), 0);
+	if (!ev->pending || !runs(old))
+		kube_disruption_set(q->z, v_map_at(q->z, old, "status"), "EvictionByEvictionAPI",
+				    "Eviction API: evicting", clock_wall_s(), 0);
 	*obj = *old;
 	return WEFT_OK;
 }
 
-/* It is marked.  A version that the client named is that one now; and one that no budget
- * was asked for must not have run meanwhile. */
+/* It is marked, and a version that the client named is that one now. */
 static enum outcome then_delete(struct request *q, uint32_t entry, uint64_t rv, value *obj)
 {
 	struct eviction *ev = q->next_step;
 	value pod;
 
 	if (ev->pending && item_read(q, entry, rv, &pod) && runs(&pod))
-		return begin(q, ev);
+		return begin_anew(q, ev);
 	ev->o.at = ev->pending ? rv : 0;
 	if (ev->o.has_rv)
 		ev->o.rv_text = zone_printf(q->z, "%llu", (unsigned long long)rv);
@@ -148,20 +168,22 @@ static enum outcome then_delete(struct request *q, uint32_t entry, uint64_t rv, 
 
 static enum outcome end_pod(struct request *q, struct eviction *ev)
 {
+	struct change *mark = zone_alloc(q->z, sizeof(*mark));
+
 	if (delete_options_from(q, ev->options, &ev->o))
 		return ANSWERED;
 	ev->o.dry_run = ev->dry_run;
 	ev->o.answer = on_deleted;
 	if (ev->dry_run)
 		return delete_object(q, &ev->o);
-	ev->mark = (struct change){.r = q->t.r,
-				   .ns = q->t.ns,
-				   .name = q->t.name,
-				   .sub = STR("status"),
-				   .make = make_mark,
-				   .arg = ev,
-				   .answer = then_delete};
-	return write_change(q, &ev->mark);
+	*mark = (struct change){.r = q->t.r,
+				.ns = q->t.ns,
+				.name = q->t.name,
+				.sub = STR("status"),
+				.make = make_mark,
+				.arg = ev,
+				.answer = then_delete};
+	return write_change(q, mark);
 }
 
 /* The budget has been written. */
@@ -208,7 +230,7 @@ enum outcome eviction_create(struct request *q)
 	struct eviction *ev = zone_alloc(q->z, sizeof(*ev));
 	value body;
 
-	*ev = (struct eviction){0};
+	*ev = (struct eviction){.until_ns = clock_mono_ns() + ANEW_NS};
 	q->next_step = ev;
 	if (negotiate(q, false, false) || body_typed(q, "policy/v1", "Eviction", &body) ||
 	    dry_run_parse(q, &ev->dry_run))

@@ -98,7 +98,7 @@ static bool first_pods(struct walk *w, const struct place *after)
 	w->n = w->next = 0;
 	w->more = false;
 	for (pod = cache_first_on_node(w->c, w->node); pod; pod = cache_next_on_node(w->c, pod)) {
-		if (visits++ == VISITS_MAX)
+		if (visits++ == WALK_NODE_MAX)
 			return false;
 		if (in_namespace(w, pod) && behind(w->c, after, pod))
 			keep_first(w, pod);

@@ -21,7 +21,8 @@ void place_at(struct place *p, const struct cache *c, const struct entry *e);
 struct str place_ns(const struct place *p);
 struct str place_name(const struct place *p); /* .p == NULL: before all */
 
-#define WALK_TOGETHER 128 /* pods of a node that are put in order at once */
+#define WALK_TOGETHER 128  /* pods of a node that are put in order at once */
+#define WALK_NODE_MAX 2048 /* with more its pods are looked for among all */
 
 /* Good within one read section. */
 struct walk {

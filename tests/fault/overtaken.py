@@ -6,6 +6,8 @@ import faults as F
 from cluster import NS, Client, Cluster, Failure, Trouble, options, run_on, version, wait_until
 
 HELD_US = 300000  # the change, at a point
+STARTS_IN, LONG_US = "1500ms", 2200000  # a pod, counted from a whole second; its deletion
+CONFIG = "supervisor: {stallAfter: 10s}\n"
 CONFIGMAPS = NS + "/configmaps"
 ENDPOINTS = NS + "/endpoints"  # a PUT creates
 PODS = NS + "/pods"
@@ -132,8 +134,27 @@ def budget_is_asked(c):
     now = Client(c).sure("GET", f"{path}/{name}")[1]
     if runs.status != 200 or not str(asker.answer.get("message")).startswith("429"):
         raise Failure(f"{runs.status}; the eviction: {asker.status} {asker.answer}")
-    if "deletionTimestamp" in now["metadata"]:
-        raise Failure("a pod was evicted that its budget needs")
+    if "deletionTimestamp" in now["metadata"] or "conditions" in now["status"]:
+        raise Failure(f"a pod was evicted that its budget needs: {now}")
+
+
+def budget_is_asked_late(c):
+    """The same, but the pod is marked already, and begins to run before it is deleted."""
+    name = "starts"
+    Client(c).sure("POST", PODS, {
+        "metadata": {"name": name, "labels": {"first": "1"},
+                     "annotations": {"weft.dev/start": STARTS_IN}},
+        "spec": {"nodeName": "node-0", "containers": SPEC["containers"]}}, good=(201,))
+    before = c.faults.fired("api_send")
+    c.faults.set("api_send", F.WAIT, LONG_US, skip=1)
+    asker = Asker(c, *request_of((PODS, EVICTION, False), name, None))
+    asker.join()
+    now = Client(c).sure("GET", f"{PODS}/{name}")[1]
+    if c.faults.fired("api_send") == before:
+        raise Failure(f"the deletion was not held: {asker.status} {asker.answer}")
+    if not str(asker.answer.get("message")).startswith("429") or \
+            "deletionTimestamp" in now["metadata"]:
+        raise Failure(f"the eviction: {asker.status} {asker.answer}; {now}")
 
 
 def run(c, tally, o):
@@ -147,13 +168,14 @@ def run(c, tally, o):
             raise Failure(f"{what}, held at {point} while its object "
                           f"{'became another' if again else 'went'}: {e}")
         tally.add("change overtaken")
-    budget_is_asked(c)
-    tally.add("change overtaken")
+    for case in (budget_is_asked, budget_is_asked_late):
+        case(c)
+        tally.add("change overtaken")
 
 
 def main():
     o = options().parse_args()
-    run_on(Cluster(o.weft, 1), o, run, needs_faults=True)
+    run_on(Cluster(o.weft, 1, CONFIG), o, run, needs_faults=True)
 
 
 main()

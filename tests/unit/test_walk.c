@@ -186,8 +186,8 @@ START_TEST(a_node_of_too_many_is_found_among_all)
 	char text[16];
 
 	ck_assert(compare(f, &after, rv)); /* nobody has named it */
-	for (int i = 0; i <= VISITS_MAX; i++) {
-		if (i == VISITS_MAX)
+	for (int i = 0; i <= WALK_NODE_MAX; i++) {
+		if (i == WALK_NODE_MAX)
 			ck_assert(compare(f, &after, rv));
 		snprintf(text, sizeof(text), "p%d", i);
 		create(STR("a"), str_of(text), 1);
