@@ -285,6 +285,18 @@ def run_on(c, o, run, needs_faults=False):
     tally.close()
 
 
+def get_pod(c, name):
+    """None if it is not there."""
+    status, o = Client(c).sure("GET", f"{NS}/pods/{name}")
+    return o if status == 200 else None
+
+
+def await_pod(c, name, what, holds, within=30):
+    """Until holds(pod) or, if it is not there, holds(None); Failure says `what` it does not."""
+    wait_until(lambda: holds(get_pod(c, name)), within,
+               lambda: f"{name} {what} after {within} s: {get_pod(c, name)}")
+
+
 def version(o):
     return int(o["metadata"]["resourceVersion"])
 

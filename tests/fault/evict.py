@@ -3,7 +3,7 @@ writes to them, or the store refuses what is asked of it, or a process ends: the
 they go, nothing that others wrote is lost, and in the end they go."""
 import errno, re, signal, time
 import faults as F
-from cluster import NS, Client, Cluster, Failure, options, run_on, wait_until
+from cluster import NS, Client, Cluster, Failure, await_pod, options, run_on, wait_until
 
 WITHIN = 30
 CONFIG = "log: {segment: 1Mi}\nsupervisor: {stallAfter: 30s}\n"  # who is held is not hung
@@ -20,16 +20,6 @@ def pod(name, node):
     return {"metadata": {"name": name, "finalizers": [KEEP]}, "spec": {
         "nodeName": node, "terminationGracePeriodSeconds": 1,
         "containers": [{"name": "c", "image": "nginx"}]}}
-
-
-def get(c, name):
-    status, o = Client(c).sure("GET", f"{NS}/pods/{name}")
-    return o if status == 200 else None
-
-
-def await_pod(c, name, what, holds):
-    wait_until(lambda: holds(get(c, name)), WITHIN,
-               lambda: f"{name} {what} after {WITHIN} s: {get(c, name)}")
 
 
 def reason(o, condition):

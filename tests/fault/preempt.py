@@ -3,9 +3,9 @@ somebody else writes to the pod that is to go: the pod gets its place all the sa
 told something is told it, and nothing that others wrote is lost."""
 import errno, signal, time
 import faults as F
-from cluster import NS, Client, Cluster, Failure, options, run_on, wait_until
+from cluster import NS, Client, Cluster, Failure, await_pod, options, run_on
 
-WITHIN = 30  # seconds; pods that wait for nothing known are looked at every 300
+# Pods that wait for nothing known are looked at every 300 s, longer than a test waits.
 CONFIG = "nodes: {cpu: 4}\nlog: {segment: 1Mi}\n"
 CLASSES = "/apis/scheduling.k8s.io/v1/priorityclasses"
 SCHEDULER, STORE = F.kind_bit("scheduler"), F.kind_bit("store")
@@ -17,16 +17,6 @@ def pod(name, priority=None):
     return {"metadata": {"name": name, "annotations": {"weft.dev/stop": LEAVES_IN}}, "spec": {
         **({"priorityClassName": priority} if priority else {}),
         "containers": [{"name": "c", "image": "nginx", "resources": {"requests": {"cpu": "3"}}}]}}
-
-
-def get(c, name):
-    status, o = Client(c).sure("GET", f"{NS}/pods/{name}")
-    return o if status == 200 else None
-
-
-def await_pod(c, name, what, holds):
-    wait_until(lambda: holds(get(c, name)), WITHIN,
-               lambda: f"{name} {what} after {WITHIN} s: {get(c, name)}")
 
 
 def conditions(o):
