@@ -285,9 +285,12 @@ bool delete_allowed(struct request *q, const struct delete_options *o, const uin
 	/* Kubernetes names the kind here, not the resource. */
 	struct kube_resource r = {
 		.group = q->t.r->group, .resource = q->t.r->kind, .kind = q->t.r->kind};
-	struct str at = zone_printf(q->z, "%llu", (unsigned long long)rv), why;
+	struct str at, why;
 	char text[37];
 
+	if (!o->has_uid && !o->has_rv)
+		return true;
+	at = zone_printf(q->z, "%llu", (unsigned long long)rv);
 	uid_format(uid, text);
 	if (o->has_uid && memcmp(o->uid, uid, sizeof(o->uid)))
 		why = zone_printf(

@@ -9,13 +9,13 @@
 #include "procs/apiserver/item.h"
 #include "procs/apiserver/verbs.h"
 
-#define ANEW_NS INT64_C(10000000000)
+#define ANEW_NS INT64_C(10000000000) /* so long an eviction is begun anew */
 
 struct eviction {
 	const value *options; /* deleteOptions of the body */
 	bool dry_run;
 	bool pending;	  /* the pod has not run yet, so no budget was asked */
-	int64_t until_ns; /* so long it is begun anew when the pod has changed */
+	int64_t until_ns; /* monotonic: until then it is begun anew when the pod has changed */
 	struct delete_options o;
 	struct change budget;
 };

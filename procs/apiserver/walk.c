@@ -89,32 +89,28 @@ static bool behind(const struct cache *c, const struct place *after, const struc
 			     place_name(after)) > 0;
 }
 
-/* The first pods behind `after`; false if the node has too many. */
-static bool first_pods(struct walk *w, const struct place *after)
+/* Few enough to be gone over again and again in a read section? */
+static bool has_few(const struct cache *c, const struct nodeslot *node)
 {
-	const struct entry *pod;
-	uint32_t visits = 0;
+	const struct entry *pod = cache_first_on_node(c, node);
+	uint32_t n = 0;
 
-	w->n = w->next = 0;
-	w->more = false;
-	for (pod = cache_first_on_node(w->c, w->node); pod; pod = cache_next_on_node(w->c, pod)) {
-		if (visits++ == WALK_NODE_MAX)
-			return false;
-		if (in_namespace(w, pod) && behind(w->c, after, pod))
-			keep_first(w, pod);
-	}
-	return true;
+	for (; pod && n <= WALK_NODE_MAX; pod = cache_next_on_node(c, pod))
+		n++;
+	return n <= WALK_NODE_MAX;
 }
 
-/* Those behind the last. */
-static void next_pods(struct walk *w)
+/* The first pods behind `last` or, if that is NULL, behind `after`. */
+static void take_pods(struct walk *w, const struct place *after, const struct entry *last)
 {
-	const struct entry *last = w->pod[w->n - 1], *pod;
+	const struct cache *c = w->c;
+	const struct entry *pod;
 
 	w->n = w->next = 0;
 	w->more = false;
-	for (pod = cache_first_on_node(w->c, w->node); pod; pod = cache_next_on_node(w->c, pod))
-		if (in_namespace(w, pod) && by_key(w->c, pod, last) > 0)
+	for (pod = cache_first_on_node(c, w->node); pod; pod = cache_next_on_node(c, pod))
+		if (in_namespace(w, pod) &&
+		    (last ? by_key(c, pod, last) > 0 : behind(c, after, pod)))
 			keep_first(w, pod);
 }
 
@@ -127,14 +123,14 @@ void walk_begin(struct walk *w, const struct cache *c, const struct filter *f,
 	w->f = f;
 	w->n = w->next = 0;
 	w->more = false;
-	w->by_node = f->node.n > 0;
-	w->node = w->by_node ? cache_node(c, f->node) : NULL;
-	if (w->node && !first_pods(w, after))
-		w->by_node = false;
+	w->node = f->node.n ? cache_node(c, f->node) : NULL;
+	w->by_node = f->node.n && (!w->node || has_few(c, w->node));
 	if (!w->by_node)
 		cache_iter_init(&w->it, c, f->type, f->one_ns ? f->ns : (struct str){NULL, 0},
 				after ? place_ns(after) : STR(""),
 				after ? place_name(after) : (struct str){NULL, 0});
+	else if (w->node)
+		take_pods(w, after, NULL);
 }
 
 const struct entry *walk_next(struct walk *w)
@@ -142,6 +138,6 @@ const struct entry *walk_next(struct walk *w)
 	if (!w->by_node)
 		return cache_iter_next(&w->it);
 	if (w->next == w->n && w->more)
-		next_pods(w);
+		take_pods(w, NULL, w->pod[w->n - 1]);
 	return w->next < w->n ? w->pod[w->next++] : NULL;
 }

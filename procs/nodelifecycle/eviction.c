@@ -78,20 +78,15 @@ const struct entry *find_pod(const struct cache *c, uint32_t entry, uint64_t cre
 	return e;
 }
 
-static void remove_marked(const struct end_request *sent)
+static void remove_marked(const struct end_request *sent, const struct entry *pod)
 {
-	struct cache *c = ctl_cache(sent->ctl);
-	const struct entry *pod;
-	bool gone;
+	const struct ending *how = sent->how;
+	int rc = ctl_remove(sent->ctl, pod, NULL, PROPAGATION_DEFAULT, how->grace);
 
-	cache_lock(c);
-	pod = find_pod(c, sent->entry, sent->created_rv);
-	gone = !pod || !ctl_remove(sent->ctl, pod, NULL, PROPAGATION_DEFAULT, sent->how->grace);
-	if (!gone && sent->how->for_node)
+	if (!rc && how->tell)
+		how->tell(sent->ctl, pod);
+	if (rc && how->for_node)
 		ctl_after(sent->ctl, RING_FULL_MS);
-	if (gone && pod && sent->how->tell)
-		sent->how->tell(sent->ctl, pod);
-	cache_unlock(c);
 }
 
 /* If its status was refused, whoever asked asks again: the node is reconciled anew, the
@@ -99,9 +94,17 @@ static void remove_marked(const struct end_request *sent)
 static void on_marked(void *arg, const struct msg_reply *reply)
 {
 	struct end_request *sent = arg;
+	struct cache *c = ctl_cache(sent->ctl);
+	const struct entry *pod;
 
-	if (!reply->status)
-		remove_marked(sent);
+	/* When the store is lost there may be no cache to look into. */
+	if (!reply->status) {
+		cache_lock(c);
+		pod = find_pod(c, sent->entry, sent->created_rv);
+		if (pod)
+			remove_marked(sent, pod);
+		cache_unlock(c);
+	}
 	free(sent);
 }
 

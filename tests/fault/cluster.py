@@ -285,6 +285,13 @@ def run_on(c, o, run, needs_faults=False):
     tally.close()
 
 
+def end_store(c):
+    """And wait for the next one."""
+    c.send("store/0", signal.SIGKILL)
+    time.sleep(0.2)
+    Client(c).sure("POST", NS + "/configmaps", {"metadata": {"name": "later"}}, good=(201, 409))
+
+
 def get_pod(c, name):
     """None if it is not there."""
     status, o = Client(c).sure("GET", f"{NS}/pods/{name}")

@@ -3,7 +3,7 @@ writes to them, or the store refuses what is asked of it, or a process ends: the
 they go, nothing that others wrote is lost, and in the end they go."""
 import errno, re, signal, time
 import faults as F
-from cluster import NS, Client, Cluster, Failure, await_pod, options, run_on, wait_until
+from cluster import NS, Client, Cluster, Failure, await_pod, end_store, options, run_on, wait_until
 
 WITHIN = 30
 CONFIG = "log: {segment: 1Mi}\nsupervisor: {stallAfter: 30s}\n"  # who is held is not hung
@@ -53,13 +53,6 @@ def lifecycle(c):
 def await_lifecycle(c, what, holds):
     wait_until(lambda: (now := lifecycle(c)) and holds(now), WITHIN,
                lambda: f"nodelifecycle {what} after {WITHIN} s: {lifecycle(c)}")
-
-
-def end_store(c):
-    """And wait for the next one."""
-    c.send("store/0", signal.SIGKILL)
-    time.sleep(0.2)
-    Client(c).sure("POST", NS + "/configmaps", {"metadata": {"name": "later"}}, good=(201, 409))
 
 
 def let_go(c, name):

@@ -1,9 +1,9 @@
 """While the scheduler makes room for a pod, the store refuses what it asks for, or ends, or
 somebody else writes to the pod that is to go: the pod gets its place all the same, whoever is
 told something is told it, and nothing that others wrote is lost."""
-import errno, signal, time
+import errno, time
 import faults as F
-from cluster import NS, Client, Cluster, Failure, await_pod, options, run_on
+from cluster import NS, Client, Cluster, Failure, await_pod, end_store, options, run_on
 
 # Pods that wait for nothing known are looked at every 300 s, longer than a test waits.
 CONFIG = "nodes: {cpu: 4}\nlog: {segment: 1Mi}\n"
@@ -49,13 +49,6 @@ def write_to_victim(c):
     Client(c).sure("PATCH", f"{NS}/pods/low/status", {"status": {"conditions": [
         {"type": "example.com/Other", "status": "True", "reason": "Written"}]}}, good=(200,),
         kind="application/strategic-merge-patch+json")
-
-
-def end_store(c):
-    """And wait for the next one."""
-    c.send("store/0", signal.SIGKILL)
-    time.sleep(0.2)
-    Client(c).sure("POST", NS + "/configmaps", {"metadata": {"name": "later"}}, good=(201, 409))
 
 
 def eviction_refused(c):
