@@ -53,6 +53,8 @@ uint32_t cache_layout_signature(void)
 		offsetof(struct cache_header, by_key),
 		offsetof(struct cache_header, types),
 		offsetof(struct cache_header, chunk),
+		offsetof(struct cache_header, entries),
+		REFSET_CHUNK,
 		CACHE_TYPES_MAX,
 		JOURNAL_CHUNK,
 		JOURNAL_CHUNKS,
@@ -194,43 +196,27 @@ static const struct entry *entry_or_null(const struct cache *c, uint32_t ref)
 	return ref ? ref_ptr(c->base, ref) : NULL;
 }
 
-/* An entry in use is the one that the uid index leads to from its own uid: a
- * reference to anything else, however it looks, is not found there. */
-static inline bool match_itself(const char *base, uint32_t ref, const void *key)
-{
-	return ref_ptr(base, ref) == key;
-}
-
 int cache_entry_checked(const struct cache *c, uint32_t ref, const struct entry **out)
 {
-	uint64_t size = prcu_dereference(&c->h->seg.size);
-	uint64_t at = (uint64_t)ref * ARENA_UNIT;
-	const struct entry *e = ref_ptr(c->base, ref);
-
-	if (at < sizeof(struct cache_header) || at + sizeof(struct entry) > size)
+	if (!refset_has(c->base, &c->h->entries, ref))
 		return WEFT_EINVAL;
-	if (!hash_find(c->base, &c->h->by_uid, cache_hash_uid(e->uid), match_itself, e))
-		return WEFT_EINVAL;
-	*out = e;
+	*out = ref_ptr(c->base, ref);
 	return WEFT_OK;
 }
 
 void cache_prefetch(const struct cache *c, uint32_t ref, int stage)
 {
-	uint64_t at = (uint64_t)ref * ARENA_UNIT;
-	const struct entry *e = ref_ptr(c->base, ref);
+	const char *e = ref_ptr(c->base, ref), *v;
 
 	if (stage == 0) {
 		prefetch(e);
-		prefetch((const char *)e + CACHE_LINE);
-		return;
+		prefetch(e + CACHE_LINE);
+		refset_prefetch(c->base, &c->h->entries, ref);
+	} else if (refset_has(c->base, &c->h->entries, ref)) {
+		v = ref_ptr(c->base, prcu_own(&((const struct entry *)e)->newest));
+		prefetch(v);
+		prefetch(v + CACHE_LINE);
 	}
-	if (at < sizeof(struct cache_header) ||
-	    at + sizeof(struct entry) > prcu_dereference(&c->h->seg.size))
-		return;
-	hash_prefetch(c->base, &c->h->by_uid, cache_hash_uid(e->uid));
-	prefetch(ref_ptr(c->base, prcu_own(&e->newest)));
-	prefetch((const char *)ref_ptr(c->base, prcu_own(&e->newest)) + CACHE_LINE);
 }
 
 struct str cache_blob(const struct cache *c, blob_ref r)

@@ -11,6 +11,7 @@
 
 #include "shm/hash.h"
 #include "shm/ordered.h"
+#include "shm/refset.h"
 #include "weft/cache.h"
 
 /* Types are small numbers; custom resources get the ones above the built-in. */
@@ -56,6 +57,7 @@ struct cache_header {
 
 	struct type_head types[CACHE_TYPES_MAX];
 	_Atomic uint32_t chunk[JOURNAL_CHUNKS]; /* moving; uint32_t version_ref[] [cache.R4] */
+	struct refset_table entries;		/* moving; all in the indexes by key and uid */
 };
 
 /* A process's handle. */

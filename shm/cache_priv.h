@@ -71,6 +71,7 @@ struct cache_writer {
 	struct cache_options opt;
 
 	struct hash by_key, by_uid, by_node, by_space;
+	struct refset entries;
 	struct ordered ordered;
 	struct chain_table blobs;
 	struct chain_table labelsets;

@@ -65,6 +65,7 @@ static int init_indexes(struct cache_writer *w)
 	struct cache_header *h = w->h;
 
 	ordered_init(&w->ordered, &m);
+	refset_init(&w->entries, &h->entries, &m);
 	if (retire_init(w) || links_init(w) || blob_init(w) || labelset_init(w) ||
 	    hash_init(&w->by_key, &h->by_key, &m) || hash_init(&w->by_uid, &h->by_uid, &m) ||
 	    hash_init(&w->by_node, &h->by_node, &m) || hash_init(&w->by_space, &h->by_space, &m))

@@ -90,8 +90,10 @@ static int entry_index(struct cache_writer *w, struct entry *e, uint32_t hash, b
 {
 	uint32_t ref = ref_of(w->base, e);
 
-	if (hash_insert(&w->by_key, hash, ref))
+	if (refset_add(&w->entries, ref))
 		return WEFT_ENOMEM;
+	if (hash_insert(&w->by_key, hash, ref))
+		goto no_key;
 	if (hash_insert(&w->by_uid, cache_hash_uid(e->uid), ref))
 		goto no_uid;
 	if (listed && ordered_insert(&w->ordered, &w->h->types[e->type].objects, ref))
@@ -102,6 +104,8 @@ no_order:
 	remove_from(&w->by_uid, cache_hash_uid(e->uid), ref);
 no_uid:
 	remove_from(&w->by_key, hash, ref);
+no_key:
+	refset_remove(&w->entries, ref);
 	return WEFT_ENOMEM;
 }
 
@@ -115,6 +119,7 @@ static bool unindex(struct cache_writer *w, struct entry *e)
 {
 	uint32_t ref = ref_of(w->base, e), key = key_hash(w, e), uid = cache_hash_uid(e->uid);
 
+	refset_remove(&w->entries, ref);
 	remove_from(&w->by_key, key, ref);
 	remove_from(&w->by_uid, uid, ref);
 	return ordered_remove(&w->ordered, &w->h->types[e->type].objects, ref);

@@ -163,6 +163,8 @@ static void check_entry(struct verify *v, uint32_t ref)
 	struct entry *e = entry_at(v->w, ref);
 
 	add_bytes(v, ARENA_ENTRY, entry_size(e));
+	if (!refset_has(v->w->base, &v->w->h->entries, ref))
+		bad(v, "'%s' is not in the set of entries", e->name);
 	if (e->ns.u)
 		refs_add(&v->blobs, e->ns.u);
 	if (prcu_own(&e->counts))
@@ -196,9 +198,10 @@ static void check_entries(struct verify *v)
 	hash_each(&w->by_key, add_entry, v);
 	refs_sort(&v->entries);
 	hash_each(&w->by_uid, check_uid_item, v);
-	if (hash_items(&w->h->by_uid) != v->entries.n || hash_items(&w->h->by_key) != v->entries.n)
-		bad(v, "key index has %zu entries, uid index %" PRIu64, v->entries.n,
-		    hash_items(&w->h->by_uid));
+	if (hash_items(&w->h->by_uid) != v->entries.n ||
+	    hash_items(&w->h->by_key) != v->entries.n || refset_count(&w->entries) != v->entries.n)
+		bad(v, "key index has %zu entries, uid index %" PRIu64 ", their set %" PRIu64,
+		    v->entries.n, hash_items(&w->h->by_uid), refset_count(&w->entries));
 	for (size_t i = 0; i < v->entries.n; i++)
 		check_entry(v, v->entries.ref[i]);
 	if (v->live != w->objects || v->unpublished != w->unpublished)
@@ -504,7 +507,8 @@ static void check_memory(struct verify *v)
 		add_bytes(v, (enum arena_use)(r.size_use & 7), r.size_use >> 3);
 	}
 	v->bytes[ARENA_INDEX] += hash_memory(&w->by_key) + hash_memory(&w->by_uid) +
-				 hash_memory(&w->by_node) + hash_memory(&w->by_space);
+				 hash_memory(&w->by_node) + hash_memory(&w->by_space) +
+				 refset_memory(&w->entries);
 	for (int use = 0; use < ARENA_USE_COUNT; use++)
 		if (prcu_own(&w->h->stats.used[use]) != v->bytes[use])
 			bad(v, "%s: %" PRIu64 " bytes in use, %" PRIu64 " accounted for",

@@ -247,8 +247,8 @@ const struct entry *cache_entry(const struct cache *c, entry_ref r);
 const struct version *cache_version(const struct cache *c, version_ref r);
 entry_ref cache_entry_ref(const struct cache *c, const struct entry *e);
 version_ref cache_version_ref(const struct cache *c, const struct version *v);
-/* Checks a reference that came from outside: WEFT_EINVAL unless it is in
- * bounds, aligned and looks like an entry. */
+/* Checks a reference that came from outside or another read section: WEFT_EINVAL unless
+ * it is that of an entry that can be found by its key now. */
 int cache_entry_checked(const struct cache *c, uint32_t ref, const struct entry **out);
 
 /* Let the memory be fetched that cache_entry_checked(ref) and a look at the newest

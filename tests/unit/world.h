@@ -14,6 +14,7 @@
 
 #include "shm/hash.h"
 #include "shm/ordered.h"
+#include "shm/refset.h"
 #include "tests/unit/suite.h"
 
 #define WORLD_READERS  8
@@ -25,6 +26,7 @@ struct shared {
 	struct arena_stats stats;
 	struct prcu_gp gp;
 	struct hash_table table;
+	struct refset_table set;
 	struct ordered_root root;
 	_Atomic int stop;
 	_Atomic uint64_t counter[WORLD_COUNTERS];
