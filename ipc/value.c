@@ -689,7 +689,8 @@ void v_encode(struct buf *out, const value *v)
 /* --- uids -------------------------------------------------------------------- */
 
 static const char suffix_alphabet[] = "bcdfghjklmnpqrstvwxz2456789";
-#define SUFFIX_BASE (sizeof(suffix_alphabet) - 1)
+#define SUFFIX_BASE  (sizeof(suffix_alphabet) - 1)
+#define SUFFIX_FIRST 20 /* where the byte that comes first stands: '2' */
 
 /* The first four bytes as a number, in base 27, lowest digit last.  Whoever
  * makes a uid can thus choose its suffix. */
@@ -699,6 +700,19 @@ void uid_suffix5(const uint8_t uid[16], char out[5])
 
 	for (int i = 4; i >= 0; i--, x /= SUFFIX_BASE)
 		out[i] = suffix_alphabet[x % SUFFIX_BASE];
+}
+
+void uid_set_suffix5(uint8_t uid[16], uint32_t place)
+{
+	uint32_t x = 0, all = 1, old = uid[0] | uid[1] << 8 | uid[2] << 16 | (uint32_t)uid[3] << 24;
+
+	weft_assert(place < UID_SUFFIXES);
+	for (int i = 0; i < 5; i++, place /= SUFFIX_BASE, all *= SUFFIX_BASE)
+		x += (place % SUFFIX_BASE + SUFFIX_FIRST) % SUFFIX_BASE * all;
+	/* What a suffix leaves open stays as it was, but for what does not fit. */
+	x += old / all % (UINT32_MAX / all) * all;
+	for (int i = 0; i < 4; i++)
+		uid[i] = (uint8_t)(x >> 8 * i);
 }
 
 static const char hex_digits[] = "0123456789abcdef";

@@ -153,6 +153,9 @@ bool hole_text(const msgpack_object_ext *ext, const struct hole_values *h, struc
  * alphabet "bcdfghjklmnpqrstvwxz2456789".  They are uid[0..3], a little-endian
  * number, modulo 27^5 in base 27: a maker of uids can choose them. */
 void uid_suffix5(const uint8_t uid[16], char out[5]);
+/* Give a uid the suffix at `place`, from 0, of all that there are in byte order. */
+#define UID_SUFFIXES 14348907u /* 27^5 */
+void uid_set_suffix5(uint8_t uid[16], uint32_t place);
 void uid_format(const uint8_t uid[16], char out[37]); /* 8-4-4-4-12 */
 bool uid_parse(struct str text, uint8_t uid[16]);
 

@@ -105,7 +105,6 @@ void apply_create_many(struct store *s, const struct caller *who, const struct m
 		.spec = m->spec,
 		.status = m->status,
 		.rest = m->rest,
-		.sorted = 1,
 	};
 	if (m->count > CREATE_MANY_MAX) {
 		answer_error(s, r, WEFT_ETOOBIG, "%u objects at once, at most %u", m->count,
@@ -115,6 +114,7 @@ void apply_create_many(struct store *s, const struct caller *who, const struct m
 	if (check_namespace(s, m->type, m->ns, r) || check_owner(s, m->owner, r))
 		return;
 	c->count = count_allowed(s, m);
+	c->sorted = bulk_sorted(s, c->count);
 	store_uid(s->seed, ++s->uids, 0, seed);
 	r->status = bulk_create_begin(s, c, &b);
 	if (r->status)

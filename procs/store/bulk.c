@@ -30,8 +30,14 @@ void bulk_end(struct store *s, struct bulk *b)
 /* --- Names -------------------------------------------------------------------------- */
 
 /* Objects are made in the order of their names, which costs the ordered index a
- * fraction of what random places cost: number i of the uids comes with the five
- * bytes that will end the name, as one number, and all are sorted by that. */
+ * fraction of what random places cost.
+ *
+ * Of few, number i of the uids comes with the five bytes that will end the name, as one
+ * number, and all are sorted by that.
+ *
+ * Many would still be a few for each leaf of an index that has many already, and each
+ * would be copied for these few.  They get a stretch of all names, the next ones the next:
+ * it has equal parts, one for each object, and somewhere in its part is the object's name. */
 #define NUMBER_BITS 20
 #define KEY_BYTES   5
 
@@ -67,10 +73,16 @@ static void sort_by_byte(const uint64_t *from, uint64_t *to, uint32_t n, unsigne
 		to[at[from[i] >> shift & 255]++] = from[i];
 }
 
-/* Which uid the objects have, one after the other: that of all that were asked for. */
+/* The names are those of so many, of which some may not have been made. */
+static uint32_t asked(const struct rec_create_many *r)
+{
+	return r->of > r->count ? r->of : r->count;
+}
+
+/* Which uid the objects have, one after the other. */
 static void sort_names(struct store *s, const struct rec_create_many *r, struct bulk *b)
 {
-	uint32_t n = r->of > r->count ? r->of : r->count;
+	uint32_t n = asked(r);
 	uint64_t *keys = zone_alloc(s->z, n * sizeof(*keys));
 	uint64_t *other = zone_alloc(s->z, n * sizeof(*other));
 
@@ -86,12 +98,50 @@ static void sort_names(struct store *s, const struct rec_create_many *r, struct 
 	b->order = keys;
 }
 
+/* Stretches begin with a character of their own, 27 of them. */
+#define STRETCH	     (UID_SUFFIXES / STRETCHES)
+#define STRETCHES    27u
+#define STRETCH_THIN 8u /* names for each object, so that few are taken */
+
+static uint32_t stretches_for(uint32_t count)
+{
+	return (uint32_t)(((uint64_t)count * STRETCH_THIN + STRETCH - 1) / STRETCH);
+}
+
+uint8_t bulk_sorted(struct store *s, uint32_t count)
+{
+	uint32_t first = s->stretch, n = stretches_for(count);
+
+	if (count < BULK_STRETCH_MIN)
+		return BULK_BY_NAME;
+	if (first + n > STRETCHES)
+		first = 0;
+	s->stretch = first + n;
+	return (uint8_t)(BULK_STRETCH + first);
+}
+
+static int find_stretch(const struct rec_create_many *r, struct bulk *b)
+{
+	uint32_t all = asked(r), n = stretches_for(all);
+
+	b->place = (r->sorted - BULK_STRETCH) * STRETCH;
+	if (!all || n > STRETCHES || b->place + n * STRETCH > UID_SUFFIXES)
+		return WEFT_ECORRUPT;
+	b->part = n * STRETCH / all;
+	return WEFT_OK;
+}
+
 static void name_object(struct store *s, const struct rec_create_many *r, struct bulk *b,
 			uint32_t i, uint32_t attempt, struct bulk_name *out)
 {
 	uint64_t number = b->order ? b->order[i] & ((1u << NUMBER_BITS) - 1) : i;
+	uint32_t random;
 
 	store_uid((const uint8_t *)r->seed.p, number, attempt, out->uid);
+	if (b->part && !attempt) {
+		memcpy(&random, out->uid, sizeof(random));
+		uid_set_suffix5(out->uid, b->place + i * b->part + random % b->part);
+	}
 	out->n = store_name(r->prefix, out->uid, out->name);
 }
 
@@ -112,7 +162,7 @@ static const struct bulk_name *next_name(struct store *s, const struct rec_creat
 
 int bulk_create_begin(struct store *s, const struct rec_create_many *r, struct bulk *b)
 {
-	int rc;
+	int rc = WEFT_OK;
 
 	*b = (struct bulk){.in = {
 				   .mask = (1u << PART_COUNT) - 1,
@@ -124,7 +174,10 @@ int bulk_create_begin(struct store *s, const struct rec_create_many *r, struct b
 				   .flags = store_in_memory(s, r->type) ? VERSION_MEMORY : 0,
 				   .unlisted = true,
 			   }};
-	rc = kube_project(s->z, r->type, b->in.part, NULL, 0, &b->in);
+	if (r->sorted >= BULK_STRETCH)
+		rc = find_stretch(r, b);
+	if (!rc)
+		rc = kube_project(s->z, r->type, b->in.part, NULL, 0, &b->in);
 	if (!rc)
 		rc = bulk_intern(s, b);
 	if (rc) {
@@ -135,7 +188,7 @@ int bulk_create_begin(struct store *s, const struct rec_create_many *r, struct b
 		quotas_begin(s);
 	cw_expect(s->w, r->type, r->count);
 	b->entry = zone_alloc(s->z, r->count * sizeof(*b->entry));
-	if (r->sorted)
+	if (r->sorted == BULK_BY_NAME)
 		sort_names(s, r, b);
 	return WEFT_OK;
 }

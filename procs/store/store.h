@@ -82,6 +82,7 @@ struct store {
 	uint64_t replay_after;	   /* recovery: versions up to here are there already */
 	uint8_t seed[16];	   /* of uids */
 	uint64_t uids;		   /* made so far */
+	uint32_t stretch;	   /* of names, the next one: see bulk.c */
 	uint64_t memory_types[16]; /* bit set: writes of this type are not logged */
 	struct status_plan plans[STATUS_PLANS];
 	struct buf uid_list, number_list[2], skip_list; /* scratch of bulk requests */
@@ -137,6 +138,10 @@ int make_one_mark(struct store *s, struct entry *e, uint64_t rv, const struct re
 /* Bulk (bulk.c): what all have in common is worked out once in *in. */
 #define BULK_AHEAD	8 /* about as many as memory answers at a time */
 #define CREATE_MANY_MAX 1000000u
+/* rec_create_many.sorted; above BULK_STRETCH the stretch's number is added. */
+#define BULK_BY_NAME	 1
+#define BULK_STRETCH	 2
+#define BULK_STRETCH_MIN 8192u /* objects that get one */
 struct bulk_name {
 	uint8_t uid[16];
 	char name[64];
@@ -145,13 +150,17 @@ struct bulk_name {
 struct bulk {
 	struct version_in in;
 	const struct status_plan *plan; /* statuses */
-	const uint64_t *order;		/* create: which uid comes next, see bulk.c */
+	const uint64_t *order;		/* create: which uid comes next, see bulk.c, ... */
+	uint32_t place, part;		/* ... or where the stretch begins, names for each */
 	entry_ref *entry;		/* create: what was made so far */
 	uint32_t made;
 	uint32_t named; /* create: names made so far, the last ones in name[] */
 	struct bulk_name name[BULK_AHEAD];
 };
-/* Create: all parts interned, projected once.  Needs the zone until its end. */
+/* Create: how names are given to `count` objects that are to be made now. */
+uint8_t bulk_sorted(struct store *s, uint32_t count);
+/* All parts interned, projected once.  Needs the zone until its end.  WEFT_ECORRUPT:
+ * no record of ours. */
 int bulk_create_begin(struct store *s, const struct rec_create_many *r, struct bulk *b);
 /* Object i (rising from call to call, or the same with another attempt) under
  * resourceVersion r->rv + i; WEFT_EEXIST if its name is taken. */

@@ -403,6 +403,55 @@ START_TEST(the_way_of_many_pods)
 }
 END_TEST
 
+/* Make `n` pods, which rise in the order of their names, but for those whose name was
+ * taken; the character with which their ends begin. */
+static char stretch_of_new(uint32_t n)
+{
+	uint32_t begin[256] = {0}, falls = 0;
+	struct msg m = many_pods(n);
+	const struct version *v[16];
+	struct str name, last = {0};
+
+	ck_assert_int_eq(rig_do(&rig, &m)->status, WEFT_OK);
+	ck_assert_uint_eq(rig.last.done, n);
+	for (uint64_t rv = rig.last.rv - 1; rv < rig.s.rv;) {
+		int got = cache_journal(rig.s.c, rv, v, countof(v));
+
+		ck_assert_int_gt(got, 0);
+		for (int i = 0; i < got; i++, rv++) {
+			name = entry_name(cache_entry(rig.s.c, v[i]->entry));
+			ck_assert_uint_eq(name.n, strlen("web-") + 5);
+			falls += last.n && memcmp(name.p, last.p, name.n) < 0;
+			begin[(uint8_t)name.p[4]]++;
+			last = name;
+		}
+	}
+	ck_assert_uint_le(falls, n / 20);
+	for (int c = 0; c < 256; c++)
+		if (begin[c] > n - n / 20)
+			return (char)c;
+	ck_abort_msg("names from everywhere");
+}
+
+START_TEST(many_alike_get_a_stretch_of_names)
+{
+	char stretches[28] = "", c[2] = "";
+
+	for (int i = 0; i < 27; i++) {
+		c[0] = stretch_of_new(BULK_STRETCH_MIN);
+		ck_assert_ptr_null(strchr(stretches, c[0]));
+		strcat(stretches, c);
+	}
+	/* Round again, where some names are taken. */
+	ck_assert_int_eq(stretch_of_new(BULK_STRETCH_MIN), stretches[0]);
+	ck_assert_uint_eq(cache_type_count(rig.s.c, TYPE_POD), 28 * BULK_STRETCH_MIN);
+	/* A few are anywhere, more than a stretch has room for in several. */
+	ck_assert_uint_eq(bulk_sorted(&rig.s, BULK_STRETCH_MIN - 1), BULK_BY_NAME);
+	ck_assert_uint_eq(bulk_sorted(&rig.s, CREATE_MANY_MAX), BULK_STRETCH + 1);
+	ck_assert_uint_eq(bulk_sorted(&rig.s, CREATE_MANY_MAX), BULK_STRETCH);
+}
+END_TEST
+
 START_TEST(no_owner_no_dependents)
 {
 	struct msg m = many_pods(3);
@@ -567,6 +616,7 @@ int main(void)
 	tcase_add_test(t, finalizers_hold_an_object);
 	tcase_add_test(t, propagation_is_kept_in_finalizers);
 	tcase_add_test(t, the_way_of_many_pods);
+	tcase_add_test(t, many_alike_get_a_stretch_of_names);
 	tcase_add_test(t, no_owner_no_dependents);
 	tcase_add_test(t, memory_runs_out);
 	tcase_add_test(t, memory_runs_out_among_many);

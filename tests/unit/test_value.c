@@ -335,6 +335,29 @@ START_TEST(suffix_follows_the_first_bytes)
 }
 END_TEST
 
+START_TEST(suffix_is_set)
+{
+	uint8_t uid[16];
+	char last[5], out[5];
+
+	for (uint32_t step = 0, place = 0; place < UID_SUFFIXES; place += step) {
+		memset(uid, (int)(step % 256), sizeof(uid));
+		uid_set_suffix5(uid, place);
+		uid_suffix5(uid, out);
+		ck_assert_mem_eq(out, place ? out : "22222", 5);
+		ck_assert(!place || memcmp(last, out, 5) < 0);
+		for (int i = 4; i < 16; i++)
+			ck_assert_uint_eq(uid[i], step % 256);
+		memcpy(last, out, 5);
+		step += 7;
+	}
+	memset(uid, 255, sizeof(uid));
+	uid_set_suffix5(uid, UID_SUFFIXES - 1);
+	uid_suffix5(uid, out);
+	ck_assert_mem_eq(out, "zzzzz", 5);
+}
+END_TEST
+
 static const uint32_t hole_numbers[] = {1700000000, 0x0a010203, 42, 0};
 static const uint8_t hole_uid[16] = {27, 0, 0, 0, 5};
 
@@ -430,6 +453,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, damaged_does_no_harm);
 	tcase_add_test(tc, uids);
 	tcase_add_test(tc, suffix_follows_the_first_bytes);
+	tcase_add_test(tc, suffix_is_set);
 	tcase_add_test(tc, holes_are_filled);
 	tcase_add_test(tc, uid64_differs_by_salt_and_uid);
 }
