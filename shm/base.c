@@ -251,13 +251,23 @@ int64_t clock_wall_ns(void)
 	return t;
 }
 
-int64_t clock_mono_ns(void)
+static int64_t read_mono(clockid_t clock)
 {
-	int64_t t = clock_read(CLOCK_MONOTONIC);
+	int64_t t = clock_read(clock);
 
 	if (clock_source)
 		t += atomic_load_explicit(&clock_source->mono_offset_ns, memory_order_relaxed);
 	return t;
+}
+
+int64_t clock_mono_ns(void)
+{
+	return read_mono(CLOCK_MONOTONIC);
+}
+
+int64_t clock_mono_rough_ns(void)
+{
+	return read_mono(CLOCK_MONOTONIC_COARSE);
 }
 
 /* Two digits at `p`. */

@@ -456,16 +456,27 @@ static uint32_t event_time(const value *of, const char *field)
 	return time_parse(v_get_str(of, field), &ns) ? 0 : (uint32_t)(ns / 1000000000);
 }
 
-/* An Event is for reading soon after: it goes events.ttl after its last write. */
+/* When an Event was last written, in wall seconds. */
+static uint32_t event_written(struct pass *p, const struct entry *e, const struct version *v)
+{
+	value rest = kube_part(p->z, p->c, e, v, PART_REST);
+	uint32_t times[] = {event_time(&rest, "lastTimestamp"), event_time(&rest, "eventTime"),
+			    event_time(v_get(&rest, "series"), "lastObservedTime")};
+	uint32_t written = e->created_s;
+
+	for (size_t i = 0; i < countof(times); i++)
+		if (times[i] > written)
+			written = times[i];
+	return written;
+}
+
+/* An Event is for reading soon after: it goes events.ttl after its last write.  Most are
+ * young, and are not read for that. */
 static void expire(struct pass *p, const struct entry *e, const struct version *v)
 {
 	int64_t ttl_ms = v_as_int(v_path(proc_config(ctl_proc(p->ctl)), "events.ttl"), 3600000);
-	value rest = kube_part(p->z, p->c, e, v, PART_REST);
-	uint32_t times[] = {e->created_s, event_time(&rest, "lastTimestamp"),
-			    event_time(&rest, "eventTime"),
-			    event_time(v_get(&rest, "series"), "lastObservedTime")};
-	uint32_t written = 0;
-	int64_t left_ms;
+	int64_t spared_ms = (int64_t)ctl_now_s(p->ctl) * 1000 - ttl_ms; /* since then */
+	int64_t left_ms = (int64_t)e->created_s * 1000 - spared_ms;
 	struct msg m = {.kind = MSG_remove,
 			.remove = {.type = TYPE_EVENT,
 				   .ns = cache_ns(p->c, e),
@@ -473,10 +484,8 @@ static void expire(struct pass *p, const struct entry *e, const struct version *
 				   .uid = {(const char *)e->uid, 16},
 				   .rv = v->rv}};
 
-	for (size_t i = 0; i < countof(times); i++)
-		if (times[i] > written)
-			written = times[i];
-	left_ms = (int64_t)written * 1000 + ttl_ms - (int64_t)ctl_now_s(p->ctl) * 1000;
+	if (left_ms <= 0)
+		left_ms = (int64_t)event_written(p, e, v) * 1000 - spared_ms;
 	if (left_ms > 0)
 		ctl_after(p->ctl, (uint64_t)left_ms);
 	else

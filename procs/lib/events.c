@@ -30,7 +30,7 @@
 
 struct bucket {
 	double tokens;
-	int64_t at_ns;
+	int64_t at_ns; /* monotonic, roughly */
 };
 
 struct alike {
@@ -325,7 +325,7 @@ bool proc_event_room(struct proc *p)
 {
 	struct events *ev = events_of(p);
 
-	return bucket_has(&ev->bucket, ev->burst, ev->per_ns, clock_wall_ns());
+	return bucket_has(&ev->bucket, ev->burst, ev->per_ns, clock_mono_rough_ns());
 }
 
 void events_free(struct events *ev)
@@ -340,12 +340,12 @@ void events_free(struct events *ev)
 static void record(struct proc *p, struct event_in *in)
 {
 	struct events *ev = events_of(p);
-	int64_t now = clock_wall_ns();
+	int64_t now = clock_wall_ns(), rough = clock_mono_rough_ns();
 	uint64_t source, key;
 	struct talker *talker;
 	struct known *k;
 
-	if (!bucket_take(&ev->bucket, ev->burst, ev->per_ns, now))
+	if (!bucket_take(&ev->bucket, ev->burst, ev->per_ns, rough))
 		return;
 	zone_reset(ev->z);
 	source = key_of_source(in);
@@ -362,7 +362,7 @@ static void record(struct proc *p, struct event_in *in)
 		k->first_s = in->now_s;
 	}
 	talker = cache_slot(ev, ev->talkers[source % SETS], sizeof(*talker), source);
-	if (bucket_take(&talker->bucket, TALK_BURST, TALK_PER_NS, now))
+	if (bucket_take(&talker->bucket, TALK_BURST, TALK_PER_NS, rough))
 		send_event(p, in, k);
 }
 

@@ -23,6 +23,7 @@
 #define PLAN_HOLES_MAX 16u
 
 struct node;
+struct known_node;
 
 /* --- plan.c: pods of one kind, done together --------------------------------------- */
 
@@ -58,7 +59,8 @@ struct plan {
 /* The plan for a pod's kind, made if there is none yet.  In a read section. */
 struct plan *plan_for(struct node *self, const struct entry *e, const struct version *v);
 /* Put a pod into its plan's batch; the batch is sent when it is full. */
-void plan_add(struct node *self, struct plan *plan, const struct entry *e, const struct version *v);
+void plan_add(struct node *self, struct plan *plan, const struct known_node *node,
+	      const struct entry *e, const struct version *v);
 /* Send what has been gathered. */
 void plan_flush(struct node *self, struct plan *plan);
 void plan_flush_all(struct node *self);
@@ -70,7 +72,7 @@ void pods_queue(struct node *self, uint32_t entry);
 void pods_resync(struct node *self);
 /* Work on the queue; returns when (wall ms) the next timer is due, 0: none. */
 int64_t pods_turn(struct node *self);
-void pods_tell(struct node *self, const struct entry *e, struct str node_name,
+void pods_tell(struct node *self, const struct entry *e, const struct known_node *node,
 	       const struct kubelet_event *events, uint32_t n);
 /* The pod's facts for kubelet.h, trees in self->z. */
 void pods_read(struct node *self, const struct entry *e, const struct version *v, bool fill,
@@ -91,18 +93,29 @@ void kubelets_look(struct node *self, const struct entry *e);
 /* Make Node objects, post statuses, renew Leases that are due; returns when (monotonic ns)
  * to be called again. */
 int64_t kubelets_turn(struct node *self, int64_t now_ns);
-/* Is this node's kubelet ours, and alive?  False while it is made to look dead. */
-bool kubelets_serve(struct node *self, nodeslot_ref slot);
+/* The node, if its kubelet is ours and alive; NULL also while it is made to look dead.
+ * To be forgotten when a Node may have come. */
+const struct known_node *kubelets_find(struct node *self, nodeslot_ref slot);
+/* Some will be asked for. */
+void kubelets_prefetch(const struct node *self, const nodeslot_ref *slots, uint32_t n);
 
 struct known_node {
 	char *name;
 	uint64_t hash;
 	uint32_t slot; /* of the cache, that its Node object holds; 0: none */
+	uint32_t host_ip;
 	bool present, vanished;
 	bool wanted;	  /* its Node object is to be made */
 	bool due;	  /* it is in the list of those to be tended */
 	bool asked;	  /* a request about its Node object is on its way */
 	int64_t renew_ns; /* monotonic; when its Lease is due */
+};
+
+/* Where a status has the pod's address: most have the same, with a hole for it. */
+struct known_address {
+	uint64_t status; /* the part's hash, 0: none */
+	int hole;	 /* -1: none, but `ip` */
+	uint32_t ip;
 };
 
 struct lively; /* a pod that has timers */
@@ -117,6 +130,7 @@ struct node {
 	uint32_t renewed; /* how often they were worked out anew */
 	struct plan *plans[PLAN_SLOTS];
 	/* pods.c */
+	struct known_address known_address;
 	uint32_t *queue;
 	uint32_t queue_n, queue_at, queue_cap;
 	uint64_t queue_gone; /* places of the queue that were taken out of it */

@@ -174,12 +174,12 @@ void plan_flush(struct node *self, struct plan *plan)
 	free(b);
 }
 
-void plan_add(struct node *self, struct plan *plan, const struct entry *e, const struct version *v)
+void plan_add(struct node *self, struct plan *plan, const struct known_node *node,
+	      const struct entry *e, const struct version *v)
 {
-	struct str node_name = cache_string(self->c, cache_nodeslot(self->c, v->hot.node)->name);
 	uint32_t *holes = plan->holes + plan->n * plan->nholes;
 
-	holes[KUBELET_HOST_IP] = address_of_node(node_name);
+	holes[KUBELET_HOST_IP] = node->host_ip;
 	plan->holders[plan->n] = pods_holder(self, e);
 	holes[KUBELET_POD_IP] = plan->host_network
 					? holes[KUBELET_HOST_IP]
@@ -191,7 +191,7 @@ void plan_add(struct node *self, struct plan *plan, const struct entry *e, const
 		holes[KUBELET_HOLES + i] = v->holes[i];
 	plan->entries[plan->n] = cache_entry_ref(self->c, e).u;
 	plan->rvs[plan->n++] = v->rv;
-	pods_tell(self, e, node_name, plan->starts.list, plan->starts.n);
+	pods_tell(self, e, node, plan->starts.list, plan->starts.n);
 	if (plan->n == PLAN_BATCH)
 		plan_flush(self, plan);
 }

@@ -200,21 +200,36 @@ void pods_read(struct node *self, const struct entry *e, const struct version *v
 		out->status = v_map();
 }
 
-/* The pod's own address, 0 if it has none.  Read where it is stored, as a text or as a
- * hole: this is done for every pod that goes, and for all when shards have changed. */
-uint32_t pods_address(struct node *self, const struct entry *e, const struct version *v)
+/* Read where it is stored, as a text or as a hole. */
+static struct known_address find_address(struct str status, uint64_t hash)
 {
-	struct peek k = peek_of(peek_get(cache_part(self->c, v, PART_STATUS), STR("podIP")));
+	struct peek k = peek_of(peek_get(status, STR("podIP")));
+	struct known_address a = {.status = hash, .hole = -1};
 	struct mp_item it;
 
-	if (v->hot.flags & HOT_HOSTNET || !peek_item(&k, &it))
-		return 0;
+	if (!peek_item(&k, &it))
+		return a;
 	if (it.type == MSGPACK_OBJECT_STR)
-		return address_parse((struct str){it.p, it.n});
-	if (it.type == MSGPACK_OBJECT_EXT && it.ext == HOLE_IPV4 && it.n == 1 &&
-	    (uint8_t)*it.p < v->nholes)
-		return v->holes[(uint8_t)*it.p];
-	return 0;
+		a.ip = address_parse((struct str){it.p, it.n});
+	else if (it.type == MSGPACK_OBJECT_EXT && it.ext == HOLE_IPV4 && it.n == 1)
+		a.hole = (uint8_t)*it.p;
+	return a;
+}
+
+/* The pod's own address, 0 if it has none.  This is done for every pod that goes, and for
+ * all when shards have changed. */
+uint32_t pods_address(struct node *self, const struct entry *e, const struct version *v)
+{
+	uint64_t status = cache_part_hash(self->c, v, PART_STATUS);
+	struct known_address *a = &self->known_address;
+
+	if (v->hot.flags & HOT_HOSTNET || !status)
+		return 0;
+	if (a->status != status)
+		*a = find_address(cache_part(self->c, v, PART_STATUS), status);
+	if (a->hole < 0)
+		return a->ip;
+	return a->hole < v->nholes ? v->holes[a->hole] : 0;
 }
 
 uint32_t pods_holder(const struct node *self, const struct entry *e)
@@ -224,14 +239,14 @@ uint32_t pods_holder(const struct node *self, const struct entry *e)
 	return holder ? holder : 1;
 }
 
-void pods_tell(struct node *self, const struct entry *e, struct str node_name,
+void pods_tell(struct node *self, const struct entry *e, const struct known_node *node,
 	       const struct kubelet_event *events, uint32_t n)
 {
 	if (!n || !proc_event_room(self->proc))
 		return;
 	for (uint32_t i = 0; i < n; i++) {
 		struct event_source source = {.component = "kubelet",
-					      .host = node_name,
+					      .host = str_of(node->name),
 					      .field_path = events[i].field_path};
 
 		proc_event(self->proc, e, &source, events[i].type, events[i].reason,
@@ -289,7 +304,8 @@ static int send_status(struct node *self, const struct entry *e, const struct ve
 	return ret;
 }
 
-static void advance(struct node *self, const struct entry *e, const struct version *v)
+static void advance(struct node *self, const struct known_node *node, const struct entry *e,
+		    const struct version *v)
 {
 	struct lively *l = want_lively(self, e->created_rv);
 	struct kubelet_pod p;
@@ -298,7 +314,7 @@ static void advance(struct node *self, const struct entry *e, const struct versi
 	if (l->sent_rv == v->rv)
 		return; /* comes back with the reply or its own write */
 	pods_read(self, e, v, true, &p);
-	p.host_ip = address_of_node(p.facts.node);
+	p.host_ip = node->host_ip;
 	p.pod_ip = pods_address(self, e, v);
 	if (!p.pod_ip && !(v->hot.flags & HOT_HOSTNET))
 		p.pod_ip = fresh_ip = address_take(&self->addresses, pods_holder(self, e));
@@ -313,7 +329,7 @@ static void advance(struct node *self, const struct entry *e, const struct versi
 		l->sent_rv = v->rv;
 		l->pull_attempts += p.pull_failed;
 		l->pull_due_ms = p.pull_due_ms;
-		pods_tell(self, e, p.facts.node, p.events, p.nevents);
+		pods_tell(self, e, node, p.events, p.nevents);
 	}
 	if (p.wake_ms)
 		wake_at(self, e, l, p.wake_ms);
@@ -415,7 +431,8 @@ static void remove_stopped(struct node *self, const struct entry *e, const struc
 }
 
 /* Containers that take their time to stop: told once, removed when they have. */
-static void stop_slowly(struct node *self, const struct entry *e, const struct version *v)
+static void stop_slowly(struct node *self, const struct known_node *node, const struct entry *e,
+			const struct version *v)
 {
 	struct lively *l = want_lively(self, e->created_rv);
 	struct kubelet_pod p;
@@ -425,7 +442,7 @@ static void stop_slowly(struct node *self, const struct entry *e, const struct v
 	stop_ms = kubelet_stop(&p, v->grace_s > 0 ? v->grace_s : 0);
 	due_ms = ((int64_t)v->deletion_s - (v->grace_s > 0 ? v->grace_s : 0)) * 1000 + stop_ms;
 	if (!l->stop_told)
-		pods_tell(self, e, p.facts.node, p.events, p.nevents);
+		pods_tell(self, e, node, p.events, p.nevents);
 	l->stop_told = true;
 	if (p.now_ms < due_ms)
 		wake_at(self, e, l, due_ms);
@@ -433,7 +450,8 @@ static void stop_slowly(struct node *self, const struct entry *e, const struct v
 		remove_stopped(self, e, v);
 }
 
-static void terminate(struct node *self, const struct entry *e, const struct version *v)
+static void terminate(struct node *self, const struct known_node *node, const struct entry *e,
+		      const struct version *v)
 {
 	struct plan *plan;
 
@@ -443,10 +461,10 @@ static void terminate(struct node *self, const struct entry *e, const struct ver
 	}
 	plan = plan_for(self, e, v);
 	if (plan->stop_ms) {
-		stop_slowly(self, e, v);
+		stop_slowly(self, node, e, v);
 		return;
 	}
-	pods_tell(self, e, node_name_of(self, v), plan->stops.list, plan->stops.n);
+	pods_tell(self, e, node, plan->stops.list, plan->stops.n);
 	remove_stopped(self, e, v);
 }
 
@@ -465,6 +483,7 @@ static void look(struct node *self, uint32_t ref)
 {
 	const struct entry *e;
 	const struct version *v;
+	const struct known_node *node;
 	struct plan *plan;
 
 	if (cache_entry_checked(self->c, ref, &e) || e->type != TYPE_POD)
@@ -476,10 +495,11 @@ static void look(struct node *self, uint32_t ref)
 		forget(self, e, v);
 		return;
 	}
-	if (!kubelets_serve(self, v->hot.node))
+	node = kubelets_find(self, v->hot.node);
+	if (!node)
 		return;
 	if (v->deletion_s) {
-		terminate(self, e, v);
+		terminate(self, node, e, v);
 		return;
 	}
 	if (v->hot.phase == POD_SUCCEEDED || v->hot.phase == POD_FAILED)
@@ -489,9 +509,29 @@ static void look(struct node *self, uint32_t ref)
 		return;
 	plan = v->hot.phase == POD_PENDING ? plan_for(self, e, v) : NULL;
 	if (plan && !plan->single)
-		plan_add(self, plan, e, v);
+		plan_add(self, plan, node, e, v);
 	else
-		advance(self, e, v);
+		advance(self, node, e, v);
+}
+
+/* What look() needs of the pods that come next. */
+static void fetch_ahead(struct node *self)
+{
+	nodeslot_ref slots[CACHE_TOGETHER];
+	uint32_t n = 0;
+
+	cache_prefetch_ahead(self->c, self->queue, self->queue_n, self->queue_at);
+	if (self->queue_at % CACHE_TOGETHER)
+		return;
+	for (uint32_t i = self->queue_at; i < self->queue_n && n < CACHE_TOGETHER; i++) {
+		const struct entry *e;
+		const struct version *v = NULL;
+
+		if (!cache_entry_checked(self->c, self->queue[i], &e))
+			v = cache_newest(self->c, e);
+		slots[n++] = v ? v->hot.node : (nodeslot_ref){0};
+	}
+	kubelets_prefetch(self, slots, n);
 }
 
 static int64_t run_timers(struct node *self)
@@ -542,7 +582,7 @@ int64_t pods_turn(struct node *self)
 		cache_lock(c);
 		for (uint32_t i = 0; i < SECTION_MAX && self->queue_at < self->queue_n;
 		     i++, done++) {
-			cache_prefetch_ahead(c, self->queue, self->queue_n, self->queue_at);
+			fetch_ahead(self);
 			look(self, self->queue[self->queue_at++]);
 		}
 		cache_unlock(c);

@@ -62,7 +62,8 @@ static struct known_node *want_node(struct node *self, struct str name)
 	}
 	n = &self->nodes[self->nnodes++];
 	*n = (struct known_node){.name = strndup(name.p, name.n),
-				 .hash = XXH3_64bits(name.p, name.n)};
+				 .hash = XXH3_64bits(name.p, name.n),
+				 .host_ip = address_of_node(name)};
 	weft_assert(n->name);
 	*index_at(self, n->hash, name) = self->nnodes;
 	return n;
@@ -87,15 +88,29 @@ static bool is_alive(const struct known_node *n)
 
 /* By its slot, which means this node while the Node object holds it, as far as we have
  * seen (what was missed comes with a resync); the name lies where nobody has looked for a while. */
-bool kubelets_serve(struct node *self, nodeslot_ref slot)
+const struct known_node *kubelets_find(struct node *self, nodeslot_ref slot)
 {
 	int64_t at = refmap_get(&self->by_slot, slot.u);
+	const struct known_node *n = at >= 0 ? &self->nodes[at] : NULL;
 	struct str name;
 
-	if (at >= 0)
-		return is_alive(&self->nodes[at]);
-	name = cache_string(self->c, cache_nodeslot(self->c, slot)->name);
-	return proc_mine_name(self->proc, name) && is_alive(find_node(self, name));
+	if (!n) {
+		name = cache_string(self->c, cache_nodeslot(self->c, slot)->name);
+		n = proc_mine_name(self->proc, name) ? find_node(self, name) : NULL;
+	}
+	return is_alive(n) ? n : NULL;
+}
+
+void kubelets_prefetch(const struct node *self, const nodeslot_ref *slots, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		refmap_prefetch(&self->by_slot, slots[i].u);
+	for (uint32_t i = 0; i < n; i++) {
+		int64_t at = refmap_get(&self->by_slot, slots[i].u);
+
+		if (at >= 0)
+			prefetch(&self->nodes[at]);
+	}
 }
 
 /* --- Status ------------------------------------------------------------------------- */
