@@ -208,7 +208,6 @@ static uint32_t use_node(struct scheduler *self, struct binding *b, uint32_t nod
 		b->used = realloc(b->used, b->used_cap * sizeof(*b->used));
 		weft_assert(b->used);
 	}
-	prefetch(self->nodes[node].name); /* for node_names() */
 	b->used[b->nused] = node;
 	b->use_of[node] = ++b->nused;
 	return b->nused - 1;

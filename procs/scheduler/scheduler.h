@@ -160,12 +160,12 @@ struct node {
 	uint32_t slot; /* of the cache, that its Node object holds; 0: none */
 	bool present, unschedulable;
 	bool ours; /* our shard's to go to first */
-	char *name;
 	int64_t pods, max_pods;
 	int64_t score_cpu, score_memory;
 	struct resources used, has;
 	struct used_port *ports;
 	uint32_t nports, cap_ports;
+	char *name;
 	uint64_t name_hash;
 	zone *z;
 	value labels, taints;
