@@ -168,8 +168,10 @@ static void fetch_nodes(const struct pass *p, uint32_t from)
 	uint32_t n = 0;
 
 	for (uint32_t i = from; i < p->m->entries.n && i < from + CACHE_TOGETHER; i++)
-		if (p->m->node_of.p[i] < p->nnodes)
+		if (p->m->node_of.p[i] < p->nnodes) {
+			prefetch(p->node[p->m->node_of.p[i]].at);
 			name[n++] = p->nodes[p->m->node_of.p[i]];
+		}
 	cw_prefetch_nodes(p->s->w, name, n);
 }
 
