@@ -162,6 +162,8 @@ static bool combine(struct events *ev, const struct event_in *in, uint64_t key, 
 	return true;
 }
 
+#define KV(k, v) ((msgpack_object_kv){v_cstr(k), v})
+
 static value time_value(struct events *ev, uint32_t s)
 {
 	char text[21];
@@ -173,43 +175,53 @@ static value time_value(struct events *ev, uint32_t s)
 static value involved_object(struct events *ev, const struct cache *c, const struct event_in *in)
 {
 	const struct kube_resource *r = kube_by_type(in->about->type);
+	msgpack_object_kv field[7];
+	uint32_t n = 0;
 	char uid[37];
-	value o = v_map();
 
 	uid_format(in->about->uid, uid);
-	v_set(ev->z, &o, "apiVersion", v_cstr(r->api_version));
+	field[n++] = KV("apiVersion", v_cstr(r->api_version));
 	if (in->source->field_path.n)
-		v_set(ev->z, &o, "fieldPath", v_str(in->source->field_path));
-	v_set(ev->z, &o, "kind", v_cstr(r->kind));
-	v_set(ev->z, &o, "name", v_str(entry_name(in->about)));
+		field[n++] = KV("fieldPath", v_str(in->source->field_path));
+	field[n++] = KV("kind", v_cstr(r->kind));
+	field[n++] = KV("name", v_str(entry_name(in->about)));
 	if (in->about->ns.u)
-		v_set(ev->z, &o, "namespace", v_str(cache_ns(c, in->about)));
-	v_set(ev->z, &o, "resourceVersion",
-	      v_str(zone_printf(ev->z, "%llu", (unsigned long long)in->v->rv)));
-	v_set(ev->z, &o, "uid", v_str(zone_str(ev->z, str_of(uid))));
-	return o;
+		field[n++] = KV("namespace", v_str(cache_ns(c, in->about)));
+	field[n++] = KV("resourceVersion",
+			v_str(zone_printf(ev->z, "%llu", (unsigned long long)in->v->rv)));
+	field[n++] = KV("uid", v_str(zone_str(ev->z, str_of(uid))));
+	return v_map_of(ev->z, field, n);
 }
 
+static value source_of(struct events *ev, const struct event_in *in)
+{
+	const msgpack_object_kv field[] = {
+		KV("component", v_cstr(in->source->component)),
+		KV("host", v_str(in->source->host)),
+	};
+
+	return v_map_of(ev->z, field, in->source->host.n ? 2 : 1);
+}
+
+/* Its fields in their order, so that nothing is looked for: bursts are many Events. */
 static void encode_event(struct events *ev, const struct cache *c, const struct event_in *in,
 			 const struct known *k)
 {
-	value o = v_map(), source = v_map();
-	zone *z = ev->z;
+	const msgpack_object_kv field[] = {
+		KV("count", v_uint(k->count)),
+		KV("eventTime", v_null()),
+		KV("firstTimestamp", time_value(ev, k->first_s)),
+		KV("involvedObject", involved_object(ev, c, in)),
+		KV("lastTimestamp", time_value(ev, in->now_s)),
+		KV("message", v_str(in->message)),
+		KV("reason", v_cstr(in->reason)),
+		KV("reportingComponent", v_cstr(in->source->component)),
+		KV("reportingInstance", v_str(in->source->host)),
+		KV("source", source_of(ev, in)),
+		KV("type", v_cstr(in->type)),
+	};
+	value o = v_map_of(ev->z, field, countof(field));
 
-	v_set(z, &source, "component", v_cstr(in->source->component));
-	if (in->source->host.n)
-		v_set(z, &source, "host", v_str(in->source->host));
-	v_set(z, &o, "count", v_uint(k->count));
-	v_set(z, &o, "eventTime", v_null());
-	v_set(z, &o, "firstTimestamp", time_value(ev, k->first_s));
-	v_set(z, &o, "involvedObject", involved_object(ev, c, in));
-	v_set(z, &o, "lastTimestamp", time_value(ev, in->now_s));
-	v_set(z, &o, "message", v_str(in->message));
-	v_set(z, &o, "reason", v_cstr(in->reason));
-	v_set(z, &o, "reportingComponent", v_cstr(in->source->component));
-	v_set(z, &o, "reportingInstance", v_str(in->source->host));
-	v_set(z, &o, "source", source);
-	v_set(z, &o, "type", v_cstr(in->type));
 	ev->rest.n = 0;
 	v_encode(&ev->rest, &o);
 }
