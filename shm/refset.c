@@ -45,8 +45,8 @@ void refset_remove(struct refset *s, uint32_t ref)
 	_Atomic uint32_t *word = refset_word(s->m.base, s->t, ref);
 
 	weft_assert(word && prcu_own(word) >> ref % 32 & 1);
-	/* Not ordered: who still finds it holds up the grace period. */
-	prcu_set_relaxed(word, prcu_own(word) & ~(1u << ref % 32));
+	/* [refset.R2] again, for the word's other bits. */
+	prcu_assign(word, prcu_own(word) & ~(1u << ref % 32));
 }
 
 uint64_t refset_count(const struct refset *s)

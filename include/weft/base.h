@@ -249,7 +249,8 @@ struct clock_page {
 
 int64_t clock_wall_ns(void); /* since 1970-01-01T00:00:00Z */
 int64_t clock_mono_ns(void);
-int64_t clock_mono_rough_ns(void); /* some ms late, for a tenth of the price */
+/* Some ms late, for a tenth of the price; not to be compared with the one above. */
+int64_t clock_mono_rough_ns(void);
 static inline uint32_t clock_wall_s(void)
 {
 	return (uint32_t)(clock_wall_ns() / 1000000000);

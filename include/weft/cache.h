@@ -247,8 +247,9 @@ const struct entry *cache_entry(const struct cache *c, entry_ref r);
 const struct version *cache_version(const struct cache *c, version_ref r);
 entry_ref cache_entry_ref(const struct cache *c, const struct entry *e);
 version_ref cache_version_ref(const struct cache *c, const struct version *v);
-/* Checks a reference that came from outside or another read section: WEFT_EINVAL unless
- * it is that of an entry that can be found by its key now. */
+/* Checks a reference that came from outside or another read section: WEFT_EINVAL unless an
+ * entry lies there that is in the indexes now.  It may be without a version yet, or with a
+ * tombstone (rule 5), and another object's than before. */
 int cache_entry_checked(const struct cache *c, uint32_t ref, const struct entry **out);
 
 /* Let the memory be fetched that cache_entry_checked(ref) and a look at the newest

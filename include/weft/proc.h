@@ -346,6 +346,9 @@ struct proc_handlers {
 	bool waits_awake;
 };
 
+/* Something was missed: on_resync is to be called soon. */
+void proc_resync(struct proc *p);
+
 /* For on_resync: call `cb` for every object of `type`, in key order, as cache_iter shows
  * them.  Not within a read section: each has some thousand objects, with a heartbeat
  * between two.  What comes or goes meanwhile may be seen or not, and is routed. */

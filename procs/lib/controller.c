@@ -123,7 +123,7 @@ static void on_work(void *arg, uint16_t type, struct u32s entries)
 		/* An entry that is no more was reused before we came to it: what
 		 * it stood for has to be found by looking. */
 		if (cache_entry_checked(c, entries.p[i], &e) || e->type != type)
-			ctl->p->resync = true;
+			proc_resync(ctl->p);
 		else
 			take_work(ctl, type, e);
 	}
@@ -327,7 +327,7 @@ static void on_reply(void *arg, const struct msg_reply *reply)
 		ctl->current_rv = outer_rv;
 	}
 	if (it && is_lost(it, reply))
-		ctl->p->resync = true;
+		proc_resync(ctl->p);
 	if (it)
 		queue_answered(&ctl->queue, it, reply->status, clock_mono_ns());
 	s->next = ctl->free;

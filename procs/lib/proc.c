@@ -439,6 +439,11 @@ static void wait_and_dispatch(struct proc *p, int64_t wait_ns)
 
 /* --- The loop ----------------------------------------------------------------------- */
 
+void proc_resync(struct proc *p)
+{
+	p->resync = true;
+}
+
 /* True if it was the first under this map or cache. */
 static bool resync_if_due(struct proc *p)
 {

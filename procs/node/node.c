@@ -17,9 +17,13 @@ static void on_work(void *arg, uint16_t type, struct u32s entries)
 		return;
 	}
 	cache_lock(c);
-	for (uint32_t i = 0; i < entries.n; i++)
-		if (cache_entry_checked(c, entries.p[i], &e) == 0 && e->type == TYPE_NODE)
+	for (uint32_t i = 0; i < entries.n; i++) {
+		/* One that was reused before we came to it may still hold a slot here. */
+		if (cache_entry_checked(c, entries.p[i], &e) || e->type != TYPE_NODE)
+			proc_resync(self->proc);
+		else
 			kubelets_look(self, e);
+	}
 	cache_unlock(c);
 	zone_reset(self->z);
 }

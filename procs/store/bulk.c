@@ -98,10 +98,14 @@ static void sort_names(struct store *s, const struct rec_create_many *r, struct 
 	b->order = keys;
 }
 
-/* Stretches begin with a character of their own, 27 of them. */
-#define STRETCH	     (UID_SUFFIXES / STRETCHES)
+/* Stretches begin with a character of their own, 27 of them; so many that there are
+ * STRETCH_THIN names for each object, and few are taken.  Part of the log's format, with all
+ * that is reckoned from them: replay gives the same names. */
 #define STRETCHES    27u
-#define STRETCH_THIN 8u /* names for each object, so that few are taken */
+#define STRETCH	     (UID_SUFFIXES / STRETCHES)
+#define STRETCH_THIN 8u
+
+_Static_assert(UID_SUFFIXES / STRETCH_THIN >= CREATE_MANY_MAX, "a stretch for all of a request");
 
 static uint32_t stretches_for(uint32_t count)
 {

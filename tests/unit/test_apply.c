@@ -437,6 +437,7 @@ START_TEST(many_alike_get_a_stretch_of_names)
 {
 	char stretches[28] = "", c[2] = "";
 
+	rig.s.stretch = 0;
 	for (int i = 0; i < 27; i++) {
 		c[0] = stretch_of_new(BULK_STRETCH_MIN);
 		ck_assert_ptr_null(strchr(stretches, c[0]));

@@ -23,6 +23,7 @@
 #define READERS	 3
 #define RV_START 1000
 #define AGES	 4
+#define KEPT	 64 /* references kept from section to section */
 
 /* --- What a version says of itself ------------------------------------------------ */
 
@@ -42,6 +43,7 @@ struct reader {
 	uint64_t journal; /* read up to here */
 	const char *wrong;
 	uint64_t versions;
+	uint32_t kept[KEPT];
 };
 
 #define wrong(r, text) ((r)->wrong = (r)->wrong ? (r)->wrong : (text))
@@ -175,10 +177,29 @@ static void read_lists(struct reader *r)
 		wrong(r, "counts do not fit their resourceVersion");
 }
 
+/* References of earlier sections: what they named may be gone, and something else there. */
+static void read_kept(struct reader *r)
+{
+	const struct version *v[KEPT];
+	const struct entry *e;
+	int n = cache_journal(r->c, cache_rv(r->c) - KEPT, v, KEPT);
+
+	for (uint32_t i = 0; i < KEPT; i++) {
+		if (cache_entry_checked(r->c, r->kept[i], &e))
+			continue;
+		if (e->type != T_POD && e->type != T_SET && e->type != T_NODE)
+			wrong(r, "a reference to an entry leads to something else");
+		if (e->type == T_POD && cache_newest(r->c, e))
+			check_version(r, e, cache_newest(r->c, e));
+	}
+	for (int i = 0; i < n; i++)
+		r->kept[i] = v[i]->entry.u;
+}
+
 static void one_section(struct reader *r)
 {
 	static void (*const reads[])(struct reader *) = {read_snapshot, read_journal, read_one,
-							 read_lists};
+							 read_lists, read_kept};
 	const struct prcu_gp *gp = &r->c->h->gp;
 	uint64_t before, age;
 

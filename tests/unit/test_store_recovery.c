@@ -162,6 +162,98 @@ START_TEST(a_part_of_many_comes_back)
 }
 END_TEST
 
+/* --- Names from a stretch: part of the log's format --------------------------------- */
+
+/* A store that replays into an empty cache. */
+static void replay_begin(struct store *s)
+{
+	const struct cache_options options = {.pod_type = TYPE_POD,
+					      .node_type = TYPE_NODE,
+					      .size_max = 1u << 30,
+					      .journal_min = 512,
+					      .journal_max = 1024};
+	struct cache_writer *w;
+	struct err e = {0};
+	char name[SEG_NAME_MAX];
+
+	snprintf(name, sizeof(name), "/weft.replay-%d", getpid());
+	seg_unlink(name, NULL);
+	ck_assert_int_eq(cw_create(&w, name, 1, rig_cluster, 1000000, &options, &e), WEFT_OK);
+	seg_unlink(name, NULL);
+	store_init(s, w);
+	s->rv = 5;
+}
+
+static void replay_end(struct store *s)
+{
+	struct cache_writer *w = s->w;
+
+	store_free(s);
+	cw_close(w);
+}
+
+static int replay_stretch(struct store *s, unsigned sorted, uint32_t count, uint32_t of)
+{
+	struct rec r = {.kind = REC_create_many};
+	struct err e = {0};
+
+	r.create_many = (struct rec_create_many){
+		.rv = s->rv + 1,
+		.type = TYPE_POD,
+		.ns = STR("a"),
+		.prefix = STR("web-"),
+		.count = count,
+		.seed = {"sixteen bytes...", 16},
+		.sorted = (uint8_t)sorted,
+		.of = of,
+	};
+	return replay_record(s, &r, &e);
+}
+
+START_TEST(names_of_a_stretch_stay_what_they_are)
+{
+	static const struct {
+		const char *name, *uid;
+	} want[] = {
+		{"web-62222", "09d9d4e0-e8bf-4364-9a4e-b482520dfd38"},
+		{"web-6222l", "f97b91d6-3445-4672-bb66-31e35f51f0da"},
+		{"web-6222s", "c47aec75-81bf-43c1-9c75-afe49b08e700"},
+	};
+	struct cache_iter it;
+	struct store s;
+	char uid[37];
+
+	replay_begin(&s);
+	ck_assert_int_eq(replay_stretch(&s, 5, countof(want), 200000), WEFT_OK);
+	cache_iter_init(&it, s.c, TYPE_POD, STR("a"), STR(""), (struct str){NULL, 0});
+	for (size_t i = 0; i < countof(want); i++) {
+		const struct entry *e = cache_iter_next(&it);
+
+		ck_assert_ptr_nonnull(e);
+		uid_format(e->uid, uid);
+		ck_assert_str_eq(e->name, want[i].name);
+		ck_assert_str_eq(uid, want[i].uid);
+	}
+	replay_end(&s);
+}
+END_TEST
+
+START_TEST(a_stretch_that_does_not_exist_is_damage)
+{
+	struct store s;
+
+	replay_begin(&s);
+	ck_assert_int_eq(replay_stretch(&s, 29, 1, 0), WEFT_ECORRUPT);
+	ck_assert_int_eq(replay_stretch(&s, 255, 1, 0), WEFT_ECORRUPT);
+	ck_assert_int_eq(replay_stretch(&s, 2, 0, 0), WEFT_ECORRUPT);
+	ck_assert_int_eq(replay_stretch(&s, 2, 1, CREATE_MANY_MAX + 1), WEFT_ECORRUPT);
+	/* The last stretch, with room for so many. */
+	ck_assert_int_eq(replay_stretch(&s, 28, 1, 66431), WEFT_ECORRUPT);
+	ck_assert_int_eq(replay_stretch(&s, 28, 1, 66430), WEFT_OK);
+	replay_end(&s);
+}
+END_TEST
+
 /* Each acknowledged create is there after the cut, each refused one is not seen
  * by readers before it. */
 START_TEST(acknowledged_is_there)
@@ -322,6 +414,8 @@ int main(void)
 	tcase_add_test(t, replay_equals_the_state_before);
 	tcase_add_test(t, power_cut_at_every_sync);
 	tcase_add_test(t, a_part_of_many_comes_back);
+	tcase_add_test(t, names_of_a_stretch_stay_what_they_are);
+	tcase_add_test(t, a_stretch_that_does_not_exist_is_damage);
 	tcase_add_test(t, acknowledged_is_there);
 	tcase_add_test(t, a_full_disk_refuses_writes_and_recovers);
 	tcase_add_test(t, memory_writes_keep_their_resource_versions);
