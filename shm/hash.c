@@ -203,6 +203,21 @@ static void clear_left(struct hash *h, struct hash_bucket *from, uint32_t to)
 		}
 }
 
+#define SPLIT_AHEAD 8 /* buckets */
+
+/* Buckets are split one after the other: fetch one that comes soon, and what one before it
+ * leads to. */
+static void split_ahead(const struct hash *h, uint32_t from)
+{
+	uint32_t n = prcu_own(&h->t->buckets), soon = from + SPLIT_AHEAD;
+	uint32_t next = soon < n ? prcu_own(&bucket_at(h, soon - SPLIT_AHEAD / 2)->next) : 0;
+
+	if (soon < n)
+		prefetch(bucket_at(h, soon));
+	if (next)
+		prefetch(ref_ptr(h->m.base, next));
+}
+
 /* Add bucket N, which takes its items from the one that has held them so far.
  * False without memory, with nothing changed that matters. */
 static bool split(struct hash *h)
@@ -214,6 +229,7 @@ static bool split(struct hash *h)
 		return false;
 	from = bucket_at(h, hash_bucket_index(to, to));
 	new = bucket_at(h, to);
+	split_ahead(h, hash_bucket_index(to, to));
 	if (!provide_overflow(h, new, count_leaving(h, from, to)))
 		return false;
 	copy_leaving(h, from, new, to);
