@@ -692,11 +692,16 @@ static const char suffix_alphabet[] = "bcdfghjklmnpqrstvwxz2456789";
 #define SUFFIX_BASE  (sizeof(suffix_alphabet) - 1)
 #define SUFFIX_FIRST 20 /* where the byte that comes first stands: '2' */
 
+static uint32_t first_four(const uint8_t uid[16])
+{
+	return uid[0] | uid[1] << 8 | uid[2] << 16 | (uint32_t)uid[3] << 24;
+}
+
 /* The first four bytes as a number, in base 27, lowest digit last.  Whoever
  * makes a uid can thus choose its suffix. */
 void uid_suffix5(const uint8_t uid[16], char out[5])
 {
-	uint32_t x = uid[0] | uid[1] << 8 | uid[2] << 16 | (uint32_t)uid[3] << 24;
+	uint32_t x = first_four(uid);
 
 	for (int i = 4; i >= 0; i--, x /= SUFFIX_BASE)
 		out[i] = suffix_alphabet[x % SUFFIX_BASE];
@@ -704,7 +709,7 @@ void uid_suffix5(const uint8_t uid[16], char out[5])
 
 void uid_set_suffix5(uint8_t uid[16], uint32_t place)
 {
-	uint32_t x = 0, all = 1, old = uid[0] | uid[1] << 8 | uid[2] << 16 | (uint32_t)uid[3] << 24;
+	uint32_t x = 0, all = 1, old = first_four(uid);
 
 	weft_assert(place < UID_SUFFIXES);
 	for (int i = 0; i < 5; i++, place /= SUFFIX_BASE, all *= SUFFIX_BASE)

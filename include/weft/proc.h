@@ -346,8 +346,9 @@ struct proc_handlers {
 	bool waits_awake;
 };
 
-/* Something was missed: on_resync is to be called soon. */
-void proc_resync(struct proc *p);
+/* For on_work, in a read section: the entry that `ref` names.  NULL if it was reused before
+ * we came to it: what it stood for has to be found by looking, so on_resync is called soon. */
+const struct entry *proc_work_entry(struct proc *p, uint16_t type, uint32_t ref);
 
 /* For on_resync: call `cb` for every object of `type`, in key order, as cache_iter shows
  * them.  Not within a read section: each has some thousand objects, with a heartbeat

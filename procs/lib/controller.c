@@ -120,11 +120,8 @@ static void on_work(void *arg, uint16_t type, struct u32s entries)
 	cache_lock(c);
 	for (uint32_t i = 0; i < entries.n; i++) {
 		cache_prefetch_ahead(c, entries.p, entries.n, i);
-		/* An entry that is no more was reused before we came to it: what
-		 * it stood for has to be found by looking. */
-		if (cache_entry_checked(c, entries.p[i], &e) || e->type != type)
-			proc_resync(ctl->p);
-		else
+		e = proc_work_entry(ctl->p, type, entries.p[i]);
+		if (e)
 			take_work(ctl, type, e);
 	}
 	cache_unlock(c);
@@ -327,7 +324,7 @@ static void on_reply(void *arg, const struct msg_reply *reply)
 		ctl->current_rv = outer_rv;
 	}
 	if (it && is_lost(it, reply))
-		proc_resync(ctl->p);
+		ctl->p->resync = true;
 	if (it)
 		queue_answered(&ctl->queue, it, reply->status, clock_mono_ns());
 	s->next = ctl->free;

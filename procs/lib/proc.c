@@ -439,9 +439,14 @@ static void wait_and_dispatch(struct proc *p, int64_t wait_ns)
 
 /* --- The loop ----------------------------------------------------------------------- */
 
-void proc_resync(struct proc *p)
+const struct entry *proc_work_entry(struct proc *p, uint16_t type, uint32_t ref)
 {
+	const struct entry *e;
+
+	if (cache_entry_checked(p->cache, ref, &e) == 0 && e->type == type)
+		return e;
 	p->resync = true;
+	return NULL;
 }
 
 /* True if it was the first under this map or cache. */

@@ -18,10 +18,8 @@ static void on_work(void *arg, uint16_t type, struct u32s entries)
 	}
 	cache_lock(c);
 	for (uint32_t i = 0; i < entries.n; i++) {
-		/* One that was reused before we came to it may still hold a slot here. */
-		if (cache_entry_checked(c, entries.p[i], &e) || e->type != TYPE_NODE)
-			proc_resync(self->proc);
-		else
+		e = proc_work_entry(self->proc, TYPE_NODE, entries.p[i]);
+		if (e)
 			kubelets_look(self, e);
 	}
 	cache_unlock(c);

@@ -101,8 +101,7 @@ static void sort_names(struct store *s, const struct rec_create_many *r, struct 
 /* Stretches begin with a character of their own, 27 of them; so many that there are
  * STRETCH_THIN names for each object, and few are taken.  Part of the log's format, with all
  * that is reckoned from them: replay gives the same names. */
-#define STRETCHES    27u
-#define STRETCH	     (UID_SUFFIXES / STRETCHES)
+#define STRETCH	     (UID_SUFFIXES / BULK_STRETCHES)
 #define STRETCH_THIN 8u
 
 _Static_assert(UID_SUFFIXES / STRETCH_THIN >= CREATE_MANY_MAX, "a stretch for all of a request");
@@ -118,7 +117,7 @@ uint8_t bulk_sorted(struct store *s, uint32_t count)
 
 	if (count < BULK_STRETCH_MIN)
 		return BULK_BY_NAME;
-	if (first + n > STRETCHES)
+	if (first + n > BULK_STRETCHES)
 		first = 0;
 	s->stretch = first + n;
 	return (uint8_t)(BULK_STRETCH + first);
@@ -129,7 +128,7 @@ static int find_stretch(const struct rec_create_many *r, struct bulk *b)
 	uint32_t all = asked(r), n = stretches_for(all);
 
 	b->place = (r->sorted - BULK_STRETCH) * STRETCH;
-	if (!all || n > STRETCHES || b->place + n * STRETCH > UID_SUFFIXES)
+	if (!all || n > BULK_STRETCHES || b->place + n * STRETCH > UID_SUFFIXES)
 		return WEFT_ECORRUPT;
 	b->part = n * STRETCH / all;
 	return WEFT_OK;

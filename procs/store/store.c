@@ -14,7 +14,7 @@ void store_init(struct store *s, struct cache_writer *w)
 	s->rv = cache_rv(s->c);
 	if (getrandom(s->seed, sizeof(s->seed), 0) != sizeof(s->seed))
 		weft_fatal("the kernel gives no random bytes");
-	s->stretch = s->seed[0] % 27; /* those of an earlier run are full */
+	s->stretch = s->seed[0] % BULK_STRETCHES; /* those of an earlier run are full */
 	for (uint16_t t = 0; t < TYPE_MAX; t++)
 		store_set_memory(s, t, kube_type_in_memory(t));
 }

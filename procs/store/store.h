@@ -141,6 +141,7 @@ int make_one_mark(struct store *s, struct entry *e, uint64_t rv, const struct re
 /* rec_create_many.sorted; above BULK_STRETCH the stretch's number is added. */
 #define BULK_BY_NAME	 1
 #define BULK_STRETCH	 2
+#define BULK_STRETCHES	 27u   /* part of the log's format */
 #define BULK_STRETCH_MIN 8192u /* objects that get one */
 struct bulk_name {
 	uint8_t uid[16];
