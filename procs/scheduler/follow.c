@@ -42,7 +42,7 @@ static bool is_as_assumed(struct scheduler *self, const struct version *v)
 
 	if (at < 0)
 		return false;
-	if (self->nodes[at].slot == v->hot.node.u)
+	if (self->slot_of[at] == v->hot.node.u)
 		return true;
 	is = nodes_of_slot(self, v->hot.node); /* may move self->nodes */
 	if (is == &self->nodes[at])
@@ -168,7 +168,7 @@ static void forget_all(struct scheduler *self)
 		n->score_cpu = n->score_memory = n->pods = 0;
 		n->nports = 0;
 		n->present = false;
-		n->slot = 0;
+		self->slot_of[i] = 0;
 	}
 	for (uint32_t i = 0; i < KIND_BUCKETS; i++)
 		for (struct kind *k = self->kinds[i]; k; k = k->next) {

@@ -50,8 +50,10 @@ static struct node *want(struct scheduler *self, struct str name)
 	if (self->nnodes == self->nodes_cap) {
 		self->nodes_cap = self->nodes_cap ? self->nodes_cap * 2 : 64;
 		self->nodes = realloc(self->nodes, self->nodes_cap * sizeof(*self->nodes));
-		weft_assert(self->nodes);
+		self->slot_of = realloc(self->slot_of, self->nodes_cap * sizeof(*self->slot_of));
+		weft_assert(self->nodes && self->slot_of);
 	}
+	self->slot_of[self->nnodes] = 0;
 	n = &self->nodes[self->nnodes++];
 	*n = (struct node){.name = strndup(name.p, name.n),
 			   .name_hash = XXH3_64bits(name.p, name.n),
@@ -64,7 +66,7 @@ static struct node *want(struct scheduler *self, struct str name)
 /* The reference may mean another node by now, but not while the Node object holds it. */
 static bool has_slot(const struct scheduler *self, const struct node *n, nodeslot_ref slot)
 {
-	return n->slot == slot.u ||
+	return self->slot_of[n - self->nodes] == slot.u ||
 	       str_is(cache_string(self->c, cache_nodeslot(self->c, slot)->name), n->name);
 }
 
@@ -213,7 +215,7 @@ void nodes_look(struct scheduler *self, const struct entry *e)
 		different = read_node(self, n, e, v);
 	else
 		n->present = false;
-	n->slot = v ? v->hot.node.u : 0;
+	self->slot_of[n - self->nodes] = v ? v->hot.node.u : 0;
 	self->npresent += n->present;
 	if (!different)
 		return;
@@ -230,6 +232,7 @@ void nodes_free(struct scheduler *self)
 		zone_free(self->nodes[i].z);
 	}
 	free(self->nodes);
+	free(self->slot_of);
 	free(self->by_name);
 	refmap_free(&self->by_slot);
 }

@@ -157,7 +157,6 @@ struct used_port {
 
 struct node {
 	/* What each pod that comes or goes is reckoned with stands together. */
-	uint32_t slot; /* of the cache, that its Node object holds; 0: none */
 	bool present, unschedulable;
 	bool ours; /* our shard's to go to first */
 	int64_t pods, max_pods;
@@ -191,6 +190,9 @@ struct scheduler {
 	struct cache *c;
 	zone *z;
 	struct node *nodes;
+	/* Of each of the nodes, the cache's slot that its Node object holds; 0: none.  Apart, as a
+	 * pod's bind that was asked for is looked up in it and touches no node. */
+	uint32_t *slot_of;
 	uint32_t nnodes, nodes_cap, npresent;
 	uint32_t *by_name; /* hash table into nodes, + 1 */
 	uint32_t by_name_cap;
