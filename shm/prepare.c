@@ -47,8 +47,11 @@ struct entry *cw_find(struct cache_writer *w, uint16_t type, struct str ns, stru
 
 struct entry *cw_find_uid(struct cache_writer *w, const uint8_t uid[16])
 {
-	uint32_t ref = hash_find(w->base, &w->h->by_uid, cache_hash_uid(uid), match_uid, uid);
+	uint32_t ref = w->found_uid;
 
+	if (ref && match_uid(w->base, ref, uid))
+		return entry_at(w, ref);
+	w->found_uid = ref = hash_find(w->base, &w->h->by_uid, cache_hash_uid(uid), match_uid, uid);
 	return ref ? entry_at(w, ref) : NULL;
 }
 
@@ -119,6 +122,8 @@ static bool unindex(struct cache_writer *w, struct entry *e)
 {
 	uint32_t ref = ref_of(w->base, e), key = key_hash(w, e), uid = cache_hash_uid(e->uid);
 
+	if (w->found_uid == ref)
+		w->found_uid = 0;
 	refset_remove(&w->entries, ref);
 	remove_from(&w->by_key, key, ref);
 	remove_from(&w->by_uid, uid, ref);
