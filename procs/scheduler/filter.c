@@ -117,6 +117,19 @@ bool node_matches_affinity(const struct kind *kind, const struct node *node)
 	return false;
 }
 
+static bool is_soft(const value *taint)
+{
+	return str_eq(v_get_str(taint, "effect"), STR("PreferNoSchedule"));
+}
+
+bool filter_avoided(const value *taints)
+{
+	v_each(taint, taints)
+		if (is_soft(taint))
+			return true;
+	return false;
+}
+
 int64_t filter_preference(const struct kind *kind, const struct node *node)
 {
 	int64_t sum = 0;
@@ -124,9 +137,10 @@ int64_t filter_preference(const struct kind *kind, const struct node *node)
 	v_each(p, kind->preferred)
 		if (node_term_matches(v_get(p, "preference"), node))
 			sum += v_get_int(p, "weight", 0);
+	if (!node->avoided)
+		return sum;
 	v_each(taint, &node->taints)
-		if (str_eq(v_get_str(taint, "effect"), STR("PreferNoSchedule")) &&
-		    !kind_tolerates(kind, taint))
+		if (is_soft(taint) && !kind_tolerates(kind, taint))
 			sum -= 100;
 	return sum;
 }

@@ -95,12 +95,19 @@ static bool is_running_as_bound(const struct version *v)
 	       !(v->flags & VERSION_TOMBSTONE);
 }
 
+/* A bind that we have asked for, or another note of ours about a pod with a node. */
+static bool is_our_bind(const struct scheduler *self, const struct version *v)
+{
+	return v->writer_kind == PROC_SCHEDULER && v->hot.node.u && !v->deletion_s &&
+	       !(v->flags & VERSION_TOMBSTONE) && CAUSE_SLOT(v->cause) == proc_slot(self->proc);
+}
+
 static void follow_one(struct scheduler *self, const struct version *v)
 {
 	const struct entry *e = cache_entry(self->c, v->entry);
 	uint32_t prev = prcu_dereference(&v->prev);
 
-	if (is_running_as_bound(v))
+	if (is_running_as_bound(v) || (is_our_bind(self, v) && is_as_assumed(self, v)))
 		return;
 	if (e->type == TYPE_NODE)
 		nodes_look(self, e);
@@ -132,10 +139,12 @@ static void fetch_ahead(const struct scheduler *self, const struct version *cons
 	for (int i = 0; i < n; i++) {
 		if (is_running_as_bound(some[i]))
 			continue;
+		refmap_prefetch(&self->assumed, some[i]->entry.u);
+		if (is_our_bind(self, some[i]))
+			continue;
 		prefetch(&cache_entry(self->c, some[i]->entry)->type);
 		prefetch(cache_entry(self->c, some[i]->entry));
 		prefetch(cache_version(self->c, (version_ref){prcu_dereference(&some[i]->prev)}));
-		refmap_prefetch(&self->assumed, some[i]->entry.u);
 		refmap_prefetch(&self->by_slot, some[i]->hot.node.u);
 	}
 	for (int i = 0; i < n; i++)

@@ -184,6 +184,7 @@ static bool read_node(struct scheduler *self, struct node *n, const struct entry
 	n->z = zone_new();
 	n->labels = v_copy(n->z, &labels);
 	n->taints = v_get(&spec, "taints") ? v_copy(n->z, v_get(&spec, "taints")) : v_array();
+	n->avoided = filter_avoided(&n->taints);
 	n->unschedulable = v_get_bool(&spec, "unschedulable", false);
 	if (!v_len(allocatable))
 		allocatable = v_get(&status, "capacity");

@@ -158,7 +158,8 @@ struct used_port {
 struct node {
 	/* What each pod that comes or goes is reckoned with stands together. */
 	bool present, unschedulable;
-	bool ours; /* our shard's to go to first */
+	bool ours;    /* our shard's to go to first */
+	bool avoided; /* has a taint with PreferNoSchedule */
 	int64_t pods, max_pods;
 	int64_t score_cpu, score_memory;
 	struct resources used, has;
@@ -290,6 +291,8 @@ bool node_tolerated(const struct kind *kind, const struct node *node, const char
 /* Find the terms of running pods that concern a kind. */
 void filter_find_against(struct scheduler *self, const struct kind *kind);
 int64_t filter_preference(const struct kind *kind, const struct node *node);
+/* Is a taint among them that only those go to who find nothing better? */
+bool filter_avoided(const value *taints);
 
 /* terms.c */
 void terms_parse(struct scheduler *self, struct kind *kind);
