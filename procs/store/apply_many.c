@@ -9,6 +9,7 @@
 /* --- Create ------------------------------------------------------------------------- */
 
 #define NAME_ATTEMPTS_MAX 64u
+#define EXPECT_TIMES	  16u
 
 /* The owner is there and stays, or nothing is made. */
 static int check_owner(struct store *s, struct str uid, struct msg_reply *r)
@@ -26,6 +27,24 @@ static int check_owner(struct store *s, struct str uid, struct msg_reply *r)
 	if (v->deletion_s)
 		return answer_error(s, r, WEFT_ENOENT, "the owner is being deleted");
 	return WEFT_OK;
+}
+
+/* What the owner will want besides soon follows: the indexes get the room now, while little in
+ * them has to be moved for it; so much that it takes less time than what is asked for. */
+static void expect_rest(struct store *s, struct str uid, uint16_t type, uint32_t count)
+{
+	struct entry *e = uid.n ? cw_find_uid(s->w, (const uint8_t *)uid.p) : NULL;
+	const struct version *v = e ? cw_newest(s->w, e) : NULL;
+	uint64_t most = (uint64_t)count * EXPECT_TIMES;
+	struct counts_copy have;
+
+	if (!v || v->hot.replicas <= count)
+		return;
+	cache_counts(s->c, e, &have);
+	if (v->hot.replicas <= have.total)
+		return;
+	cw_expect(s->w, type,
+		  v->hot.replicas - have.total < most ? v->hot.replicas - have.total : most);
 }
 
 /* Object i under the first of its names that is free. */
@@ -115,6 +134,7 @@ void apply_create_many(struct store *s, const struct caller *who, const struct m
 		return;
 	c->count = count_allowed(s, m);
 	c->sorted = bulk_sorted(s, c->count);
+	expect_rest(s, m->owner, m->type, c->count);
 	store_uid(s->seed, ++s->uids, 0, seed);
 	r->status = bulk_create_begin(s, c, &b);
 	if (r->status)
