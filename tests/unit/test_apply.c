@@ -3,6 +3,7 @@
  * registry has it, bulk requests, memory running out; and random requests
  * against rules that every state has to obey.
  */
+#include "shm/cache_layout.h"
 #include "store_rig.h"
 
 static struct files *fs;
@@ -470,6 +471,39 @@ START_TEST(no_owner_no_dependents)
 }
 END_TEST
 
+/* How many objects the index by key has room for. */
+static uint64_t room(void)
+{
+	return (uint64_t)rig.s.c->h->by_key.buckets * HASH_LOAD;
+}
+
+static void make_for(const char *set, const char *spec, uint32_t n)
+{
+	struct msg m = many_pods(n);
+
+	make(TYPE_REPLICASET, set, NULL, spec);
+	m.create_many.owner = (struct str){
+		(const char *)cw_find(rig.s.w, TYPE_REPLICASET, STR("a"), str_of(set))->uid, 16};
+	ck_assert_int_eq(rig_do(&rig, &m)->status, WEFT_OK);
+}
+
+/* But one that wants the sky, or sixteen times what it asks for, no more than that. */
+START_TEST(indexes_get_room_for_what_an_owner_wants)
+{
+	uint64_t before;
+
+	make_for("few", "{'replicas':100}", 100);
+	before = room();
+	ck_assert_uint_lt(before, 5000);
+	make_for("many", "{'replicas':5000}", 1000);
+	ck_assert_uint_ge(room(), 5000);
+	ck_assert_uint_lt(room(), 5000 + 200);
+	make_for("sky", "{'replicas':2000000000}", 1000);
+	ck_assert_uint_ge(room(), 16000);
+	ck_assert_uint_lt(room(), 16000 + 2000);
+}
+END_TEST
+
 /* --- Memory ------------------------------------------------------------------------- */
 
 /* Every allocation of a request fails once: it is refused, and nothing is left
@@ -619,6 +653,7 @@ int main(void)
 	tcase_add_test(t, the_way_of_many_pods);
 	tcase_add_test(t, many_alike_get_a_stretch_of_names);
 	tcase_add_test(t, no_owner_no_dependents);
+	tcase_add_test(t, indexes_get_room_for_what_an_owner_wants);
 	tcase_add_test(t, memory_runs_out);
 	tcase_add_test(t, memory_runs_out_among_many);
 	tcase_add_test(t, random_requests_keep_the_rules);

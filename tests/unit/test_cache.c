@@ -185,6 +185,27 @@ START_TEST(a_key_created_again_has_two_entries_for_a_while)
 }
 END_TEST
 
+/* What was found last is remembered, but not beyond its end. */
+START_TEST(an_owner_is_found_by_uid_as_long_as_it_is_there)
+{
+	struct entry *old = create(T_SET, "ns", "r", 1), *again;
+
+	ck_assert_ptr_null(cw_find_uid(w, uid(2)));
+	ck_assert_ptr_eq(cw_find_uid(w, uid(1)), old);
+	ck_assert_ptr_eq(cw_find_uid(w, uid(1)), old);
+	delete (old);
+	ck_assert_ptr_null(cw_find_uid(w, uid(1)));
+	churn(20); /* its memory is free */
+	again = create(T_SET, "ns", "r", 2);
+	ck_assert_ptr_null(cw_find_uid(w, uid(1)));
+	ck_assert_ptr_eq(cw_find_uid(w, uid(2)), again);
+	delete (again);
+	churn(20);
+	ck_assert_ptr_null(cw_find_uid(w, uid(2)));
+	verify();
+}
+END_TEST
+
 /* The names met from `after` on, each with a blank behind it. */
 static const char *listed(uint16_t type, struct str ns, struct str after_ns, struct str after)
 {
@@ -582,6 +603,7 @@ int main(void)
 	tcase_add_test(t, a_second_of_one_key_is_refused);
 	tcase_add_test(t, names_have_a_limit);
 	tcase_add_test(t, a_key_created_again_has_two_entries_for_a_while);
+	tcase_add_test(t, an_owner_is_found_by_uid_as_long_as_it_is_there);
 	tcase_add_test(t, lists_are_in_the_order_of_keys);
 	tcase_add_test(t, updates_take_over_what_they_do_not_name);
 	tcase_add_test(t, a_deleted_object_cannot_be_written);
