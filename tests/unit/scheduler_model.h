@@ -15,8 +15,8 @@
 #define GROUPS 4
 
 struct model_node {
-	int cpu, pods, zone; /* zone -1: no label */
-	bool tainted, cordoned, there;
+	int cpu, pods, zone;			/* zone -1: no label */
+	bool tainted, avoided, cordoned, there; /* avoided: only if there is no other */
 };
 
 struct model_kind {
@@ -156,9 +156,9 @@ static inline value node_object(int i)
 	buf_puts(&b, "}},\"spec\":{");
 	if (n->cordoned)
 		buf_puts(&b, "\"unschedulable\":true");
-	if (n->tainted)
-		buf_printf(&b, "%s\"taints\":[{\"key\":\"t\",\"effect\":\"NoSchedule\"}]",
-			   n->cordoned ? "," : "");
+	if (n->tainted || n->avoided)
+		buf_printf(&b, "%s\"taints\":[{\"key\":\"t\",\"effect\":\"%s\"}]",
+			   n->cordoned ? "," : "", n->tainted ? "NoSchedule" : "PreferNoSchedule");
 	buf_printf(&b,
 		   "},\"status\":{\"allocatable\":{\"cpu\":\"%d\",\"memory\":\"64Gi\","
 		   "\"pods\":\"%d\"}}}",
@@ -230,6 +230,7 @@ static inline struct model_node random_node(void)
 				   .pods = 3 + (int)(random() % 12),
 				   .zone = (int)(random() % 4) - 1,
 				   .tainted = one_in(6),
+				   .avoided = one_in(6),
 				   .cordoned = one_in(10),
 				   .there = true};
 }

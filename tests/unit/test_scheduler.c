@@ -14,7 +14,8 @@ static struct shelf shelf;
 static int unschedulable;
 static struct prcu_reader reader __attribute__((aligned(64)));
 
-static void write_version(const struct entry *e, struct str node, bool gone)
+/* By one of our own process, in slot 1, or by a node. */
+static void write_version(const struct entry *e, struct str node, enum proc_kind by, bool gone)
 {
 	const struct version *was = cache_live(cache, e);
 	struct version_in in = {.hot = was->hot,
@@ -22,13 +23,17 @@ static void write_version(const struct entry *e, struct str node, bool gone)
 				.generation = 1,
 				.node = node,
 				.flags = was->flags,
-				.writer_kind = PROC_SCHEDULER};
+				.cause = by == PROC_SCHEDULER ? CAUSE(1, 0) : 0,
+				.writer_kind = (uint16_t)by};
 	struct entry *mine = cw_find(shelf.w, TYPE_POD, STR("d"), entry_name(e));
 	struct version *v;
 
 	in.hot.flags |= HOT_SCHEDULED;
+	if (by == PROC_NODE)
+		in.hot.phase = POD_RUNNING;
 	if (gone)
-		ck_assert_int_eq(cw_prepare_delete(shelf.w, mine, ++shelf.rv, 0, 0, &v), 0);
+		ck_assert_int_eq(
+			cw_prepare_delete(shelf.w, mine, ++shelf.rv, 0, in.writer_kind, &v), 0);
 	else
 		ck_assert_int_eq(cw_prepare_update(shelf.w, mine, ++shelf.rv, &in, &v), 0);
 	cw_publish(shelf.w, v);
@@ -45,6 +50,7 @@ static struct {
 } waiting_replies[64];
 static int nreplies;
 static bool with_terms;
+static bool alike;	       /* all nodes, but that some are avoided; and all pods */
 static unsigned refuse_one_in; /* binds that somebody else was faster than */
 
 bool proc_can_send(const struct proc *p, size_t bytes)
@@ -106,7 +112,7 @@ static void apply_bind(uint32_t entry, struct str node)
 		      spread_allows(k, n) ? "yes" : "no", together_allows(k, n) ? "yes" : "no",
 		      others_allow(k, n) ? "yes" : "no");
 	pods[i].node = n;
-	write_version(e, node, false);
+	write_version(e, node, PROC_SCHEDULER, false);
 }
 
 int proc_send(struct proc *p, struct msg *m, reply_cb cb, void *arg)
@@ -151,7 +157,12 @@ static void make_nodes(void)
 	for (int i = 0; i < NODES; i++) {
 		value obj;
 
-		nodes[i] = random_node();
+		nodes[i] = alike ? (struct model_node){.cpu = 16,
+						       .pods = 12,
+						       .zone = -1,
+						       .avoided = i % 6 == 1,
+						       .there = true}
+				 : random_node();
 		obj = node_object(i);
 		shelf_put(&shelf, TYPE_NODE, &obj, v_as_str(v_path(&obj, "metadata.name")));
 	}
@@ -161,7 +172,7 @@ static void add_pod(void)
 {
 	value obj;
 
-	pods[npods].kind = (int)(random() % KINDS);
+	pods[npods].kind = alike ? 0 : (int)(random() % KINDS);
 	pods[npods].node = -1;
 	pods[npods].gone = false;
 	obj = pod_object(npods);
@@ -192,6 +203,14 @@ static void turns(const struct proc_handlers *h, int n)
 	}
 }
 
+/* The node says of some that they run. */
+static void run_some(void)
+{
+	for (int i = 0; i < npods; i++)
+		if (pods[i].node >= 0 && !pods[i].gone && one_in(3))
+			write_version(pods[i].e, (struct str){0}, PROC_NODE, false);
+}
+
 /* A pod that ran goes; half of them while others wait. */
 static void remove_some(void)
 {
@@ -200,9 +219,33 @@ static void remove_some(void)
 			char name[16];
 
 			snprintf(name, sizeof(name), "n%d", pods[i].node);
-			write_version(pods[i].e, str_of(name), true);
+			write_version(pods[i].e, str_of(name), PROC_NODE, true);
 			pods[i].gone = true;
 		}
+}
+
+/* Pods of one kind, some that run by now while others come: on the nodes that nobody avoids
+ * are as many each, or one more. */
+static void share_evenly(const struct proc_handlers *h)
+{
+	int on[NODES] = {0}, least = PODS, most = 0;
+
+	for (int round = 0; round < 4; round++) {
+		for (int n = 0; n < 13; n++)
+			add_pod();
+		turns(h, 2);
+		run_some();
+	}
+	for (int i = 0; i < npods; i++) {
+		ck_assert_int_ge(pods[i].node, 0);
+		on[pods[i].node]++;
+	}
+	for (int n = 0; n < NODES; n++) {
+		ck_assert_msg(!nodes[n].avoided || !on[n], "%d pods on node %d", on[n], n);
+		least = !nodes[n].avoided && on[n] < least ? on[n] : least;
+		most = on[n] > most ? on[n] : most;
+	}
+	ck_assert_msg(most - least <= 1, "%d pods on a node, %d on another", most, least);
 }
 
 int proc_run(struct proc *p, const struct proc_handlers *h)
@@ -211,6 +254,10 @@ int proc_run(struct proc *p, const struct proc_handlers *h)
 
 	now_ns = clock_mono_ns();
 	h->on_resync(h->arg);
+	if (alike) {
+		share_evenly(h);
+		return 0;
+	}
 	for (int round = 0; round < 4; round++) {
 		for (int n = 0; n < PODS / 4; n++)
 			add_pod();
@@ -220,6 +267,7 @@ int proc_run(struct proc *p, const struct proc_handlers *h)
 		turns(h, 30);
 		ck_assert_int_eq(before, npods);
 		check_complete();
+		run_some();
 		remove_some();
 		turns(h, 30);
 		check_complete();
@@ -245,6 +293,8 @@ static void scenario(bool terms)
 	ck_assert_msg(cache_attach(&cache, shelf.name, &reader, &e) == 0, "%s", e.msg);
 	make_nodes();
 	make_kinds(terms);
+	if (alike)
+		kinds[0] = (struct model_kind){.cpu = 1, .selects_zone = -1, .together = -1};
 	scheduler_main();
 	cache_detach(cache);
 	shelf_close(&shelf);
@@ -266,6 +316,14 @@ START_TEST(affinity_and_spread)
 }
 END_TEST
 
+START_TEST(pods_alike_share_the_nodes)
+{
+	srandom(facts_seed());
+	alike = true;
+	scenario(false);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("scheduler");
@@ -273,6 +331,7 @@ int main(void)
 
 	tcase_add_test(tc, resources_labels_taints_ports);
 	tcase_add_test(tc, affinity_and_spread);
+	tcase_add_test(tc, pods_alike_share_the_nodes);
 	suite_add_tcase(s, tc);
 	return facts_main(s);
 }
