@@ -29,6 +29,12 @@ drop_name:
 	return 0;
 }
 
+uint32_t nodeslot_hold(struct cache_writer *w, uint32_t ref)
+{
+	slot_at(w, ref)->refcount++;
+	return ref;
+}
+
 uint32_t nodeslot_get(struct cache_writer *w, struct str name)
 {
 	uint32_t hash = cache_hash_name(name);
@@ -36,9 +42,7 @@ uint32_t nodeslot_get(struct cache_writer *w, struct str name)
 
 	if (!ref)
 		ref = slot_new(w, hash, name);
-	if (ref)
-		slot_at(w, ref)->refcount++;
-	return ref;
+	return ref ? nodeslot_hold(w, ref) : 0;
 }
 
 /* Pods and the Node object hold the slot by their versions. */
@@ -92,6 +96,11 @@ void cw_prefetch_nodes(const struct cache_writer *w, const struct str *name, uin
 	for (uint32_t i = 0; i < n; i++)
 		if (ref[i])
 			prefetch(ref_ptr(w->base, slot_at(w, ref[i])->name.u));
+}
+
+void cw_prefetch_slot(const struct cache_writer *w, nodeslot_ref slot)
+{
+	prefetch(slot_at(w, slot.u));
 }
 
 /* --- Membership ---------------------------------------------------------------- */

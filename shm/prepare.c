@@ -285,7 +285,7 @@ static bool take_node(struct cache_writer *w, const struct version_in *in, struc
 
 	if (!in->node.n || (before && match_node(w->base, before, &in->node)))
 		return true;
-	v->hot.node.u = nodeslot_get(w, in->node);
+	v->hot.node.u = in->slot.u ? nodeslot_hold(w, in->slot.u) : nodeslot_get(w, in->node);
 	return v->hot.node.u;
 }
 

@@ -55,7 +55,8 @@ static struct node *want(struct scheduler *self, struct str name)
 	}
 	self->slot_of[self->nnodes] = 0;
 	n = &self->nodes[self->nnodes++];
-	*n = (struct node){.name = strndup(name.p, name.n),
+	*n = (struct node){.name_n = (uint32_t)name.n,
+			   .name = strndup(name.p, name.n),
 			   .name_hash = XXH3_64bits(name.p, name.n),
 			   .z = zone_new()};
 	weft_assert(n->name);

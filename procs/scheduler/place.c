@@ -6,12 +6,14 @@
 #include "procs/scheduler/scheduler.h"
 #include "weft/place.h"
 
-#define BIND_BATCH    8192u
-#define BIND_ROOM     (320u << 10) /* a full batch fits */
-#define TURN_MAX      16384u	   /* pods of one kind placed before others have a turn */
+#define BIND_BATCH    16384u
+#define BIND_NAMES    (512u << 10) /* bytes of names in a batch, but for the last */
+#define BIND_ROOM     (16 * BIND_BATCH + BIND_NAMES + (64u << 10)) /* a full batch fits */
+#define TURN_MAX      16384u /* pods of one kind placed before others have a turn */
 #define SAMPLE_MIN    100u
 #define STRANGER_COST 0.1
 #define NAMES_AHEAD   8u
+#define NAME_HEAD     3u /* bytes of msgpack before a name, at most */
 
 /* --- Binds -------------------------------------------------------------------------- */
 
@@ -29,7 +31,7 @@ struct binding {
 	struct places guards, marks;
 	uint64_t status_hash; /* of their status before */
 	struct buf status;
-	uint32_t n;
+	uint32_t n, bytes; /* bytes: of the nodes' names, as they are sent */
 	uint32_t entries[BIND_BATCH];
 	uint64_t rvs[BIND_BATCH];
 	uint32_t node_of[BIND_BATCH];	 /* index into `used` */
@@ -166,7 +168,7 @@ void place_flush(struct scheduler *self)
 	}
 	for (uint32_t i = 0; i < b->nused; i++)
 		b->use_of[b->used[i]] = 0;
-	b->n = b->nused = 0;
+	b->n = b->nused = b->bytes = 0;
 	buf_free(&names);
 }
 
@@ -222,6 +224,7 @@ static uint32_t use_node(struct scheduler *self, struct binding *b, uint32_t nod
 		weft_assert(b->used);
 	}
 	b->used[b->nused] = node;
+	b->bytes += self->nodes[node].name_n + NAME_HEAD;
 	b->use_of[node] = ++b->nused;
 	return b->nused - 1;
 }
@@ -256,7 +259,7 @@ static bool joins(struct scheduler *self, const struct kind *kind, const struct 
 	const struct binding *b = self->binding;
 
 	return !b || !b->n ||
-	       (b->n < BIND_BATCH && b->guarded == is_guarded(kind) &&
+	       (b->n < BIND_BATCH && b->bytes < BIND_NAMES && b->guarded == is_guarded(kind) &&
 		b->status_hash == status_hash(self, v));
 }
 

@@ -158,8 +158,9 @@ struct used_port {
 struct node {
 	/* What each pod that comes or goes is reckoned with stands together. */
 	bool present, unschedulable;
-	bool ours;    /* our shard's to go to first */
-	bool avoided; /* has a taint with PreferNoSchedule */
+	bool ours;	 /* our shard's to go to first */
+	bool avoided;	 /* has a taint with PreferNoSchedule */
+	uint32_t name_n; /* bytes of `name` */
 	int64_t pods, max_pods;
 	int64_t score_cpu, score_memory;
 	struct resources used, has;

@@ -89,7 +89,8 @@ static int decode_nodes(struct store *s, struct str bytes, struct str **out, uin
 
 struct target {
 	struct binder *at;
-	bool taken; /* others have bound there since */
+	bool taken;	   /* others have bound there since */
+	nodeslot_ref slot; /* once a pod of this request was bound there */
 };
 
 /* What is worked out once for a request. */
@@ -110,8 +111,9 @@ static void find_nodes(struct pass *p)
 {
 	p->node = zone_alloc(p->s->z, (p->nnodes + 1) * sizeof(*p->node));
 	for (uint32_t i = 0; i < p->nnodes; i++) {
-		p->node[i].at = at_node(p->s, p->nodes[i]);
-		p->node[i].taken = overtaken(p->node[i].at, p->who, p->m->seen);
+		struct binder *at = at_node(p->s, p->nodes[i]);
+
+		p->node[i] = (struct target){at, overtaken(at, p->who, p->m->seen), {0}};
 	}
 }
 
@@ -169,10 +171,27 @@ static void fetch_nodes(const struct pass *p, uint32_t from)
 
 	for (uint32_t i = from; i < p->m->entries.n && i < from + CACHE_TOGETHER; i++)
 		if (p->m->node_of.p[i] < p->nnodes) {
-			prefetch(p->node[p->m->node_of.p[i]].at);
-			name[n++] = p->nodes[p->m->node_of.p[i]];
+			const struct target *t = &p->node[p->m->node_of.p[i]];
+
+			prefetch(t->at);
+			if (t->slot.u)
+				cw_prefetch_slot(p->s->w, t->slot);
+			else
+				name[n++] = p->nodes[p->m->node_of.p[i]];
 		}
 	cw_prefetch_nodes(p->s->w, name, n);
+}
+
+static int bind_one(struct pass *p, struct bulk *b, struct entry *e, uint32_t node)
+{
+	struct target *t = &p->node[node];
+	int rc;
+
+	b->in.slot = t->slot;
+	rc = bulk_status_one(p->s, b, e, p->m->holes.p, p->nodes[node], p->s->rv + 1);
+	if (!rc)
+		t->slot = cw_newest(p->s->w, e)->hot.node;
+	return rc;
 }
 
 /* Bind what can be; fills the store's lists. */
@@ -191,7 +210,7 @@ static void bind_all(struct pass *p, struct bulk *b, struct msg_reply *r)
 			fetch_nodes(p, i);
 		e = none ? NULL : waiting_pod(p, i);
 		if (!e || pod_is_taken(p, e, i) || r->status ||
-		    (r->status = bulk_status_one(s, b, e, m->holes.p, p->nodes[node], s->rv + 1))) {
+		    (r->status = bind_one(p, b, e, node))) {
 			buf_add(&s->skip_list, &i, sizeof(i));
 			continue;
 		}
