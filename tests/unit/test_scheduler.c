@@ -50,6 +50,8 @@ static struct {
 } waiting_replies[64];
 static int nreplies;
 static bool with_terms;
+static bool far_nodes; /* FAR nodes with long names, and as many pods */
+static uint32_t far_bound;
 static bool alike;	       /* all nodes, but that some are avoided; and all pods */
 static unsigned refuse_one_in; /* binds that somebody else was faster than */
 
@@ -115,6 +117,12 @@ static void apply_bind(uint32_t entry, struct str node)
 	write_version(e, node, PROC_SCHEDULER, false);
 }
 
+/* A record takes at most half a ring. */
+static bool fits(const struct msg *m)
+{
+	return msg_size(m) <= proc_kind_info(PROC_SCHEDULER)->ring_out / 2 - 8;
+}
+
 int proc_send(struct proc *p, struct msg *m, reply_cb cb, void *arg)
 {
 	value names;
@@ -122,6 +130,10 @@ int proc_send(struct proc *p, struct msg *m, reply_cb cb, void *arg)
 	unschedulable += m->kind == MSG_update;
 	if (m->kind != MSG_bind_many)
 		return 0;
+	if (far_nodes) {
+		far_bound += fits(m) ? m->bind_many.entries.n : 0;
+		return fits(m) ? 0 : WEFT_ETOOBIG;
+	}
 	waiting_replies[nreplies].nskipped = 0;
 	ck_assert_int_eq(v_decode(shelf.z, m->bind_many.nodes, &names), 0);
 	for (uint32_t i = 0; i < m->bind_many.entries.n; i++) {
@@ -248,12 +260,47 @@ static void share_evenly(const struct proc_handlers *h)
 	ck_assert_msg(most - least <= 1, "%d pods on a node, %d on another", most, least);
 }
 
+/* More names than go into a request. */
+#define FAR 9000
+
+static void make_far(void)
+{
+	zone *z = shelf.z;
+
+	shelf.z = zone_new();
+	for (int i = 0; i < FAR; i++) {
+		char text[600];
+		value obj;
+
+		snprintf(text, sizeof(text),
+			 "{\"metadata\":{\"name\":\"n%0249d\"},\"status\":{\"allocatable\":"
+			 "{\"cpu\":\"4\",\"memory\":\"8Gi\",\"pods\":\"110\"}}}",
+			 i);
+		obj = facts_json(shelf.z, text);
+		shelf_put(&shelf, TYPE_NODE, &obj, v_as_str(v_path(&obj, "metadata.name")));
+		snprintf(text, sizeof(text),
+			 "{\"metadata\":{\"name\":\"p%d\",\"namespace\":\"d\"},\"spec\":"
+			 "{\"schedulerName\":\"default-scheduler\",\"containers\":[{\"name\":"
+			 "\"c\"}]},\"status\":{\"phase\":\"Pending\"}}",
+			 i);
+		obj = facts_json(shelf.z, text);
+		shelf_put(&shelf, TYPE_POD, &obj, (struct str){0});
+		zone_reset(shelf.z);
+	}
+	zone_free(shelf.z);
+	shelf.z = z;
+}
+
 int proc_run(struct proc *p, const struct proc_handlers *h)
 {
 	int before;
 
 	now_ns = clock_mono_ns();
 	h->on_resync(h->arg);
+	if (far_nodes) {
+		turns(h, 2);
+		return 0;
+	}
 	if (alike) {
 		share_evenly(h);
 		return 0;
@@ -291,7 +338,10 @@ static void scenario(bool terms)
 	model_zone = shelf.z;
 	memset(&reader, 0, sizeof(reader));
 	ck_assert_msg(cache_attach(&cache, shelf.name, &reader, &e) == 0, "%s", e.msg);
-	make_nodes();
+	if (far_nodes)
+		make_far();
+	else
+		make_nodes();
 	make_kinds(terms);
 	if (alike)
 		kinds[0] = (struct model_kind){.cpu = 1, .selects_zone = -1, .together = -1};
@@ -324,6 +374,16 @@ START_TEST(pods_alike_share_the_nodes)
 }
 END_TEST
 
+START_TEST(long_names_take_more_requests)
+{
+	srandom(facts_seed());
+	far_nodes = true;
+	far_bound = 0;
+	scenario(false);
+	ck_assert_uint_eq(far_bound, FAR);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("scheduler");
@@ -332,6 +392,7 @@ int main(void)
 	tcase_add_test(tc, resources_labels_taints_ports);
 	tcase_add_test(tc, affinity_and_spread);
 	tcase_add_test(tc, pods_alike_share_the_nodes);
+	tcase_add_test(tc, long_names_take_more_requests);
 	suite_add_tcase(s, tc);
 	return facts_main(s);
 }
