@@ -130,13 +130,13 @@ int proc_send(struct proc *p, struct msg *m, reply_cb cb, void *arg)
 	unschedulable += m->kind == MSG_update;
 	if (m->kind != MSG_bind_many)
 		return 0;
-	if (far_nodes) {
-		far_bound += fits(m) ? m->bind_many.entries.n : 0;
-		return fits(m) ? 0 : WEFT_ETOOBIG;
-	}
+	if (!fits(m))
+		return WEFT_ETOOBIG;
+	if (far_nodes)
+		far_bound += m->bind_many.entries.n;
 	waiting_replies[nreplies].nskipped = 0;
 	ck_assert_int_eq(v_decode(shelf.z, m->bind_many.nodes, &names), 0);
-	for (uint32_t i = 0; i < m->bind_many.entries.n; i++) {
+	for (uint32_t i = 0; i < m->bind_many.entries.n && !far_nodes; i++) {
 		uint32_t *n = &waiting_replies[nreplies].nskipped;
 
 		if (refuse_one_in && random() % refuse_one_in == 0)
