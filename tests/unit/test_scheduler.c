@@ -389,6 +389,7 @@ int main(void)
 	Suite *s = suite_create("scheduler");
 	TCase *tc = tcase_create("placing");
 
+	tcase_set_timeout(tc, 60); /* with sanitizers in a slow hour, 4 s are few */
 	tcase_add_test(tc, resources_labels_taints_ports);
 	tcase_add_test(tc, affinity_and_spread);
 	tcase_add_test(tc, pods_alike_share_the_nodes);
