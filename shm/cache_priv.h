@@ -183,7 +183,6 @@ void labelset_unlink(struct cache_writer *w, struct entry *e, const struct versi
 
 uint32_t nodeslot_get(struct cache_writer *w, struct str name); /* as labelset_get */
 uint32_t nodeslot_hold(struct cache_writer *w, uint32_t ref);	/* once more */
-/* one more reference */					/* as labelset_get */
 void nodeslot_drop(struct cache_writer *w, uint32_t ref);	/* 0 is allowed */
 void nodeslot_publish(struct cache_writer *w, struct entry *e, const struct version *old,
 		      const struct version *v);

@@ -48,7 +48,7 @@
 	X(NAMESPACE, namespace, 1, 256 << 10, 256 << 10, true, 10)         \
 	X(DEPLOYMENT, deployment, 1, 2 << 20, 256 << 10, true, 10)         \
 	X(REPLICASET, replicaset, 1, 2 << 20, 512 << 10, true, 10)         \
-	X(SCHEDULER, scheduler, 1, 4 << 20, 512 << 10, true, 10)           \
+	X(SCHEDULER, scheduler, 1, 4 << 20, 1 << 20, true, 10)             \
 	X(NODE, node, 1, 1 << 20, 4 << 20, true, 10)                       \
 	X(NODELIFECYCLE, nodelifecycle, 1, 512 << 10, 512 << 10, true, 10) \
 	X(GC, gc, 1, 1 << 20, 1 << 20, true, 10)                           \

@@ -88,11 +88,11 @@ static bool is_news(const struct scheduler *self, const struct version *v)
 
 /* That a pod runs, says its node of what we have in our books already: a third of all records,
  * and neither the pod nor what it was before is touched.  A node process writes statuses
- * alone. */
+ * alone; a Node has no HOT_SCHEDULED. */
 static bool is_running_as_bound(const struct version *v)
 {
-	return v->writer_kind == PROC_NODE && v->hot.phase == POD_RUNNING && !v->deletion_s &&
-	       !(v->flags & VERSION_TOMBSTONE);
+	return v->writer_kind == PROC_NODE && v->hot.flags & HOT_SCHEDULED &&
+	       v->hot.phase == POD_RUNNING && !v->deletion_s && !(v->flags & VERSION_TOMBSTONE);
 }
 
 /* A bind that we have asked for, or another note of ours about a pod with a node. */

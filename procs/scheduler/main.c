@@ -59,8 +59,7 @@ void queue_pod(struct scheduler *self, const struct entry *e)
 	const struct version *v = cache_live(self->c, e);
 	struct kind *k;
 
-	if (!v || v->hot.node.u || v->deletion_s || (v->hot.flags & HOT_GATED) ||
-	    !proc_mine_uid(self->proc, e->uid))
+	if (!pod_waits(v) || !proc_mine_uid(self->proc, e->uid))
 		return;
 	k = kind_of(self, e, v);
 	if (!k->ours)

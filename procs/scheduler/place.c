@@ -55,8 +55,10 @@ static void undo(struct sent *s, uint32_t i)
 	const struct entry *e;
 	const struct version *v = NULL;
 
-	if (refmap_take(&self->assumed, s->pods[i].entry) < 0)
+	/* All may have been looked at anew since, and the pod have been sent elsewhere. */
+	if (refmap_get(&self->assumed, s->pods[i].entry) != s->pods[i].node)
 		return;
+	refmap_take(&self->assumed, s->pods[i].entry);
 	cache_lock(self->c);
 	if (cache_entry_checked(self->c, s->pods[i].entry, &e) == 0 && e->type == TYPE_POD)
 		v = cache_newest(self->c, e);
@@ -84,7 +86,9 @@ static void on_bound(void *arg, const struct msg_reply *reply)
 			if (reply->skipped.p[i] < s->n)
 				undo(s, reply->skipped.p[i]);
 		}
-	else if (reply->status != WEFT_ELOST)
+	else if (reply->status == WEFT_ELOST)
+		s->self->behind = true; /* whatever came of it */
+	else
 		for (uint32_t i = 0; i < s->n; i++)
 			undo(s, i);
 	free(s);
@@ -313,9 +317,7 @@ const struct entry *place_waiting(struct scheduler *self, const struct pending *
 	    e->created_rv != p->created_rv || refmap_has(&self->assumed, p->entry))
 		return NULL;
 	*v = cache_live(self->c, e);
-	if (!*v || (*v)->deletion_s || (*v)->hot.node.u || (*v)->hot.flags & HOT_GATED)
-		return NULL;
-	return e;
+	return pod_waits(*v) ? e : NULL;
 }
 
 /* --- Scores ------------------------------------------------------------------------- */

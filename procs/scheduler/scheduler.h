@@ -263,7 +263,9 @@ static inline void nodes_prefetch(const struct scheduler *self, uint32_t node)
 		prefetch((const char *)&self->nodes[node] + at);
 }
 void nodes_account(struct scheduler *self, struct node *node, struct kind *kind, int sign);
+/* Of a version, or NULL: does the pod take what is its node's; may it be placed? */
 bool pod_on_node(const struct version *v);
+bool pod_waits(const struct version *v);
 
 /* follow.c.  Outside read sections. */
 /* What is new in the journal; a lost one sets self->behind. */

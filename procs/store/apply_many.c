@@ -10,6 +10,7 @@
 
 #define NAME_ATTEMPTS_MAX 64u
 #define EXPECT_TIMES	  16u
+#define EXPECT_MAX	  (1u << 20)
 
 /* The owner is there and stays, or nothing is made. */
 static int check_owner(struct store *s, struct str uid, struct msg_reply *r)
@@ -35,16 +36,15 @@ static void expect_rest(struct store *s, struct str uid, uint16_t type, uint32_t
 {
 	struct entry *e = uid.n ? cw_find_uid(s->w, (const uint8_t *)uid.p) : NULL;
 	const struct version *v = e ? cw_newest(s->w, e) : NULL;
-	uint64_t most = (uint64_t)count * EXPECT_TIMES;
+	uint64_t rest, most = (uint64_t)count * EXPECT_TIMES;
 	struct counts_copy have;
 
 	if (!v || v->hot.replicas <= count)
 		return;
 	cache_counts(s->c, e, &have);
-	if (v->hot.replicas <= have.total)
-		return;
-	cw_expect(s->w, type,
-		  v->hot.replicas - have.total < most ? v->hot.replicas - have.total : most);
+	rest = v->hot.replicas > have.total ? v->hot.replicas - have.total : 0;
+	most = most < EXPECT_MAX ? most : EXPECT_MAX;
+	cw_expect(s->w, type, rest < most ? rest : most);
 }
 
 /* Object i under the first of its names that is free. */

@@ -31,8 +31,8 @@ struct model_kind {
 static struct model_node nodes[NODES];
 static struct model_kind kinds[KINDS];
 static struct {
-	int kind, node; /* -1: waits */
-	bool gone;
+	int kind, node;	 /* -1: waits */
+	bool gone, over; /* over: failed before it had a node */
 	const struct entry *e;
 } pods[PODS];
 static int npods;
@@ -160,8 +160,8 @@ static inline value node_object(int i)
 		buf_printf(&b, "%s\"taints\":[{\"key\":\"t\",\"effect\":\"%s\"}]",
 			   n->cordoned ? "," : "", n->tainted ? "NoSchedule" : "PreferNoSchedule");
 	buf_printf(&b,
-		   "},\"status\":{\"allocatable\":{\"cpu\":\"%d\",\"memory\":\"64Gi\","
-		   "\"pods\":\"%d\"}}}",
+		   "},\"status\":{\"phase\":\"Running\",\"allocatable\":{\"cpu\":\"%d\","
+		   "\"memory\":\"64Gi\",\"pods\":\"%d\"}}}",
 		   n->cpu, n->pods);
 	buf_putc(&b, 0);
 	v = facts_json(model_zone, zone_str(model_zone, buf_str(&b)).p);
@@ -210,7 +210,7 @@ static inline value pod_object(int i)
 			   "{\"matchLabels\":{\"app\":\"g%d\"}}}]",
 			   keys[k->spread], k->group);
 	add_affinity(&b, k);
-	buf_puts(&b, "},\"status\":{\"phase\":\"Pending\"}}");
+	buf_printf(&b, "},\"status\":{\"phase\":\"%s\"}}", pods[i].over ? "Failed" : "Pending");
 	buf_putc(&b, 0);
 	v = facts_json(model_zone, zone_str(model_zone, buf_str(&b)).p);
 	buf_free(&b);

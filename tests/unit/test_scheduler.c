@@ -107,6 +107,7 @@ static void apply_bind(uint32_t entry, struct str node)
 	snprintf(name, sizeof(name), STR_FMT, STR_ARG(node));
 	n = atoi(name + 1);
 	ck_assert_msg(pods[i].node < 0 && !pods[i].gone, "pod %d is bound twice", i);
+	ck_assert_msg(!pods[i].over, "pod %d is bound, and has failed", i);
 	ck_assert_msg(may_go(k, n),
 		      "pod %d of kind %d may not go to node %d: apart %d, together %d, spread %d; "
 		      "spread %s, together %s, others %s",
@@ -175,6 +176,8 @@ static void make_nodes(void)
 						       .avoided = i % 6 == 1,
 						       .there = true}
 				 : random_node();
+		if (alike && !i)
+			nodes[i].pods = 0; /* until it says more */
 		obj = node_object(i);
 		shelf_put(&shelf, TYPE_NODE, &obj, v_as_str(v_path(&obj, "metadata.name")));
 	}
@@ -187,6 +190,7 @@ static void add_pod(void)
 	pods[npods].kind = alike ? 0 : (int)(random() % KINDS);
 	pods[npods].node = -1;
 	pods[npods].gone = false;
+	pods[npods].over = !far_nodes && !alike && one_in(12);
 	obj = pod_object(npods);
 	shelf_put(&shelf, TYPE_POD, &obj, (struct str){0});
 	pods[npods++].e =
@@ -197,7 +201,8 @@ static void add_pod(void)
 static void check_complete(void)
 {
 	for (int i = 0; i < npods; i++)
-		for (int n = 0; pods[i].node < 0 && !pods[i].gone && n < NODES; n++)
+		for (int n = 0; pods[i].node < 0 && !pods[i].gone && !pods[i].over && n < NODES;
+		     n++)
 			ck_assert_msg(!may_go(&kinds[pods[i].kind], n),
 				      "pod %d of kind %d waits, but could go to node %d", i,
 				      pods[i].kind, n);
@@ -236,12 +241,37 @@ static void remove_some(void)
 		}
 }
 
+/* A node process says what its node has. */
+static void node_tells(int i)
+{
+	value obj = node_object(i);
+	struct str node = v_as_str(v_path(&obj, "metadata.name"));
+	struct entry *e = cw_find(shelf.w, TYPE_NODE, (struct str){0}, node);
+	struct version_in in = {.mask = 1u << PART_STATUS,
+				.hot = {.phase = POD_RUNNING},
+				.node = node,
+				.grace_s = -1,
+				.generation = 1,
+				.writer_kind = PROC_NODE};
+	struct kube_parts parts;
+	struct version *v;
+
+	kube_split(shelf.z, &obj, &parts);
+	in.part[PART_STATUS] = buf_str(&parts.part[PART_STATUS]);
+	ck_assert_int_eq(cw_prepare_update(shelf.w, e, ++shelf.rv, &in, &v), 0);
+	cw_publish(shelf.w, v);
+	cw_commit_rv(shelf.w, shelf.rv);
+	kube_parts_free(&parts);
+}
+
 /* Pods of one kind, some that run by now while others come: on the nodes that nobody avoids
  * are as many each, or one more. */
 static void share_evenly(const struct proc_handlers *h)
 {
 	int on[NODES] = {0}, least = PODS, most = 0;
 
+	nodes[0].pods = 12;
+	node_tells(0);
 	for (int round = 0; round < 4; round++) {
 		for (int n = 0; n < 13; n++)
 			add_pod();
