@@ -107,8 +107,7 @@ void cw_prefetch_slot(const struct cache_writer *w, nodeslot_ref slot)
 
 static bool counts_on_node(const struct version *v)
 {
-	return is_live(v) && v->hot.node.u && v->hot.phase != POD_SUCCEEDED &&
-	       v->hot.phase != POD_FAILED;
+	return is_live(v) && v->hot.node.u && !pod_has_ended(v);
 }
 
 static void count_pod(struct nodeslot *s, uint32_t by)

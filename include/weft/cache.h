@@ -116,6 +116,13 @@ struct version {
 #define CAUSE_SLOT(c)	((uint16_t)((c) >> 48))
 #define CAUSE_RV(c)	((c)&UINT64_C(0xffffffffffff))
 
+/* Has the pod's work ended, well or not?  It takes nothing of its node then, and nobody places,
+ * starts or counts it. */
+static inline bool pod_has_ended(const struct version *v)
+{
+	return v->hot.phase == POD_SUCCEEDED || v->hot.phase == POD_FAILED;
+}
+
 /* Dependents by state, kept by the store with each dependent's write.  Only
  * dependents that name this object as their controller are counted, and only
  * pods have states besides `total` and `terminating`. */

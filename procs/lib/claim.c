@@ -204,7 +204,7 @@ static int settle(struct controller *ctl, uint16_t type, const struct entry *own
 /* A finished pod is in nobody's way: it is neither adopted nor released. */
 static bool of_interest(const struct version *v)
 {
-	return v && v->hot.phase != POD_SUCCEEDED && v->hot.phase != POD_FAILED;
+	return v && !pod_has_ended(v);
 }
 
 static int look_at_dependents(struct controller *ctl, uint16_t type, const struct entry *owner,

@@ -424,7 +424,7 @@ static void remove_stopped(struct node *self, const struct entry *e, const struc
 {
 	bool held = v->flags & VERSION_FINALIZERS;
 
-	if (held && v->hot.phase != POD_SUCCEEDED && v->hot.phase != POD_FAILED)
+	if (held && !pod_has_ended(v))
 		show_stopped(self, e, v);
 	else if (!held || v->grace_s)
 		doom(self, e, v);
@@ -455,7 +455,7 @@ static void terminate(struct node *self, const struct known_node *node, const st
 {
 	struct plan *plan;
 
-	if (v->hot.phase == POD_SUCCEEDED || v->hot.phase == POD_FAILED) {
+	if (pod_has_ended(v)) {
 		remove_stopped(self, e, v);
 		return;
 	}
@@ -502,7 +502,7 @@ static void look(struct node *self, uint32_t ref)
 		terminate(self, node, e, v);
 		return;
 	}
-	if (v->hot.phase == POD_SUCCEEDED || v->hot.phase == POD_FAILED)
+	if (pod_has_ended(v))
 		return;
 	/* What a plan made needs no more until somebody else changes it. */
 	if (v->writer_kind == PROC_NODE && v->nholes >= KUBELET_HOLES)

@@ -134,7 +134,7 @@ static void collect(struct controller *ctl, const struct entry *pod)
 {
 	const struct version *v = cache_live(ctl_cache(ctl), pod);
 
-	if (v->hot.phase == POD_SUCCEEDED || v->hot.phase == POD_FAILED)
+	if (pod_has_ended(v))
 		ctl_remove(ctl, pod, NULL, PROPAGATION_DEFAULT, by_gc.grace);
 	else
 		end_pod(ctl, pod, v, &by_gc);

@@ -29,7 +29,7 @@ struct candidates {
 
 static bool is_active(const struct version *v)
 {
-	return v && !v->deletion_s && v->hot.phase != POD_SUCCEEDED && v->hot.phase != POD_FAILED;
+	return v && !v->deletion_s && !pod_has_ended(v);
 }
 
 /* floor(log2(age)), so that ages that are alike compare as equal. */

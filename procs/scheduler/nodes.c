@@ -85,19 +85,15 @@ struct node *nodes_of_slot(struct scheduler *self, nodeslot_ref slot)
 
 /* --- Accounting --------------------------------------------------------------------- */
 
-static bool is_over(const struct version *v)
-{
-	return v->hot.phase == POD_SUCCEEDED || v->hot.phase == POD_FAILED;
-}
-
 bool pod_on_node(const struct version *v)
 {
-	return v && !(v->flags & VERSION_TOMBSTONE) && v->hot.node.u && !is_over(v);
+	return v && !(v->flags & VERSION_TOMBSTONE) && v->hot.node.u && !pod_has_ended(v);
 }
 
 bool pod_waits(const struct version *v)
 {
-	return v && !v->hot.node.u && !v->deletion_s && !(v->hot.flags & HOT_GATED) && !is_over(v);
+	return v && !v->hot.node.u && !v->deletion_s && !(v->hot.flags & HOT_GATED) &&
+	       !pod_has_ended(v);
 }
 
 static void account_ports(struct node *n, const struct kind *k, int sign)

@@ -142,11 +142,6 @@ void quotas_recover(struct store *s)
 
 /* --- Charges ----------------------------------------------------------------------- */
 
-static bool has_ended(const struct version *v)
-{
-	return v->hot.phase == POD_SUCCEEDED || v->hot.phase == POD_FAILED;
-}
-
 /* Until when a pod is charged that is being deleted; UINT32_MAX: until it is gone. */
 static uint32_t due_of(const struct version *v)
 {
@@ -314,7 +309,7 @@ static void due_pass(struct quotas *q, struct quota_ns *ns, uint32_t now_s)
 
 bool pod_is_over(const struct quota_ns *ns, const struct version *v)
 {
-	return has_ended(v) || due_of(v) < ns->now_s;
+	return pod_has_ended(v) || due_of(v) < ns->now_s;
 }
 
 /* A pod on its way out gives back later what it does not take when it is over. */

@@ -135,7 +135,7 @@ static int32_t pod_grace(struct store *s, const struct version *v, const struct 
 {
 	int32_t grace = o->grace >= 0 ? o->grace : pod_own_grace(s, v);
 
-	if (!v->hot.node.u || v->hot.phase == POD_FAILED || v->hot.phase == POD_SUCCEEDED)
+	if (!v->hot.node.u || pod_has_ended(v))
 		return 0;
 	return grace < 0 ? 1 : grace;
 }
