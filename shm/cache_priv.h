@@ -71,9 +71,9 @@ struct cache_writer {
 	struct cache_options opt;
 
 	struct hash by_key, by_uid, by_node, by_space;
-	uint32_t
-		found_uid; /* what cw_find_uid() found last and is still indexed: the owner, of many
-			     * dependents made one after the other; 0: nothing */
+	/* What cw_find_uid() found last and is still indexed: the owner, of many dependents made
+	 * one after the other; 0: nothing. */
+	uint32_t found_uid;
 	struct refset entries;
 	struct ordered ordered;
 	struct chain_table blobs;

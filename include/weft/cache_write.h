@@ -73,7 +73,9 @@ struct version_in {
 	struct hot hot; /* .node is set here, from `node` */
 	/* Pod: its node's name; Node: its own name.  Empty: what it was, or none. */
 	struct str node;
-	nodeslot_ref slot; /* of `node`, if that is known, see cw_prefetch_slot(); else 0 */
+	/* The slot of `node`, if a version has got it that was prepared since versions were last
+	 * reclaimed or aborted; 0: it is looked up. */
+	nodeslot_ref slot;
 	/* Owners, controller first if there is one; taken over when PART_META is
 	 * not in the mask. */
 	const uint8_t (*owner_uids)[16];
@@ -96,8 +98,7 @@ void cw_prefetch_place(const struct cache_writer *w, const struct version *v, in
 
 /* The same for up to CACHE_TOGETHER nodes that versions are about to name. */
 void cw_prefetch_nodes(const struct cache_writer *w, const struct str *name, uint32_t n);
-/* The same for one whose slot a version that is prepared, and not aborted yet, has got: until
- * other versions are reclaimed, others may be given it, too, without its name. */
+/* The same for one whose slot is known: version_in.slot. */
 void cw_prefetch_slot(const struct cache_writer *w, nodeslot_ref slot);
 
 /* The same for objects that requests name, all of them at once: each step needs what

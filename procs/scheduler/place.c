@@ -434,7 +434,7 @@ static uint32_t next_nodes(struct scheduler *self, struct kind *k, struct choice
 			heap[n++] =
 				(struct choice){cost(k, node, at, filter_preference(k, node)), at};
 	}
-	for (uint32_t i = n; i-- > 0;)
+	for (uint32_t i = (n + HEAP_BELOW - 2) / HEAP_BELOW; i-- > 0;)
 		sift_down(heap, n, i);
 	return n;
 }

@@ -487,7 +487,7 @@ static void make_for(const char *set, const char *spec, uint32_t n)
 	ck_assert_int_eq(rig_do(&rig, &m)->status, WEFT_OK);
 }
 
-/* But one that wants the sky, or sixteen times what it asks for, no more than that. */
+/* Sixteen times what is asked for at most, whatever else is wanted. */
 START_TEST(indexes_get_room_for_what_an_owner_wants)
 {
 	uint64_t before;

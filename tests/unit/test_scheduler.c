@@ -165,19 +165,24 @@ static void give_replies(void)
 
 /* --- Scenarios ---------------------------------------------------------------------- */
 
+#define ALIKE_PODS 12
+
+/* The first has room for none until it says more. */
+static struct model_node alike_node(int i)
+{
+	return (struct model_node){.cpu = 16,
+				   .pods = i ? ALIKE_PODS : 0,
+				   .zone = -1,
+				   .avoided = i % 6 == 1,
+				   .there = true};
+}
+
 static void make_nodes(void)
 {
 	for (int i = 0; i < NODES; i++) {
 		value obj;
 
-		nodes[i] = alike ? (struct model_node){.cpu = 16,
-						       .pods = 12,
-						       .zone = -1,
-						       .avoided = i % 6 == 1,
-						       .there = true}
-				 : random_node();
-		if (alike && !i)
-			nodes[i].pods = 0; /* until it says more */
+		nodes[i] = alike ? alike_node(i) : random_node();
 		obj = node_object(i);
 		shelf_put(&shelf, TYPE_NODE, &obj, v_as_str(v_path(&obj, "metadata.name")));
 	}
@@ -190,7 +195,7 @@ static void add_pod(void)
 	pods[npods].kind = alike ? 0 : (int)(random() % KINDS);
 	pods[npods].node = -1;
 	pods[npods].gone = false;
-	pods[npods].over = !far_nodes && !alike && one_in(12);
+	pods[npods].over = !alike && one_in(12);
 	obj = pod_object(npods);
 	shelf_put(&shelf, TYPE_POD, &obj, (struct str){0});
 	pods[npods++].e =
@@ -270,7 +275,7 @@ static void share_evenly(const struct proc_handlers *h)
 {
 	int on[NODES] = {0}, least = PODS, most = 0;
 
-	nodes[0].pods = 12;
+	nodes[0].pods = ALIKE_PODS;
 	node_tells(0);
 	for (int round = 0; round < 4; round++) {
 		for (int n = 0; n < 13; n++)
