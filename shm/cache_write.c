@@ -8,7 +8,7 @@
 #define SIZE_MAX_DEFAULT    (UINT64_C(16) << 30)
 #define SIZE_FIRST_DEFAULT  (UINT64_C(2) << 20)
 #define JOURNAL_MIN_DEFAULT 65536u
-#define JOURNAL_MAX_DEFAULT 1048576u
+#define JOURNAL_MAX_DEFAULT 524288u
 
 static int take_options(struct cache_writer *w, const struct cache_options *opt, struct err *e)
 {

@@ -31,7 +31,7 @@ struct cache_options {
 	uint64_t size_max;    /* bytes of address space; default 16 GiB */
 	uint64_t size_first;  /* bytes reserved at start; default 2 MiB */
 	uint32_t journal_min; /* records kept while there is memory; default 65,536 */
-	uint32_t journal_max; /* default 1,048,576; between them the window
+	uint32_t journal_max; /* default 524,288; between them the window
 			       * follows the number of objects */
 	uint16_t pod_type;    /* whose `hot` has a node and a phase: required */
 	uint16_t node_type;   /* whose `hot.node` is the object itself: required */

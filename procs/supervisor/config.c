@@ -111,7 +111,7 @@ static const struct key keys[] = {
 	 "memory that it reserves at start"},
 	{"cache.journalMin", KEY_COUNT, "65536", 1024, INT64_C(1) << 30, NULL,
 	 "changes that a watch can always go back"},
-	{"cache.journalMax", KEY_COUNT, "1048576", 1024, INT64_C(1) << 30, NULL,
+	{"cache.journalMax", KEY_COUNT, "524288", 1024, INT64_C(1) << 30, NULL,
 	 "and at most, with many objects"},
 	{"log.segment", KEY_SIZE, "16Mi", 1 << 20, INT64_C(1) << 30, NULL,
 	 "size of the log's files"},
