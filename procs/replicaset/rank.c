@@ -27,11 +27,6 @@ struct candidates {
 	uint32_t n, cap;
 };
 
-static bool is_active(const struct version *v)
-{
-	return v && !v->deletion_s && !pod_has_ended(v);
-}
-
 /* floor(log2(age)), so that ages that are alike compare as equal. */
 static uint8_t magnitude(uint32_t now_s, uint32_t then_s)
 {
@@ -104,7 +99,7 @@ static const struct entry *walk_next(struct walk *w, const struct version **v)
 		if (!w->n)
 			return NULL;
 		*v = cache_live(w->c, w->some[w->at++]);
-		if (is_active(*v))
+		if (pod_is_active(*v))
 			return w->some[w->at - 1];
 	}
 }
@@ -406,7 +401,7 @@ static void take_next(const struct cache *c, const struct entry *owner, struct r
 		    e->created_rv != r->created_rv[r->at] || prcu_dereference(&e->owner) != parent)
 			continue;
 		v = cache_live(c, e);
-		if (is_active(v))
+		if (pod_is_active(v))
 			choose(out, r->entries[r->at], v->rv);
 	}
 }

@@ -19,6 +19,12 @@
 
 #include "weft/cache.h"
 
+/* Of a live version, or NULL: does the pod count for its ReplicaSet? */
+static inline bool pod_is_active(const struct version *v)
+{
+	return v && !v->deletion_s && !pod_has_ended(v);
+}
+
 struct rank_choice {
 	uint32_t *entries; /* entry refs */
 	uint64_t *rvs;	   /* their versions' resourceVersions */

@@ -387,7 +387,7 @@ static uint32_t count_labelled(struct rs *rs)
 	     e = cache_next_dependent(rs->c, e)) {
 		const struct version *v = cache_live(rs->c, e);
 
-		if (!v || v->deletion_s || pod_has_ended(v))
+		if (!pod_is_active(v))
 			continue;
 		if (v->part[PART_LABELS] != last_set) {
 			last_set = v->part[PART_LABELS];
