@@ -31,6 +31,12 @@ static void dir_close_file(struct files *fs, int fd)
 	close(fd);
 }
 
+static void dir_put_away(struct files *fs, int fd)
+{
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* a hint: may fail */
+	close(fd);
+}
+
 static int dir_write(struct files *fs, int fd, const void *p, size_t n, uint64_t off, struct err *e)
 {
 	const char *at = p;
@@ -152,6 +158,7 @@ static int dir_list(struct files *fs, void (*fn)(void *arg, const char *name), v
 static const struct file_ops dir_ops = {
 	.open = dir_open_file,
 	.close = dir_close_file,
+	.put_away = dir_put_away,
 	.write = dir_write,
 	.read = dir_read,
 	.size = dir_size,

@@ -23,6 +23,8 @@ struct file_ops {
 	 * takes the place of any other.  WEFT_ENOENT if there is none. */
 	int (*open)(struct files *fs, const char *name, bool create, int *fd, struct err *e);
 	void (*close)(struct files *fs, int fd);
+	/* The same; nobody reads it soon, so what was synced need not stay in memory. */
+	void (*put_away)(struct files *fs, int fd);
 	/* All of [p, p+n) at `off`. */
 	int (*write)(struct files *fs, int fd, const void *p, size_t n, uint64_t off,
 		     struct err *e);

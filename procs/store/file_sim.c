@@ -243,6 +243,7 @@ static int sim_list(struct files *fs, void (*fn)(void *arg, const char *name), v
 static const struct file_ops sim_ops = {
 	.open = sim_open,
 	.close = sim_close,
+	.put_away = sim_close,
 	.write = sim_write,
 	.read = sim_read,
 	.size = sim_size,

@@ -157,9 +157,12 @@ static int reader_open(struct reader *r, struct log *log, const char *name, stru
 	return WEFT_OK;
 }
 
-static void reader_close(struct reader *r)
+/* `done`: what it has read is not read again. */
+static void reader_close(struct reader *r, bool done)
 {
-	r->log->fs->ops->close(r->log->fs, r->fd);
+	const struct file_ops *ops = r->log->fs->ops;
+
+	(done ? ops->put_away : ops->close)(r->log->fs, r->fd);
 	free(r->buf);
 }
 
@@ -319,7 +322,7 @@ static int segment_bound(struct log *log, const struct segment *s, struct err *e
 		log->rv_bound = h.rv_limit;
 		off += LOG_HEAD + align_up((uint64_t)h.n, (uint64_t)LOG_HEAD);
 	}
-	reader_close(&r);
+	reader_close(&r, false);
 	return r.rc;
 }
 
@@ -387,7 +390,7 @@ int log_replay(struct log *log, log_batch_fn fn, void *arg, struct err *e)
 		if (rc)
 			break;
 		rc = segment_replay(log, s, name, &r, end, fn, arg, e);
-		reader_close(&r);
+		reader_close(&r, i + 1 < log->nseg);
 	}
 	return rc ? rc : log_resume(log, e);
 }
@@ -495,7 +498,7 @@ static int segment_begin(struct log *log, uint64_t need, struct err *e)
 	if (log->nspare)
 		log->nspare--;
 	if (log->fd >= 0)
-		ops->close(log->fs, log->fd);
+		ops->put_away(log->fs, log->fd);
 	log->fd = fd;
 	log->off = LOG_HEAD;
 	log->written = 0;

@@ -374,6 +374,43 @@ START_TEST(the_thread_appends_in_order)
 END_TEST
 
 static const struct file_ops *quick;
+static uint64_t put_away;
+
+static void count_put_away(struct files *files, int fd)
+{
+	put_away++;
+	quick->put_away(files, fd);
+}
+
+/* Full segments need no memory, neither when they are written nor after they are read. */
+START_TEST(full_segments_are_put_away)
+{
+	struct log *log = reopen(NULL);
+	struct buf b = {0};
+	struct file_ops ops;
+	struct err e = {0};
+	uint64_t rv = 0;
+
+	quick = fs->ops;
+	ops = *quick;
+	ops.put_away = count_put_away;
+	fs->ops = &ops;
+	put_away = 0;
+	while (log_segments(log) < 4) {
+		ck_assert_uint_eq(put_away, log_segments(log) ? log_segments(log) - 1 : 0);
+		fill(&b, ++rv);
+		ck_assert_int_eq(log_append(log, &b, rv, rv, rv, &e), WEFT_OK);
+	}
+	ck_assert_uint_eq(put_away, 3);
+	put_away = 0;
+	log = reopen(log);
+	ck_assert_uint_eq(model.read, rv);
+	ck_assert_uint_eq(put_away, 3);
+	fs->ops = quick;
+	buf_free(&b);
+	log_close(log);
+}
+END_TEST
 
 static int slow_sync(struct files *files, int fd, struct err *e)
 {
@@ -438,6 +475,7 @@ int main(void)
 	tcase_add_test(t, recycled_segments_show_nothing_of_their_past);
 	tcase_add_test(t, the_thread_appends_in_order);
 	tcase_add_test(t, the_thread_beats_for_who_appends);
+	tcase_add_test(t, full_segments_are_put_away);
 	suite_add_tcase(s, t);
 	return run_suite(s);
 }
