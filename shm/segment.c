@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "shm/pages.h"
 #include "weft/cache.h"
 
 #define SHM_DIR "/dev/shm"
@@ -143,14 +144,26 @@ static void reserve_huge(const struct seg *s, uint64_t from)
 #endif
 }
 
-/* As reserve(), in huge pages where [from, to) covers them, and with page tables at
- * once instead of a fault for each page; where the kernel cannot, faults do.  `from` is
- * the file's size. */
-static int reserve_mapped(const struct seg *s, uint64_t from, uint64_t to)
+/* What this thread has used: a fault in a virtual machine's host is part of it, waiting
+ * for a core is not. */
+static int64_t cpu_ns(void)
 {
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+/* As reserve(), in huge pages where [from, to) covers them and they are at hand, and with
+ * page tables at once instead of a fault for each page; where the kernel cannot, faults
+ * do.  `from` is the file's size. */
+static int reserve_mapped(struct seg *s, uint64_t from, uint64_t to)
+{
+	uint64_t first = align_up(from, SEG_HUGE), bytes = to - from;
+	int64_t start = cpu_ns();
 	int rc;
 
-	for (uint64_t at = align_up(from, SEG_HUGE); at + SEG_HUGE <= to; at += SEG_HUGE)
+	for (uint64_t at = first; pages_huge(&s->pages) && at + SEG_HUGE <= to; at += SEG_HUGE)
 		reserve_huge(s, at);
 	rc = reserve(s->fd, from, to);
 	if (rc)
@@ -159,6 +172,8 @@ static int reserve_mapped(const struct seg *s, uint64_t from, uint64_t to)
 	from = from / SEG_PAGE * SEG_PAGE;
 	madvise(s->base + from, to - from, MADV_POPULATE_WRITE);
 #endif
+	if (bytes >= SEG_HUGE)
+		pages_took(&s->pages, bytes, cpu_ns() - start);
 	return 0;
 }
 
@@ -251,7 +266,7 @@ int seg_create(struct seg *s, const char *name, enum seg_kind kind, uint32_t lay
 
 /* `lock` guards all that follows it; the thread alone moves `done`. */
 struct seg_ahead {
-	const struct seg *s;
+	struct seg *s;
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;

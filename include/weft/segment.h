@@ -43,11 +43,18 @@ struct seg_header {
 
 struct seg_ahead;
 
+/* Whether to take huge pages, see shm/pages.h: pieces of SEG_HUGE bytes. */
+struct seg_pages {
+	uint32_t small; /* are taken as small pages before the next huge one */
+	uint32_t last;	/* were so after the last huge page; 0: that was quick */
+};
+
 /* A private handle on a mapped segment. */
 struct seg {
 	char *base;
 	uint64_t size_max;
 	struct seg_ahead *ahead; /* see seg_grow_ahead(); NULL: nobody */
+	struct seg_pages pages;	 /* of who grows it: the thread ahead, if there is one */
 	int fd;
 	bool writable;
 	char name[SEG_NAME_MAX];

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "shm/pages.h"
 #include "tests/unit/suite.h"
 #include "weft/segment.h"
 
@@ -434,6 +435,40 @@ START_TEST(huge_pages_that_cannot_be_had_change_nothing)
 }
 END_TEST
 
+/* How many small pieces follow, each as quick as it can be, until a huge page is tried. */
+static unsigned small_pieces(struct seg_pages *p)
+{
+	unsigned n = 0;
+
+	for (; !pages_huge(p); n++)
+		pages_took(p, SEG_HUGE, 0);
+	return n;
+}
+
+START_TEST(slow_huge_pages_are_not_asked_for)
+{
+	const int64_t slow = PAGES_SLOW_NS + 1;
+	struct seg_pages p = {0};
+
+	for (unsigned n = PAGES_SMALL_MIN; n <= 4 * PAGES_SMALL_MAX; n *= 2) {
+		ck_assert(pages_huge(&p));
+		pages_took(&p, SEG_HUGE, slow);
+		ck_assert_uint_eq(small_pieces(&p), n < PAGES_SMALL_MAX ? n : PAGES_SMALL_MAX);
+	}
+	/* Small ones that are no quicker are not what to wait for. */
+	pages_took(&p, SEG_HUGE, slow);
+	pages_took(&p, SEG_HUGE, 0);
+	ck_assert(!pages_huge(&p));
+	pages_took(&p, SEG_HUGE, slow);
+	ck_assert(pages_huge(&p));
+	/* A quick huge page is followed by huge ones, and the next slow one by few small. */
+	pages_took(&p, 8 * SEG_HUGE, 4 * slow);
+	ck_assert(pages_huge(&p));
+	pages_took(&p, 8 * SEG_HUGE, 8 * slow);
+	ck_assert_uint_eq(small_pieces(&p), PAGES_SMALL_MIN);
+}
+END_TEST
+
 /* --- Removing ----------------------------------------------------------------------- */
 
 START_TEST(unlink_all_takes_its_prefix_only)
@@ -556,6 +591,7 @@ int main(void)
 	tcase_add_test(tc, what_is_grown_ahead_is_there);
 	tcase_add_loop_test(tc, grows_in_huge_pages, 0, 2);
 	tcase_add_loop_test(tc, huge_pages_that_cannot_be_had_change_nothing, 0, 2);
+	tcase_add_test(tc, slow_huge_pages_are_not_asked_for);
 	tcase_add_test(tc, unlink_all_takes_its_prefix_only);
 	tcase_add_test(tc, a_mapping_outlives_its_name);
 	tcase_add_test(tc, signature_depends_on_every_word);
