@@ -45,6 +45,16 @@ struct entry *cw_find(struct cache_writer *w, uint16_t type, struct str ns, stru
 	return ref ? entry_at(w, ref) : NULL;
 }
 
+struct entry *cw_find_near(struct cache_writer *w, uint32_t guess, uint16_t type, struct str ns,
+			   struct str name)
+{
+	const struct key key = {type, ns, name};
+
+	if (guess && match_key(w->base, guess, &key))
+		return entry_at(w, guess);
+	return cw_find(w, type, ns, name);
+}
+
 struct entry *cw_find_uid(struct cache_writer *w, const uint8_t uid[16])
 {
 	uint32_t ref = w->found_uid;

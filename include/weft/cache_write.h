@@ -169,6 +169,9 @@ void cw_replay(struct cache_writer *w, struct version *v);
 
 /* The store's own look at what is prepared but not yet published. */
 struct entry *cw_find(struct cache_writer *w, uint16_t type, struct str ns, struct str name);
+/* The same, for who has a guess (cw_ahead.ref; 0: none) that may be right. */
+struct entry *cw_find_near(struct cache_writer *w, uint32_t guess, uint16_t type, struct str ns,
+			   struct str name);
 struct entry *cw_find_uid(struct cache_writer *w, const uint8_t uid[16]);
 /* Newest state including pending; NULL if it is a tombstone or nothing. */
 const struct version *cw_newest(struct cache_writer *w, const struct entry *e);

@@ -211,13 +211,12 @@ static void update_made(struct store *s, const struct entry *e, uint64_t rv, boo
 	r->done = 1;
 	r->entry = cache_entry_ref(s->c, e).u;
 	r->gone = gone;
-	r->name = entry_name(e);
 }
 
 void apply_update(struct store *s, const struct caller *who, const struct msg_update *m,
 		  struct msg_reply *r)
 {
-	struct entry *e = cw_find(s->w, m->type, m->ns, m->name);
+	struct entry *e = cw_find_near(s->w, s->near, m->type, m->ns, m->name);
 	const struct version *v = e ? cw_newest(s->w, e) : NULL;
 	struct rec_update rec;
 	struct version_in in;

@@ -155,12 +155,13 @@ static bool note_named(const struct msg *m, struct cw_ahead *fetch)
 	return true;
 }
 
-static void do_request(struct ports *p, struct port *t, struct port_ahead *a)
+static void do_request(struct ports *p, struct port *t, struct port_ahead *a, uint32_t near)
 {
 	struct caller who = {t->slot, t->incarnation, (uint16_t)t->slot, (uint16_t)t->kind};
 	const struct msg_request *q = msg_request(&a->m);
 	struct batch *b = p->s->batch;
 
+	p->s->near = near;
 	if (proc_kind_info(t->kind)->sharded && q->epoch != p->epoch[t->kind])
 		store_refuse(p->s, &who, q->seq, WEFT_EFENCED, weft_strerror(WEFT_EFENCED));
 	else
@@ -218,7 +219,7 @@ static void do_some(struct ports *p, struct port *t, uint32_t n)
 	if (p->nfetch > 1)
 		cw_ahead_fetch(p->s->w, p->fetch, p->nfetch);
 	for (uint32_t i = 0; i < n; i++)
-		do_request(p, t, &p->ahead[i]);
+		do_request(p, t, &p->ahead[i], i < p->nfetch ? p->fetch[i].ref : 0);
 }
 
 /* Has the port had its share of this turn? */

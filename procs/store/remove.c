@@ -278,7 +278,7 @@ void apply_remove(struct store *s, const struct caller *who, const struct msg_re
 		  struct msg_reply *r)
 {
 	struct options o = {m->grace, (enum propagation)m->propagation, clock_wall_s()};
-	struct entry *e = cw_find(s->w, m->type, m->ns, m->name);
+	struct entry *e = cw_find_near(s->w, s->near, m->type, m->ns, m->name);
 	const struct version *v = e ? cw_newest(s->w, e) : NULL;
 	struct verdict d;
 
@@ -298,7 +298,6 @@ void apply_remove(struct store *s, const struct caller *who, const struct msg_re
 	r->gone = d.gone;
 	r->done = d.mark || d.gone;
 	r->entry = cache_entry_ref(s->c, e).u;
-	r->name = entry_name(e);
 }
 
 /* --- Many --------------------------------------------------------------------------- */

@@ -191,5 +191,6 @@ void store_apply(struct store *s, const struct caller *who, struct msg *m)
 	if (r.status && !r.message.n)
 		r.message = str_of(weft_strerror(r.status));
 	batch_reply(s->batch, who, &r);
+	s->near = 0;
 	zone_reset(s->z);
 }

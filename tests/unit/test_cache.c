@@ -221,6 +221,25 @@ static const char *listed(uint16_t type, struct str ns, struct str after_ns, str
 	return text;
 }
 
+/* Whatever the guess is, the key decides, and whether the object is live. */
+START_TEST(a_guess_is_checked)
+{
+	struct entry *e = create(T_POD, "ns", "p", 1), *o = create(T_POD, "ns", "q", 2), *again;
+	uint32_t guess = cache_entry_ref(c, e).u;
+
+	ck_assert_ptr_eq(cw_find_near(w, guess, T_POD, STR("ns"), STR("p")), e);
+	ck_assert_ptr_eq(cw_find_near(w, 0, T_POD, STR("ns"), STR("p")), e);
+	ck_assert_ptr_eq(cw_find_near(w, guess, T_POD, STR("ns"), STR("q")), o);
+	ck_assert_ptr_null(cw_find_near(w, guess, T_POD, STR("ns2"), STR("p")));
+	ck_assert_ptr_null(cw_find_near(w, guess, T_MAP, STR("ns"), STR("p")));
+	delete (e);
+	ck_assert_ptr_null(cw_find_near(w, guess, T_POD, STR("ns"), STR("p")));
+	again = create(T_POD, "ns", "p", 3);
+	ck_assert_ptr_ne(again, e);
+	ck_assert_ptr_eq(cw_find_near(w, guess, T_POD, STR("ns"), STR("p")), again);
+}
+END_TEST
+
 START_TEST(lists_are_in_the_order_of_keys)
 {
 	struct str none = {NULL, 0};
@@ -604,6 +623,7 @@ int main(void)
 	tcase_add_test(t, names_have_a_limit);
 	tcase_add_test(t, a_key_created_again_has_two_entries_for_a_while);
 	tcase_add_test(t, an_owner_is_found_by_uid_as_long_as_it_is_there);
+	tcase_add_test(t, a_guess_is_checked);
 	tcase_add_test(t, lists_are_in_the_order_of_keys);
 	tcase_add_test(t, updates_take_over_what_they_do_not_name);
 	tcase_add_test(t, a_deleted_object_cannot_be_written);
