@@ -19,6 +19,9 @@
  * batch that comes to such blocks writes zeros into the ones behind it as well. */
 #define AHEAD	    (256u << 10)
 #define SMALL_BATCH (64u << 10)
+/* What a segment's head and a large batch are filled up to.  A recycled segment is not in memory: to write a part of
+ * a page of it, the kernel would read the page first. */
+#define WHOLE_PAGE 4096u
 
 struct segment_head {
 	uint64_t magic;
@@ -476,7 +479,7 @@ static int segment_begin(struct log *log, uint64_t need, struct err *e)
 		.first_seq = log->seq,
 		.start_rv = log->last_rv,
 	};
-	char from[NAME_MAX_LEN], to[NAME_MAX_LEN];
+	char from[NAME_MAX_LEN], to[NAME_MAX_LEN], page[WHOLE_PAGE] = {0};
 	struct segment *s;
 	int fd, rc = spare_take(log, size, from, &fd, e);
 
@@ -484,8 +487,9 @@ static int segment_begin(struct log *log, uint64_t need, struct err *e)
 		return rc;
 	memcpy(h.cluster_id, log->cluster_id, 16);
 	h.hash = head_hash(&h);
+	memcpy(page, &h, sizeof(h));
 	segment_name(to, h.number);
-	rc = ops->write(log->fs, fd, &h, sizeof(h), 0, e);
+	rc = ops->write(log->fs, fd, page, sizeof(page), 0, e);
 	if (!rc)
 		rc = ops->sync(log->fs, fd, e);
 	fault_at(log_segment);
@@ -497,8 +501,9 @@ static int segment_begin(struct log *log, uint64_t need, struct err *e)
 	}
 	if (log->nspare)
 		log->nspare--;
+	/* What a disk has refused stays where it can be read. */
 	if (log->fd >= 0)
-		ops->put_away(log->fs, log->fd);
+		(log->broken ? ops->close : ops->put_away)(log->fs, log->fd);
 	log->fd = fd;
 	log->off = LOG_HEAD;
 	log->written = 0;
@@ -534,9 +539,10 @@ static void batch_seal(struct log *log, struct buf *b, uint64_t first_rv, uint64
 /* How much to write for a batch of `n` bytes, zeros behind it included. */
 static size_t batch_extent(const struct log *log, size_t n)
 {
-	uint64_t end = align_up(log->off + n, (uint64_t)AHEAD), size = log_last(log)->size;
+	uint64_t unit = n > SMALL_BATCH ? WHOLE_PAGE : AHEAD;
+	uint64_t end = align_up(log->off + n, unit), size = log_last(log)->size;
 
-	if (n > SMALL_BATCH || log->off + n <= log->written)
+	if (log->off + n <= log->written)
 		return n;
 	return (size_t)((end < size ? end : size) - log->off);
 }

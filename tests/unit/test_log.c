@@ -2,10 +2,14 @@
  * test_log.c - the log on a simulated disk: power cuts at every sync, refused
  * writes, damage, recycling.  A model holds the batches that were acknowledged.
  */
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -412,6 +416,50 @@ START_TEST(full_segments_are_put_away)
 }
 END_TEST
 
+/* How many of the file's pages are in memory; -1: its file system has no other place. */
+static int pages_in_memory(const char *path, size_t n)
+{
+	unsigned char in[64] = {0};
+	struct statfs st;
+	int fd = open(path, O_RDONLY), pages = 0;
+	void *p = mmap(NULL, n, PROT_READ, MAP_SHARED, fd, 0);
+
+	ck_assert(p != MAP_FAILED && n <= sizeof(in) * 4096);
+	ck_assert_int_eq(mincore(p, n, in), 0);
+	ck_assert_int_eq(fstatfs(fd, &st), 0);
+	for (size_t i = 0; i < n / 4096; i++)
+		pages += in[i] & 1;
+	munmap(p, n);
+	close(fd);
+	return st.f_type == TMPFS_MAGIC ? -1 : pages;
+}
+
+START_TEST(what_is_put_away_is_closed_and_leaves_memory)
+{
+	char dir[] = "/tmp/weft-log-XXXXXX", path[64];
+	static char bytes[64 * 4096];
+	struct err e = {0};
+	struct files *real;
+	int fd, first = -1;
+
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/x", dir);
+	ck_assert_int_eq(file_dir_open(&real, dir, &e), WEFT_OK);
+	for (int i = 0; i < 3; i++) {
+		ck_assert_int_eq(real->ops->open(real, "x", true, &fd, &e), WEFT_OK);
+		first = i ? first : fd;
+		ck_assert_int_eq(fd, first);
+		ck_assert_int_eq(real->ops->write(real, fd, bytes, sizeof(bytes), 0, &e), WEFT_OK);
+		ck_assert_int_eq(real->ops->sync(real, fd, &e), WEFT_OK);
+		real->ops->put_away(real, fd);
+		ck_assert_int_lt(pages_in_memory(path, sizeof(bytes)), 32);
+	}
+	file_dir_close(real);
+	unlink(path);
+	rmdir(dir);
+}
+END_TEST
+
 static int slow_sync(struct files *files, int fd, struct err *e)
 {
 	nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
@@ -476,6 +524,7 @@ int main(void)
 	tcase_add_test(t, the_thread_appends_in_order);
 	tcase_add_test(t, the_thread_beats_for_who_appends);
 	tcase_add_test(t, full_segments_are_put_away);
+	tcase_add_test(t, what_is_put_away_is_closed_and_leaves_memory);
 	suite_add_tcase(s, t);
 	return run_suite(s);
 }
