@@ -14,7 +14,7 @@
 #include "weft/segment.h"
 
 #define PAGES_SLOW_NS	2000000 /* for SEG_HUGE bytes; at hand they take 0.4 to 1.0 ms */
-#define PAGES_SMALL_MIN 4u	/* of SEG_HUGE bytes, after the first slow huge page */
+#define PAGES_SMALL_MIN 4u	/* steps, after the first slow huge page */
 #define PAGES_SMALL_MAX 64u
 
 /* The next ones are to be huge. */
@@ -23,8 +23,8 @@ static inline bool pages_huge(const struct seg_pages *p)
 	return !p->small;
 }
 
-/* `bytes`, SEG_HUGE or more, were taken as pages_huge() said, which took the thread `ns`
- * of CPU. */
+/* A step of `bytes`, SEG_HUGE or more, was taken as pages_huge() said, as far as the kernel
+ * let it; it took the thread `ns` of CPU. */
 static inline void pages_took(struct seg_pages *p, uint64_t bytes, int64_t ns)
 {
 	bool slow = (double)ns * SEG_HUGE > (double)PAGES_SLOW_NS * (double)bytes;

@@ -169,7 +169,8 @@ void cw_replay(struct cache_writer *w, struct version *v);
 
 /* The store's own look at what is prepared but not yet published. */
 struct entry *cw_find(struct cache_writer *w, uint16_t type, struct str ns, struct str name);
-/* The same, for who has a guess (cw_ahead.ref; 0: none) that may be right. */
+/* The same, for who has a guess that may be right: cw_ahead.ref, since when nothing was
+ * reclaimed, or 0. */
 struct entry *cw_find_near(struct cache_writer *w, uint32_t guess, uint16_t type, struct str ns,
 			   struct str name);
 struct entry *cw_find_uid(struct cache_writer *w, const uint8_t uid[16]);

@@ -43,7 +43,8 @@ struct seg_header {
 
 struct seg_ahead;
 
-/* Whether to take huge pages, see shm/pages.h: pieces of SEG_HUGE bytes. */
+/* Whether to take huge pages, see shm/pages.h, in steps: of SEG_HUGE bytes where a thread
+ * grows ahead, else whatever is asked for. */
 struct seg_pages {
 	uint32_t small; /* are taken as small pages before the next huge one */
 	uint32_t last;	/* were so after the last huge page; 0: that was quick */

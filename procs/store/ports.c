@@ -161,11 +161,12 @@ static void do_request(struct ports *p, struct port *t, struct port_ahead *a, ui
 	const struct msg_request *q = msg_request(&a->m);
 	struct batch *b = p->s->batch;
 
-	p->s->near = near;
-	if (proc_kind_info(t->kind)->sharded && q->epoch != p->epoch[t->kind])
+	if (proc_kind_info(t->kind)->sharded && q->epoch != p->epoch[t->kind]) {
 		store_refuse(p->s, &who, q->seq, WEFT_EFENCED, weft_strerror(WEFT_EFENCED));
-	else
+	} else {
+		p->s->near = near;
 		store_apply(p->s, &who, &a->m);
+	}
 	t->owed += reply_room(&b->replies[b->nreplies - 1]);
 	fault_at(store_applied);
 }

@@ -79,7 +79,7 @@ struct store {
 	zone *z;		   /* emptied with each request */
 	uint64_t rv;		   /* last one given */
 	struct batch *batch;	   /* being filled; NULL during recovery */
-	uint32_t near;		   /* where the next request's object may be: cw_find_near() */
+	uint32_t near;		   /* a guess for cw_find_near() while a request is applied */
 	uint64_t replay_after;	   /* recovery: versions up to here are there already */
 	uint8_t seed[16];	   /* of uids */
 	uint64_t uids;		   /* made so far */

@@ -287,6 +287,12 @@ START_TEST(requests_read_together_are_done_in_turn)
 	struct msg gone = {
 		.kind = MSG_remove,
 		.remove = {.type = TYPE_REPLICASET, .ns = STR("a"), .name = STR("x"), .grace = -1}};
+	struct msg changed = {.kind = MSG_update,
+			      .update = {.type = TYPE_REPLICASET,
+					 .ns = STR("a"),
+					 .name = STR("x"),
+					 .mask = 1u << PART_REST,
+					 .rest = rig_part("{'data':{}}")}};
 	struct msg many = {.kind = MSG_create_many,
 			   .create_many = {.type = TYPE_POD,
 					   .ns = STR("a"),
@@ -302,7 +308,9 @@ START_TEST(requests_read_together_are_done_in_turn)
 			ck_assert_int_eq(ring_put(&client[0].send, STR("rubbish")), WEFT_OK);
 		if (i % 3 == 0)
 			send_as(&client[0], &many, 1, 1);
+		send_as(&client[0], &changed, 1, 1);
 		send_as(&client[0], &gone, 1, 1);
+		send_as(&client[0], &changed, 1, 1);
 		send_as(&client[0], &gone, 1, 1);
 	}
 	serve();
@@ -312,6 +320,8 @@ START_TEST(requests_read_together_are_done_in_turn)
 		if (i % 3 == 0)
 			ck_assert_int_eq(expect_reply(&client[0], ++seq), WEFT_OK);
 		ck_assert_int_eq(expect_reply(&client[0], ++seq), WEFT_OK);
+		ck_assert_int_eq(expect_reply(&client[0], ++seq), WEFT_OK);
+		ck_assert_int_eq(expect_reply(&client[0], ++seq), WEFT_ENOENT);
 		ck_assert_int_eq(expect_reply(&client[0], ++seq), WEFT_ENOENT);
 	}
 	ck_assert_uint_eq(ports.malformed, 3);

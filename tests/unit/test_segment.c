@@ -363,9 +363,9 @@ static long huge_kb(const struct seg *s)
 	return kb;
 }
 
-/* Can this machine give huge pages at all?  (Some kernels are built without; "deny" in
- * shmem_enabled means what it says.) */
-static bool has_huge_pages(void)
+/* Is `what` in the machine's setting for huge pages of shared memory?  (Some kernels are built
+ * without.) */
+static bool shmem_setting(const char *what)
 {
 	char text[128] = "";
 	FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "r");
@@ -374,7 +374,13 @@ static bool has_huge_pages(void)
 		text[0] = 0;
 	if (f)
 		fclose(f);
-	return text[0] && !strstr(text, "[deny]");
+	return strstr(text, what);
+}
+
+/* Can this machine give huge pages at all?  "deny" means what it says. */
+static bool has_huge_pages(void)
+{
+	return shmem_setting("[") && !shmem_setting("[deny]");
 }
 
 #define LARGE (UINT64_C(16) << 20)
@@ -406,6 +412,24 @@ START_TEST(grows_in_huge_pages)
 		ck_assert_int_gt(huge_kb(&r), 0);
 	seg_close(&r);
 	seg_close(&s);
+}
+END_TEST
+
+/* While small pages are cheaper, none is huge, unless the machine makes them so by itself. */
+START_TEST(grows_in_small_pages)
+{
+	struct seg s;
+
+	create_growing(&s, LARGE, _i);
+	s.pages.small = 1000;
+	ck_assert_int_eq(seg_grow(&s, SEG_HUGE, &e), 0);
+	ck_assert_int_eq(seg_grow(&s, LARGE, &e), 0);
+	for (uint64_t at = SEG_HUGE; at < LARGE; at += 4096)
+		ck_assert_int_eq(s.base[at]++, 0);
+	if (shmem_setting("[never]") || shmem_setting("[advise]"))
+		ck_assert_int_eq(huge_kb(&s), 0);
+	seg_close(&s);
+	ck_assert_uint_lt(s.pages.small, 1000);
 }
 END_TEST
 
@@ -590,6 +614,7 @@ int main(void)
 	tcase_add_loop_test(tc, growing_that_fails_changes_nothing, 0, 2);
 	tcase_add_test(tc, what_is_grown_ahead_is_there);
 	tcase_add_loop_test(tc, grows_in_huge_pages, 0, 2);
+	tcase_add_loop_test(tc, grows_in_small_pages, 0, 2);
 	tcase_add_loop_test(tc, huge_pages_that_cannot_be_had_change_nothing, 0, 2);
 	tcase_add_test(tc, slow_huge_pages_are_not_asked_for);
 	tcase_add_test(tc, unlink_all_takes_its_prefix_only);
