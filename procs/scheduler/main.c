@@ -4,7 +4,9 @@
 #include "procs/lib/mains.h"
 #include "procs/scheduler/scheduler.h"
 
-#define FLUSH_NS INT64_C(300000000000) /* pods that wait are tried again at the latest */
+#define FLUSH_NS   INT64_C(300000000000) /* pods that wait are tried again at the latest */
+#define IDLE_NS	   INT64_C(10000000) /* ... and while nothing else is to be done, at the earliest */
+#define IDLE_SHARE 20
 
 uint64_t moves_of(const struct scheduler *self, uint32_t mask)
 {
@@ -115,14 +117,24 @@ static void drop_idle(struct scheduler *self)
 	self->nactive = kept;
 }
 
-/* Not before its back-off; then when something changed, or after a long time. */
-static bool is_due(const struct scheduler *self, const struct kind *k, int64_t now_ns)
+/* Every kind that has pods waits for room. */
+static bool is_idle(const struct scheduler *self)
+{
+	for (uint32_t i = 0; i < self->nactive; i++)
+		if (!self->active[i]->blocked)
+			return false;
+	return true;
+}
+
+/* When something changed, not before its back-off if there are others to place (KEP-5142);
+ * else after a long time. */
+static bool is_due(const struct scheduler *self, const struct kind *k, bool idle, int64_t now_ns)
 {
 	if (!k->blocked)
 		return true;
-	if (now_ns < k->retry_ns)
-		return false;
-	return k->moves_seen != moves_of(self, k->waits_for) || now_ns > k->retry_ns + FLUSH_NS;
+	if (k->moves_seen == moves_of(self, k->waits_for))
+		return now_ns > k->retry_ns + FLUSH_NS;
+	return now_ns >= (idle && k->idle_ns < k->retry_ns ? k->idle_ns : k->retry_ns);
 }
 
 /* When a kind wants its next turn; 0: when something happens. */
@@ -132,14 +144,31 @@ static int64_t next_turn(const struct scheduler *self, const struct kind *k, int
 		return 0;
 	if (!k->blocked)
 		return now_ns;
-	return k->moves_seen != moves_of(self, k->waits_for) ? k->retry_ns : k->retry_ns + FLUSH_NS;
+	if (k->moves_seen == moves_of(self, k->waits_for))
+		return k->retry_ns + FLUSH_NS;
+	return k->idle_ns < k->retry_ns ? k->idle_ns : k->retry_ns;
+}
+
+/* Trying again and again may take one part in IDLE_SHARE of the time. */
+static bool try_kind(struct scheduler *self, struct kind *k, int64_t now_ns)
+{
+	int64_t start = clock_mono_ns(), rest;
+	bool room;
+
+	k->early = k->blocked && now_ns < k->retry_ns;
+	room = place_kind(self, k);
+	rest = (clock_mono_ns() - start) * IDLE_SHARE;
+	k->idle_ns = start + (rest > IDLE_NS ? rest : IDLE_NS);
+	return room;
 }
 
 static int64_t schedule(struct scheduler *self, int64_t now_ns)
 {
 	int64_t next = 0;
+	bool idle;
 
 	drop_idle(self);
+	idle = is_idle(self);
 	if (self->nactive > 1)
 		qsort(self->active, self->nactive, sizeof(*self->active), by_priority);
 	for (uint32_t i = 0; i < self->nactive; i++) {
@@ -147,7 +176,8 @@ static int64_t schedule(struct scheduler *self, int64_t now_ns)
 		int64_t due;
 
 		k->used = self->tick;
-		if ((is_due(self, k, now_ns) && !place_kind(self, k)) || !wait_tell(self, k))
+		if ((is_due(self, k, idle, now_ns) && !try_kind(self, k, now_ns)) ||
+		    !wait_tell(self, k))
 			return now_ns + 1000000; /* the ring is full, or there is more to tell */
 		due = next_turn(self, k, now_ns);
 		if (due && (!next || due < next))

@@ -136,8 +136,10 @@ struct kind {
 	uint32_t n, at, cap;
 	struct waiting waiting; /* not while it is blocked: then it waits for a node, not for us */
 	bool queued;		/* in self->active */
-	int64_t retry_ns;	/* not before, after it did not fit */
+	int64_t retry_ns;	/* not before, after it did not fit ... */
+	int64_t idle_ns;	/* ... or before this, while no other kind can be placed */
 	int64_t backoff_ns;
+	bool early; /* tried before its back-off was over */
 	bool blocked;
 	uint32_t waits_for;  /* moves that may help: MOVES(...) */
 	uint64_t moves_seen; /* how many there were of them when it did not fit */

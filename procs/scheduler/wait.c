@@ -193,18 +193,22 @@ bool wait_tell(struct scheduler *self, struct kind *k)
 
 /* --- Blocking ----------------------------------------------------------------------- */
 
-/* Drop those that wait no more. */
+/* Drop those that wait no more.  The others are told anew once their back-off is over, not as
+ * often as they are tried. */
 static void compact(struct scheduler *self, struct kind *k)
 {
-	uint32_t kept = 0;
+	uint32_t kept = 0, know = 0;
 
 	for (uint32_t i = k->at; i < k->n; i++) {
 		const struct version *v;
 
-		if (place_waiting(self, &k->queue[i], &v))
-			k->queue[kept++] = k->queue[i];
+		if (!place_waiting(self, &k->queue[i], &v))
+			continue;
+		know += i < k->tell_at;
+		k->queue[kept++] = k->queue[i];
 	}
-	k->at = k->tell_at = 0;
+	k->at = 0;
+	k->tell_at = k->early ? know : 0;
 	k->n = kept;
 }
 
@@ -259,6 +263,8 @@ void wait_block(struct scheduler *self, struct kind *k, int64_t now_ns)
 	buf_addstr(&k->why, buf_str(&help));
 	buf_free(&help);
 	k->blocked = true;
+	if (k->early)
+		return;
 	k->backoff_ns = k->backoff_ns ? k->backoff_ns * 2 : BACKOFF_FIRST_NS;
 	if (k->backoff_ns > BACKOFF_MAX_NS)
 		k->backoff_ns = BACKOFF_MAX_NS;

@@ -3,6 +3,8 @@
  * not share a line with the scheduler; and what was not placed fits nowhere.
  *
  * The process around the scheduler is played here: proc_run() is the test. */
+#include <unistd.h>
+
 #include "kube_cache.h"
 #include "scheduler_fakes.h"
 #include "scheduler_model.h"
@@ -53,6 +55,7 @@ static bool with_terms;
 static bool far_nodes; /* FAR nodes with long names, and as many pods */
 static uint32_t far_bound;
 static bool alike;	       /* all nodes, but that some are avoided; and all pods */
+static bool tight;	       /* and there is room for TIGHT_PODS on each */
 static unsigned refuse_one_in; /* binds that somebody else was faster than */
 
 bool proc_can_send(const struct proc *p, size_t bytes)
@@ -166,12 +169,13 @@ static void give_replies(void)
 /* --- Scenarios ---------------------------------------------------------------------- */
 
 #define ALIKE_PODS 12
+#define TIGHT_PODS 2
 
 /* The first has room for none until it says more. */
 static struct model_node alike_node(int i)
 {
 	return (struct model_node){.cpu = 16,
-				   .pods = i ? ALIKE_PODS : 0,
+				   .pods = tight ? TIGHT_PODS : i ? ALIKE_PODS : 0,
 				   .zone = -1,
 				   .avoided = i % 6 == 1,
 				   .there = true};
@@ -295,6 +299,44 @@ static void share_evenly(const struct proc_handlers *h)
 	ck_assert_msg(most - least <= 1, "%d pods on a node, %d on another", most, least);
 }
 
+static int count_waiting(void)
+{
+	int n = 0;
+
+	for (int i = 0; i < npods; i++)
+		n += pods[i].node < 0 && !pods[i].gone;
+	return n;
+}
+
+/* More pods than there is room for: with nothing else to place, what becomes free is taken long
+ * before the back-off of a second is over. */
+static void take_room_at_once(const struct proc_handlers *h)
+{
+	int64_t from;
+	int waiting;
+
+	for (int n = 0; n < NODES * (TIGHT_PODS + 1); n++)
+		add_pod();
+	h->on_turn(h->arg, clock_mono_ns());
+	from = clock_mono_ns();
+	give_replies();
+	waiting = count_waiting();
+	ck_assert_int_gt(waiting, 0);
+	for (int i = 0; i < npods; i++)
+		if (pods[i].node >= 0)
+			write_version(pods[i].e, (struct str){0}, PROC_NODE, false);
+	h->on_turn(h->arg, clock_mono_ns());
+	ck_assert_int_eq(count_waiting(), waiting);
+	remove_some();
+	while (count_waiting() == waiting && clock_mono_ns() - from < 900000000) {
+		usleep(5000);
+		h->on_turn(h->arg, clock_mono_ns());
+		give_replies();
+	}
+	check_complete();
+	ck_assert_int_lt(clock_mono_ns() - from, 900000000);
+}
+
 /* More names than go into a request. */
 #define FAR 9000
 
@@ -334,6 +376,10 @@ int proc_run(struct proc *p, const struct proc_handlers *h)
 	h->on_resync(h->arg);
 	if (far_nodes) {
 		turns(h, 2);
+		return 0;
+	}
+	if (tight) {
+		take_room_at_once(h);
 		return 0;
 	}
 	if (alike) {
@@ -409,6 +455,14 @@ START_TEST(pods_alike_share_the_nodes)
 }
 END_TEST
 
+START_TEST(room_is_taken_at_once)
+{
+	srandom(facts_seed());
+	alike = tight = true;
+	scenario(false);
+}
+END_TEST
+
 START_TEST(long_names_take_more_requests)
 {
 	srandom(facts_seed());
@@ -428,6 +482,7 @@ int main(void)
 	tcase_add_test(tc, resources_labels_taints_ports);
 	tcase_add_test(tc, affinity_and_spread);
 	tcase_add_test(tc, pods_alike_share_the_nodes);
+	tcase_add_test(tc, room_is_taken_at_once);
 	tcase_add_test(tc, long_names_take_more_requests);
 	suite_add_tcase(s, tc);
 	return facts_main(s);
