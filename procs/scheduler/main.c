@@ -111,6 +111,7 @@ static void drop_idle(struct scheduler *self)
 		}
 		k->queued = k->blocked = false;
 		k->terms_seen = 0;
+		k->retry_ns = 0;
 		k->n = k->at = k->tell_at = 0;
 		kind_rest(self, k);
 	}
@@ -126,15 +127,19 @@ static bool is_idle(const struct scheduler *self)
 	return true;
 }
 
+/* When a blocked kind is tried again whatever happens. */
+static int64_t flush_ns(const struct kind *k)
+{
+	return k->owed ? k->retry_ns : k->retry_ns + FLUSH_NS;
+}
+
 /* When something changed, not before its back-off if there are others to place (KEP-5142);
  * else after a long time. */
 static bool is_due(const struct scheduler *self, const struct kind *k, bool idle, int64_t now_ns)
 {
-	if (!k->blocked)
+	if (!k->blocked || now_ns >= flush_ns(k))
 		return true;
-	if (k->moves_seen == moves_of(self, k->waits_for))
-		return now_ns > k->retry_ns + FLUSH_NS;
-	return now_ns >= (idle && k->idle_ns < k->retry_ns ? k->idle_ns : k->retry_ns);
+	return (idle || now_ns >= k->retry_ns) && k->moves_seen != moves_of(self, k->waits_for);
 }
 
 /* When a kind wants its next turn; 0: when something happens. */
@@ -145,45 +150,58 @@ static int64_t next_turn(const struct scheduler *self, const struct kind *k, int
 	if (!k->blocked)
 		return now_ns;
 	if (k->moves_seen == moves_of(self, k->waits_for))
-		return k->retry_ns + FLUSH_NS;
-	return k->idle_ns < k->retry_ns ? k->idle_ns : k->retry_ns;
+		return flush_ns(k);
+	return self->idle_ns < k->retry_ns ? self->idle_ns : k->retry_ns;
 }
 
-/* Trying again and again may take one part in IDLE_SHARE of the time. */
-static bool try_kind(struct scheduler *self, struct kind *k, int64_t now_ns)
+/* False: the ring is full.  *early grows by what a try before the back-off took. */
+static bool try_kind(struct scheduler *self, struct kind *k, int64_t now_ns, int64_t *early)
 {
-	int64_t start = clock_mono_ns(), rest;
+	int64_t start = clock_mono_ns();
 	bool room;
 
-	k->early = k->blocked && now_ns < k->retry_ns;
+	k->early = now_ns < k->retry_ns;
 	room = place_kind(self, k);
-	rest = (clock_mono_ns() - start) * IDLE_SHARE;
-	k->idle_ns = start + (rest > IDLE_NS ? rest : IDLE_NS);
+	if (k->early)
+		*early += clock_mono_ns() - start;
 	return room;
 }
 
-static int64_t schedule(struct scheduler *self, int64_t now_ns)
+/* Place what can be placed; false when the ring is full, or there is more to tell. */
+static bool place_all(struct scheduler *self, bool idle, int64_t now_ns, int64_t *early,
+		      int64_t *next)
 {
-	int64_t next = 0;
-	bool idle;
-
-	drop_idle(self);
-	idle = is_idle(self);
-	if (self->nactive > 1)
-		qsort(self->active, self->nactive, sizeof(*self->active), by_priority);
 	for (uint32_t i = 0; i < self->nactive; i++) {
 		struct kind *k = self->active[i];
 		int64_t due;
 
 		k->used = self->tick;
-		if ((is_due(self, k, idle, now_ns) && !try_kind(self, k, now_ns)) ||
+		if ((is_due(self, k, idle, now_ns) && !try_kind(self, k, now_ns, early)) ||
 		    !wait_tell(self, k))
-			return now_ns + 1000000; /* the ring is full, or there is more to tell */
+			return false;
 		due = next_turn(self, k, now_ns);
-		if (due && (!next || due < next))
-			next = due;
+		if (due && (!*next || due < *next))
+			*next = due;
 	}
-	return next;
+	return true;
+}
+
+static int64_t schedule(struct scheduler *self, int64_t now_ns)
+{
+	int64_t next = 0, early = 0;
+	bool idle, done;
+
+	drop_idle(self);
+	if (self->nactive > 1)
+		qsort(self->active, self->nactive, sizeof(*self->active), by_priority);
+	idle = now_ns >= self->idle_ns && is_idle(self);
+	if (idle) /* before the kinds say when they want their next turn */
+		self->idle_ns = now_ns + IDLE_NS;
+	done = place_all(self, idle, now_ns, &early, &next);
+	/* Trying before the back-off takes one part in IDLE_SHARE of the time. */
+	if (early * IDLE_SHARE > IDLE_NS)
+		self->idle_ns = now_ns + early * IDLE_SHARE;
+	return done ? next : now_ns + 1000000;
 }
 
 /* Pods that wait for us to look at them; those for which there is no node do not. */

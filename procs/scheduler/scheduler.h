@@ -136,10 +136,10 @@ struct kind {
 	uint32_t n, at, cap;
 	struct waiting waiting; /* not while it is blocked: then it waits for a node, not for us */
 	bool queued;		/* in self->active */
-	int64_t retry_ns;	/* not before, after it did not fit ... */
-	int64_t idle_ns;	/* ... or before this, while no other kind can be placed */
+	int64_t retry_ns;	/* when its back-off is over, after it did not fit */
 	int64_t backoff_ns;
-	bool early; /* tried before its back-off was over */
+	bool early; /* the last try was before that: who knows why it waits was passed over ... */
+	bool owed;  /* ... and is looked at then, though nothing moves any more */
 	bool blocked;
 	uint32_t waits_for;  /* moves that may help: MOVES(...) */
 	uint64_t moves_seen; /* how many there were of them when it did not fit */
@@ -204,6 +204,7 @@ struct scheduler {
 	uint64_t journal_rv;   /* accounted up to here */
 	uint64_t external;     /* rises when counts by topology have to be taken anew */
 	uint64_t nodes_changed, tick;
+	int64_t idle_ns; /* blocked kinds are not tried before their back-off until then */
 	uint64_t looked; /* pods, when all are looked at */
 	uint64_t moved[MOVE_COUNT];
 	struct kind *kinds[KIND_BUCKETS];

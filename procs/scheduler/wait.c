@@ -193,8 +193,8 @@ bool wait_tell(struct scheduler *self, struct kind *k)
 
 /* --- Blocking ----------------------------------------------------------------------- */
 
-/* Drop those that wait no more.  The others are told anew once their back-off is over, not as
- * often as they are tried. */
+/* Drop those that wait no more.  Of the others all are told anew once their back-off is over;
+ * before, only those who do not know yet. */
 static void compact(struct scheduler *self, struct kind *k)
 {
 	uint32_t kept = 0, know = 0;
@@ -263,6 +263,7 @@ void wait_block(struct scheduler *self, struct kind *k, int64_t now_ns)
 	buf_addstr(&k->why, buf_str(&help));
 	buf_free(&help);
 	k->blocked = true;
+	k->owed = k->early;
 	if (k->early)
 		return;
 	k->backoff_ns = k->backoff_ns ? k->backoff_ns * 2 : BACKOFF_FIRST_NS;

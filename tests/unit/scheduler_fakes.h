@@ -32,9 +32,12 @@ void proc_follow(struct proc *p, uint64_t rv)
 {
 }
 
+static unsigned failures_told; /* so far */
+
 void proc_event(struct proc *p, const struct entry *about, const struct event_source *source,
 		const char *type, const char *reason, struct str message)
 {
+	failures_told += strcmp(reason, "FailedScheduling") == 0;
 }
 
 #endif

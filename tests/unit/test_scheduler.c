@@ -335,6 +335,10 @@ static void take_room_at_once(const struct proc_handlers *h)
 	}
 	check_complete();
 	ck_assert_int_lt(clock_mono_ns() - from, 900000000);
+	ck_assert_uint_eq(failures_told, (unsigned)waiting);
+	/* Nothing moves any more: who still waits is looked at when the back-off is over. */
+	h->on_turn(h->arg, clock_mono_ns() + 1100000000);
+	ck_assert_uint_eq(failures_told, (unsigned)(waiting + count_waiting()));
 }
 
 /* More names than go into a request. */
