@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
-#define BLOCK 256u
+#define BLOCK	  256u
+#define ROUND_MIN 65536u
 
 int addresses_init(struct addresses *a, struct str cidr, uint32_t share, uint32_t shares)
 {
@@ -45,10 +46,28 @@ static bool may_take(const struct addresses *a, uint32_t i)
 	return i != 0 && i != a->count - 1 && !a->holder[i] && i / BLOCK % a->shares == a->share;
 }
 
+static void set_holder(struct addresses *a, uint32_t i, uint32_t holder)
+{
+	a->held += (holder != 0) - (a->holder[i] != 0);
+	a->holder[i] = holder;
+}
+
+/* Addresses are taken in rounds of so many of the range: four times what is held, so that one
+ * is not used again soon, and no more, as each that was ever used takes memory. */
+static uint32_t round_of(const struct addresses *a)
+{
+	uint64_t unit = (uint64_t)BLOCK * a->shares;
+	uint64_t n = ((ROUND_MIN + 4 * (uint64_t)a->held) / BLOCK + 1) * unit;
+
+	return n < a->count ? (uint32_t)n : a->count;
+}
+
 uint32_t address_take(struct addresses *a, uint32_t holder)
 {
+	uint32_t round = round_of(a);
+
 	for (uint32_t tries = 0; tries < a->count; tries++) {
-		uint32_t i = a->next++ % a->count;
+		uint32_t i = a->next++ % round;
 
 		if (i % BLOCK == 0 && i / BLOCK % a->shares != a->share) {
 			a->next += BLOCK - 1;
@@ -56,7 +75,7 @@ uint32_t address_take(struct addresses *a, uint32_t holder)
 			continue;
 		}
 		if (may_take(a, i)) {
-			a->holder[i] = holder;
+			set_holder(a, i, holder);
 			return a->first + i;
 		}
 	}
@@ -68,7 +87,7 @@ void address_mark(struct addresses *a, uint32_t ip, uint32_t holder)
 	uint32_t i = ip - a->first;
 
 	if (ip >= a->first && i < a->count)
-		a->holder[i] = holder;
+		set_holder(a, i, holder);
 }
 
 void address_give(struct addresses *a, uint32_t ip, uint32_t holder)
@@ -76,7 +95,7 @@ void address_give(struct addresses *a, uint32_t ip, uint32_t holder)
 	uint32_t i = ip - a->first;
 
 	if (ip >= a->first && i < a->count && a->holder[i] == holder)
-		a->holder[i] = 0;
+		set_holder(a, i, 0);
 }
 
 uint32_t address_parse(struct str text)

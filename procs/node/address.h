@@ -14,6 +14,7 @@ struct addresses {
 	uint32_t first, count;	/* the range, host byte order */
 	uint32_t share, shares; /* blocks of 256 go round among the shares */
 	uint32_t next;
+	uint32_t held;
 	uint32_t *holder; /* of each, 0: free; pages that are never used cost nothing */
 };
 

@@ -416,6 +416,31 @@ END_TEST
 
 /* --- Addresses ---------------------------------------------------------------------- */
 
+/* Pods that come and go use the same addresses again, after a while: each that was ever used
+ * takes memory. */
+START_TEST(addresses_are_used_again)
+{
+	static uint32_t ips[1000];
+	struct addresses a;
+	uint32_t least = UINT32_MAX, most = 0;
+
+	ck_assert_int_eq(addresses_init(&a, STR("10.0.0.0/9"), 1, 2), 0);
+	for (uint32_t i = 0; i < 1000000; i++) {
+		uint32_t *ip = &ips[i % countof(ips)];
+
+		if (*ip)
+			address_give(&a, *ip, i + 1 - countof(ips));
+		*ip = address_take(&a, i + 1);
+		ck_assert_uint_ne(*ip, 0);
+		least = *ip < least ? *ip : least;
+		most = *ip > most ? *ip : most;
+	}
+	ck_assert_uint_gt(most - least, 100000);
+	ck_assert_uint_lt(most - least, 200000);
+	addresses_free(&a);
+}
+END_TEST
+
 START_TEST(addresses_are_given_once)
 {
 	struct addresses a[3];
@@ -503,6 +528,7 @@ int main(void)
 	suite_add_tcase(s, tc);
 	tc = tcase_create("addresses");
 	tcase_add_test(tc, addresses_are_given_once);
+	tcase_add_test(tc, addresses_are_used_again);
 	tcase_add_test(tc, odd_ranges);
 	suite_add_tcase(s, tc);
 	return facts_main(s);
