@@ -43,10 +43,7 @@ struct key {
 /* CPU seconds of this thread: what others do on the machine is not counted. */
 static double cpu_now(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+	return (double)clock_thread_ns() / 1e9;
 }
 
 static struct name *names; /* in order of creation */

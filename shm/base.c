@@ -270,6 +270,11 @@ int64_t clock_mono_rough_ns(void)
 	return read_mono(CLOCK_MONOTONIC_COARSE);
 }
 
+int64_t clock_thread_ns(void)
+{
+	return clock_read(CLOCK_THREAD_CPUTIME_ID);
+}
+
 /* Two digits at `p`. */
 static void put2(char *p, unsigned n)
 {

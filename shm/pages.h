@@ -27,7 +27,7 @@ static inline bool pages_huge(const struct seg_pages *p)
  * let it; it took the thread `ns` of CPU. */
 static inline void pages_took(struct seg_pages *p, uint64_t bytes, int64_t ns)
 {
-	bool slow = (double)ns * SEG_HUGE > (double)PAGES_SLOW_NS * (double)bytes;
+	bool slow = ns * (int64_t)SEG_HUGE > PAGES_SLOW_NS * (int64_t)bytes;
 
 	if (p->small) {
 		p->small = slow ? 0 : p->small - 1;

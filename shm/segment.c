@@ -144,26 +144,16 @@ static void reserve_huge(const struct seg *s, uint64_t from)
 #endif
 }
 
-/* What this thread has used: a fault in a virtual machine's host is part of it, waiting
- * for a core is not. */
-static int64_t cpu_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
-}
-
 /* As reserve(), in huge pages where [from, to) covers them and they are at hand, and with
  * page tables at once instead of a fault for each page; where the kernel cannot, faults
  * do.  `from` is the file's size. */
 static int reserve_mapped(struct seg *s, uint64_t from, uint64_t to)
 {
-	uint64_t first = align_up(from, SEG_HUGE), bytes = to - from;
-	int64_t start = cpu_ns();
+	uint64_t bytes = to - from, at = align_up(from, SEG_HUGE);
+	int64_t start = clock_thread_ns();
 	int rc;
 
-	for (uint64_t at = first; pages_huge(&s->pages) && at + SEG_HUGE <= to; at += SEG_HUGE)
+	for (; pages_huge(&s->pages) && at + SEG_HUGE <= to; at += SEG_HUGE)
 		reserve_huge(s, at);
 	rc = reserve(s->fd, from, to);
 	if (rc)
@@ -173,7 +163,7 @@ static int reserve_mapped(struct seg *s, uint64_t from, uint64_t to)
 	madvise(s->base + from, to - from, MADV_POPULATE_WRITE);
 #endif
 	if (bytes >= SEG_HUGE)
-		pages_took(&s->pages, bytes, cpu_ns() - start);
+		pages_took(&s->pages, bytes, clock_thread_ns() - start);
 	return 0;
 }
 

@@ -251,6 +251,9 @@ int64_t clock_wall_ns(void); /* since 1970-01-01T00:00:00Z */
 int64_t clock_mono_ns(void);
 /* Some ms late, for a tenth of the price; not to be compared with the one above. */
 int64_t clock_mono_rough_ns(void);
+/* CPU that this thread has used; never virtual.  A fault in a virtual machine's host is part of
+ * it, waiting for a core is not. */
+int64_t clock_thread_ns(void);
 static inline uint32_t clock_wall_s(void)
 {
 	return (uint32_t)(clock_wall_ns() / 1000000000);

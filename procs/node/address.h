@@ -13,15 +13,16 @@
 struct addresses {
 	uint32_t first, count;	/* the range, host byte order */
 	uint32_t share, shares; /* blocks of 256 go round among the shares */
-	uint32_t next;
-	uint32_t held;
-	uint32_t *holder; /* of each, 0: free; pages that are never used cost nothing */
+	uint32_t next;		/* where to look first, modulo the round (address.c) */
+	uint32_t held;		/* addresses that have a holder */
+	uint32_t *holder;	/* of each, 0: free; pages that are never used cost nothing */
 };
 
 /* "127.128.0.0/9"; WEFT_EINVAL for anything else, or a prefix over 30. */
 int addresses_init(struct addresses *a, struct str cidr, uint32_t share, uint32_t shares);
 void addresses_free(struct addresses *a);
-/* A free address, 0 when all are taken. */
+/* A free address that was not used for a while, 0 when all are taken.  Which ones are in use
+ * at all follows what is held, so that memory does. */
 uint32_t address_take(struct addresses *a, uint32_t holder);
 /* One that is in use already (found in a pod's status). */
 void address_mark(struct addresses *a, uint32_t ip, uint32_t holder);

@@ -167,7 +167,8 @@ static bool try_kind(struct scheduler *self, struct kind *k, int64_t now_ns, int
 	return room;
 }
 
-/* Place what can be placed; false when the ring is full, or there is more to tell. */
+/* Place what can be placed, and tell; false when the ring is full, or there is more to tell.
+ * *next becomes when the next turn is wanted, 0: when something happens. */
 static bool place_all(struct scheduler *self, bool idle, int64_t now_ns, int64_t *early,
 		      int64_t *next)
 {

@@ -19,8 +19,8 @@
  * batch that comes to such blocks writes zeros into the ones behind it as well. */
 #define AHEAD	    (256u << 10)
 #define SMALL_BATCH (64u << 10)
-/* What a segment's head and a large batch are filled up to.  A recycled segment is not in memory: to write a part of
- * a page of it, the kernel would read the page first. */
+/* What a segment's head and a large batch are filled up to.  A recycled segment is not in
+ * memory: to write a part of a page of it, the kernel would read the page first. */
 #define WHOLE_PAGE 4096u
 
 struct segment_head {
