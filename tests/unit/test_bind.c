@@ -286,6 +286,24 @@ START_TEST(what_binds_nothing_counts_for_nothing)
 }
 END_TEST
 
+/* However many: one knows of them. */
+START_TEST(own_binds_are_in_nobodys_way)
+{
+	uint64_t seen;
+	char name[16];
+
+	for (int i = 0; i < 4; i++) {
+		snprintf(name, sizeof(name), "p%d", i);
+		make_pod("a", name, "{}");
+	}
+	seen = rig.s.rv;
+	for (int i = 0; i < 4; i++) {
+		snprintf(name, sizeof(name), "a/p%d", i);
+		ck_assert_uint_eq(do_as(6, bind_one(seen, name, "['n0']"))->done, 1);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("bind");
@@ -299,6 +317,7 @@ int main(void)
 	tcase_add_test(t, with_guards_all_are_bound_or_none);
 	tcase_add_test(t, binds_of_other_clients_count);
 	tcase_add_test(t, what_binds_nothing_counts_for_nothing);
+	tcase_add_test(t, own_binds_are_in_nobodys_way);
 	suite_add_tcase(s, t);
 	return rig_run(s);
 }

@@ -612,6 +612,90 @@ START_TEST(options_without_sense_are_refused)
 }
 END_TEST
 
+/* What is written while an earlier write of the object is on its way to the disk. */
+START_TEST(publishing_leaves_what_was_prepared_after_it)
+{
+	struct version_in in = {0};
+	struct entry *e = create(T_MAP, "ns", "m", 1);
+	struct version *first, *second;
+
+	ck_assert_int_eq(cw_prepare_update(w, e, rv + 1, &in, &first), 0);
+	ck_assert_int_eq(cw_prepare_update(w, e, rv + 2, &in, &second), 0);
+	publish(first);
+	ck_assert_ptr_eq(cw_newest(w, e), second);
+	ck_assert_ptr_eq(cache_newest(c, e), first);
+	cw_abort(w, second);
+	ck_assert_ptr_eq(cw_newest(w, e), first);
+	rv++;
+	verify();
+}
+END_TEST
+
+/* A reader who began after a grace period did may hold what is let go before its end. */
+START_TEST(what_is_let_go_in_a_grace_period_waits_for_the_next)
+{
+	static struct prcu_reader reader;
+	struct prcu_reader *readers[] = {&reader};
+	struct version_in in = {0};
+	struct cache *mine;
+	uint64_t entries;
+
+	ck_assert_int_eq(cache_thread(&mine, c, &reader), 0);
+	cw_set_readers(w, readers, 1);
+	for (int i = 0; i < 4; i++)
+		cw_reclaim(w, 100);
+	entries = cache_arena_stats(c)->count[ARENA_ENTRY];
+	cw_abort(w, prepare(T_MAP, "ns", "one", 1, &in));
+	cw_reclaim(w, 100);
+	cache_lock(mine);
+	rv--;
+	cw_abort(w, prepare(T_MAP, "ns", "two", 2, &in)); /* which it may have met */
+	ck_assert_uint_eq(cache_arena_stats(c)->count[ARENA_ENTRY], entries + 2);
+	for (int i = 0; i < 4; i++)
+		cw_reclaim(w, 100);
+	ck_assert_uint_eq(cache_arena_stats(c)->count[ARENA_ENTRY], entries + 1);
+	cache_unlock(mine);
+	for (int i = 0; i < 4; i++)
+		cw_reclaim(w, 100);
+	ck_assert_uint_eq(cache_arena_stats(c)->count[ARENA_ENTRY], entries);
+	cw_set_readers(w, NULL, 0);
+	cache_detach(mine);
+}
+END_TEST
+
+/* Readers may be in the middle of the slot that counted until now. */
+START_TEST(counts_are_changed_beside_those_that_count)
+{
+	struct entry *owner = create(T_SET, "ns", "rs", 9);
+	uint8_t owners[1][16];
+	struct version_in in = {.nowners = 1, .has_controller = true, .owner_uids = owners};
+	const struct counts *counts;
+	uint32_t seq;
+
+	memcpy(owners, uid(9), 16);
+	publish(prepare(T_POD, "ns", "p", 1, &in));
+	counts = (const struct counts *)cache_entry(c, (entry_ref){owner->counts});
+	seq = counts->seq;
+	publish(prepare(T_POD, "ns", "q", 2, &in));
+	ck_assert_uint_eq(counts->seq, seq + 1);
+	ck_assert_uint_eq(counts->slot[seq % 2].total, 1);
+	ck_assert_uint_eq(counts->slot[(seq + 1) % 2].total, 2);
+}
+END_TEST
+
+START_TEST(what_is_restored_is_no_newer_than_the_start)
+{
+	struct version_in in = {0};
+	struct entry *e;
+
+	ck_assert_int_eq(cw_restore(w, T_MAP, STR("ns"), STR("m"), uid(1), 5, 20, 101, &in, &e),
+			 WEFT_EINVAL);
+	ck_assert_int_eq(cw_restore(w, T_MAP, STR("ns"), STR("m"), uid(1), 5, 20, 100, &in, &e), 0);
+	ck_assert_int_eq(cw_restore_done(w), 0);
+	verify();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("cache");
@@ -638,6 +722,10 @@ int main(void)
 	tcase_add_test(t, who_leaves_for_another_list_is_counted);
 	tcase_add_test(t, replayed_writes_leave_no_history);
 	tcase_add_test(t, options_without_sense_are_refused);
+	tcase_add_test(t, publishing_leaves_what_was_prepared_after_it);
+	tcase_add_test(t, what_is_let_go_in_a_grace_period_waits_for_the_next);
+	tcase_add_test(t, counts_are_changed_beside_those_that_count);
+	tcase_add_test(t, what_is_restored_is_no_newer_than_the_start);
 	suite_add_tcase(s, t);
 	return run_suite(s);
 }

@@ -639,6 +639,23 @@ START_TEST(a_controllers_event_names_its_component)
 }
 END_TEST
 
+/* The ring was full in the middle of it: it is looked at again when there is room. */
+START_TEST(what_could_not_send_all_is_reconciled_again)
+{
+	send_each = 100000;
+	fc.store.deaf = true;
+	route(TYPE_REPLICASET, create(TYPE_REPLICASET, "a"));
+	turn();
+	ck_assert_int_eq(reconciles, 1);
+	ck_assert_int_lt(sends, send_each);
+	send_each = 0;
+	fc.store.deaf = false;
+	for (int i = 0; i < 1000 && reconciles < 2; i++)
+		turn();
+	ck_assert_int_eq(reconciles, 2);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("controller");
@@ -669,6 +686,7 @@ int main(void)
 	tcase_add_test(tc, a_process_does_not_flood_the_store);
 	tcase_add_test(tc, an_event_that_expired_is_made_again);
 	tcase_add_test(tc, a_controllers_event_names_its_component);
+	tcase_add_test(tc, what_could_not_send_all_is_reconciled_again);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
 }

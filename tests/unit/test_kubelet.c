@@ -504,6 +504,42 @@ START_TEST(odd_ranges)
 }
 END_TEST
 
+/* However many are held, as long as the range has one. */
+START_TEST(rounds_grow_with_what_is_held)
+{
+	struct addresses a;
+
+	ck_assert_int_eq(addresses_init(&a, STR("10.0.0.0/9"), 1, 2), 0);
+	for (uint32_t i = 0; i < 200000; i++)
+		ck_assert_uint_ne(address_take(&a, i + 1), 0);
+	addresses_free(&a);
+}
+END_TEST
+
+/* Also when a round becomes as long as the range, which is no multiple of the shares. */
+START_TEST(addresses_are_of_ones_own_share)
+{
+	static uint32_t ips[8000];
+	uint32_t first = 0, n = 0;
+	struct addresses a;
+
+	ck_assert_int_eq(addresses_init(&a, STR("10.0.0.0/14"), 1, 3), 0);
+	for (uint32_t i = 0; i < 1000000; i++) {
+		uint32_t ip = address_take(&a, 1);
+
+		ck_assert_uint_ne(ip, 0);
+		ck_assert_uint_eq((ip - 0x0a000000u) / 256 % 3, 1);
+		if (n == 4000 + i / 250) {
+			address_give(&a, ips[first], 1);
+			first = (first + 1) % countof(ips);
+			n--;
+		}
+		ips[(first + n++) % countof(ips)] = ip;
+	}
+	addresses_free(&a);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("kubelet");
@@ -530,6 +566,8 @@ int main(void)
 	tcase_add_test(tc, addresses_are_given_once);
 	tcase_add_test(tc, addresses_are_used_again);
 	tcase_add_test(tc, odd_ranges);
+	tcase_add_test(tc, rounds_grow_with_what_is_held);
+	tcase_add_test(tc, addresses_are_of_ones_own_share);
 	suite_add_tcase(s, tc);
 	return facts_main(s);
 }

@@ -506,6 +506,97 @@ START_TEST(the_thread_beats_for_who_appends)
 }
 END_TEST
 
+/* A batch whose sync failed is shown to whoever reads the log next: from then on it stays. */
+START_TEST(what_was_read_is_on_the_disk)
+{
+	struct err e = {0};
+
+	for (uint64_t k = 0; k < 16; k++) {
+		struct log *log = reopen(NULL);
+		uint64_t last = model.read;
+
+		if (!last)
+			ck_assert_int_eq(append(log, ++last, &e), WEFT_OK);
+		file_sim_fail_after(fs, 1, WEFT_EIO); /* it is written, and not synced */
+		ck_assert_int_eq(append(log, last + 1, &e), WEFT_EIO);
+		file_sim_heal(fs);
+		log = reopen(log);
+		ck_assert_uint_eq(model.read, last + 1);
+		log_close(log);
+		file_sim_power_on(fs, seed + k);
+		log = reopen(NULL);
+		ck_assert_uint_eq(model.read, last + 1);
+		log_close(log);
+	}
+}
+END_TEST
+
+START_TEST(a_cut_leaves_what_comes_after_it)
+{
+	struct log *log = reopen(NULL);
+	struct err e = {0};
+
+	for (uint64_t rv = 1; rv <= 500; rv++)
+		ck_assert_int_eq(append(log, rv, &e), WEFT_OK);
+	for (uint64_t rv = 1; rv <= 500; rv++) {
+		ck_assert_int_eq(log_cut(log, rv, &e), WEFT_OK);
+		ck_assert_uint_le(log_start_rv(log), rv);
+	}
+	ck_assert_uint_eq(log_segments(log), 1);
+	log_close(log);
+}
+END_TEST
+
+/* A segment that has begun, and whose first batch was refused, promises nothing: the one before
+ * it does, and stays. */
+START_TEST(a_promise_outlives_a_segment_without_batches)
+{
+	struct err e = {0};
+	struct buf b = {0};
+	uint32_t begun = 0;
+
+	buf_reserve(&b, LOG_SEGMENT_MIN);
+	memset(b.p, 0, LOG_SEGMENT_MIN);
+	b.n = LOG_SEGMENT_MIN / 3 * 2; /* one for each segment */
+	for (int64_t k = 0; k < 8; k++) {
+		struct log *log;
+
+		file_sim_free(fs);
+		fs = file_sim_new();
+		log = reopen(NULL);
+		ck_assert_int_eq(log_append(log, &b, 1, 1, 1001, &e), WEFT_OK);
+		file_sim_fail_after(fs, k, WEFT_EIO);
+		begun += log_append(log, &b, 2, 2, 1002, &e) && log_segments(log) == 2;
+		file_sim_heal(fs);
+		ck_assert_int_eq(log_cut(log, 1, &e), WEFT_OK);
+		log_close(log);
+		ck_assert_int_eq(log_open(&log, fs, cluster, segment_size, &e), WEFT_OK);
+		ck_assert_uint_ge(log_rv_bound(log), 1001);
+		log_close(log);
+	}
+	ck_assert_uint_ge(begun, 1);
+	buf_free(&b);
+}
+END_TEST
+
+/* What a disk has refused once is not tried again in the same place. */
+START_TEST(a_refused_batch_ends_its_segment)
+{
+	struct log *log = reopen(NULL);
+	struct err e = {0};
+
+	ck_assert_int_eq(append(log, 1, &e), WEFT_OK);
+	for (int64_t k = 0; k < 2; k++) {
+		file_sim_fail_after(fs, k, WEFT_EIO);
+		ck_assert_int_eq(append(log, 2 + (uint64_t)k, &e), WEFT_EIO);
+		file_sim_heal(fs);
+		ck_assert_int_eq(append(log, 2 + (uint64_t)k, &e), WEFT_OK);
+		ck_assert_uint_eq(log_segments(log), 2 + (uint64_t)k);
+	}
+	log_close(log);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("log");
@@ -525,6 +616,10 @@ int main(void)
 	tcase_add_test(t, the_thread_beats_for_who_appends);
 	tcase_add_test(t, full_segments_are_put_away);
 	tcase_add_test(t, what_is_put_away_is_closed_and_leaves_memory);
+	tcase_add_test(t, what_was_read_is_on_the_disk);
+	tcase_add_test(t, a_cut_leaves_what_comes_after_it);
+	tcase_add_test(t, a_promise_outlives_a_segment_without_batches);
+	tcase_add_test(t, a_refused_batch_ends_its_segment);
 	suite_add_tcase(s, t);
 	return run_suite(s);
 }

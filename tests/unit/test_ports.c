@@ -190,6 +190,39 @@ START_TEST(an_owner_that_is_gone_is_routed_to_all_collectors)
 }
 END_TEST
 
+/* Who has a dependent less hears of it, though it is nothing to the dependent any more. */
+START_TEST(a_former_owner_hears_of_it)
+{
+	struct msg pod = rig_create(TYPE_POD, "a", "p"), m;
+	struct msg freed = {.kind = MSG_update,
+			    .update = {.type = TYPE_POD,
+				       .ns = STR("a"),
+				       .name = STR("p"),
+				       .mask = 1u << PART_META}};
+	char meta[300], uid[37];
+	uint32_t heard = 0;
+
+	create(&client[0], "rs", 1, 1);
+	serve();
+	uid_format(cw_find(rig.s.w, TYPE_REPLICASET, STR("a"), STR("rs"))->uid, uid);
+	snprintf(meta, sizeof(meta),
+		 "{'ownerReferences':[{'kind':'ReplicaSet','name':'rs','uid':'%s',"
+		 "'controller':true}]}",
+		 uid);
+	pod.create.meta = rig_part(meta);
+	pod.create.spec = rig_part("{}");
+	send_as(&client[0], &pod, 1, 1);
+	serve();
+	while (receive(&client[0], &m))
+		;
+	send_as(&client[0], &freed, 1, 1);
+	serve();
+	while (receive(&client[0], &m))
+		heard += m.kind == MSG_work && m.work.type == TYPE_REPLICASET;
+	ck_assert_uint_eq(heard, 1);
+}
+END_TEST
+
 /* The work that a batch made is one item for each object and port. */
 START_TEST(work_is_routed_once)
 {
@@ -458,6 +491,76 @@ START_TEST(a_dead_process_with_a_damaged_ring_is_done_with)
 }
 END_TEST
 
+/* The answer to a process that has gone is not its successor's, who counts from 1 as well. */
+START_TEST(a_successor_gets_no_answers_of_its_predecessor)
+{
+	struct client *x = &client[0];
+	struct msg m;
+
+	create(x, "one", 1, 1);
+	ck_assert(ports_drain(&ports));
+	ck_assert_int_eq(port_open(&ports, 3, PROC_REPLICASET, 0, 2, x->out, &x->requests, RING,
+				   x->inbox, &x->replies, -1),
+			 WEFT_OK);
+	serve();
+	ck_assert_ptr_nonnull(rig_get(&rig, TYPE_REPLICASET, "a", "one"));
+	while (receive(x, &m))
+		ck_assert_int_ne(m.kind, MSG_reply);
+}
+END_TEST
+
+/* Its successor may start when what it left is published, not when it is read. */
+START_TEST(a_dead_process_has_drained_with_its_last_batch)
+{
+	create(&client[0], "left", 1, 1);
+	ports.port[3].dead = true;
+	ports_retarget(&ports);
+	while (ports_drain(&ports))
+		;
+	ck_assert_uint_gt(ports.port[3].drained_at, rig.c.published);
+	ck_assert_ptr_null(cache_find(rig.s.c, TYPE_REPLICASET, STR("a"), STR("left")));
+	commit_drain(&rig.c);
+	ck_assert_uint_le(ports.port[3].drained_at, rig.c.published);
+	ck_assert_ptr_nonnull(cache_find(rig.s.c, TYPE_REPLICASET, STR("a"), STR("left")));
+}
+END_TEST
+
+/* Though nothing else is put into its inbox. */
+START_TEST(dropped_work_is_told_to_who_gets_nothing_else)
+{
+	char name[32];
+
+	for (int i = 0; ring_used(&ports.port[3].out) <= INBOX / 2; i++) {
+		snprintf(name, sizeof(name), "mine-%d", i);
+		create(&client[0], name, 1, 1);
+		serve();
+	}
+	ring_overflowed(&client[0].receive);
+	create(&client[1], "other", 1, 1);
+	serve();
+	ck_assert(ring_overflowed(&client[0].receive));
+}
+END_TEST
+
+/* A reply that no inbox of this size can hold is an answer all the same. */
+START_TEST(a_reply_that_is_too_long_says_so)
+{
+	static uint32_t entries[2500];
+	static uint64_t rvs[2500];
+	struct msg m = {.kind = MSG_delete_many,
+			.delete_many = {.type = TYPE_POD,
+					.entries = {entries, countof(entries)},
+					.rvs = {rvs, countof(rvs)}}};
+
+	for (uint32_t i = 0; i < countof(entries); i++)
+		entries[i] = UINT32_MAX - i;
+	memset(rvs, 0xff, sizeof(rvs));
+	send_as(&client[0], &m, 1, 1);
+	serve();
+	ck_assert_int_eq(expect_reply(&client[0], 1), WEFT_ELOST);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("ports");
@@ -467,6 +570,7 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, replies_fences_and_forgets);
 	tcase_add_test(t, work_is_routed_once);
+	tcase_add_test(t, a_former_owner_hears_of_it);
 	tcase_add_test(t, an_owner_that_is_gone_is_routed_to_all_collectors);
 	tcase_add_test(t, followers_are_woken_by_what_is_theirs);
 	tcase_add_test(t, requests_read_together_are_done_in_turn);
@@ -476,6 +580,10 @@ int main(void)
 	tcase_add_test(t, a_dead_process_is_read_to_the_end);
 	tcase_add_test(t, a_damaged_inbox_is_reported);
 	tcase_add_test(t, a_dead_process_with_a_damaged_ring_is_done_with);
+	tcase_add_test(t, a_successor_gets_no_answers_of_its_predecessor);
+	tcase_add_test(t, a_dead_process_has_drained_with_its_last_batch);
+	tcase_add_test(t, dropped_work_is_told_to_who_gets_nothing_else);
+	tcase_add_test(t, a_reply_that_is_too_long_says_so);
 	suite_add_tcase(s, t);
 	return rig_run(s);
 }

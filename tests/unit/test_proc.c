@@ -444,6 +444,38 @@ START_TEST(every_route_leads_somewhere)
 }
 END_TEST
 
+/* Those of requests that were lost with an earlier store may come late. */
+START_TEST(answers_of_long_ago_are_nobodys)
+{
+	struct flights f;
+	struct flight out;
+	uint64_t first, seq;
+
+	flights_init(&f);
+	first = flights_add(&f, on_reply, NULL);
+	ck_assert(flights_take(&f, first, &out));
+	for (seq = first; seq < first + f.cap;)
+		seq = flights_add(&f, on_reply, NULL);
+	ck_assert_uint_eq(seq, first + f.cap);
+	ck_assert(!flights_take(&f, first, &out));
+	ck_assert(!flights_take(&f, seq + 1, &out));
+	ck_assert(flights_take(&f, seq, &out));
+	flights_free(&f);
+}
+END_TEST
+
+/* What was in it is lost: it may have been work. */
+START_TEST(a_damaged_inbox_is_rebuilt_from_the_cache)
+{
+	proc_turn(p, 0);
+	resyncs = 0;
+	atomic_fetch_add(&store.port[SLOT].out.out->head, 3);
+	proc_turn(p, 0);
+	proc_turn(p, 0);
+	ck_assert_int_ge(resyncs, 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("proc");
@@ -470,6 +502,8 @@ int main(void)
 	tcase_add_test(tc, a_foreign_slot_is_refused);
 	tcase_add_test(tc, every_kind_has_a_name);
 	tcase_add_test(tc, every_route_leads_somewhere);
+	tcase_add_test(tc, answers_of_long_ago_are_nobodys);
+	tcase_add_test(tc, a_damaged_inbox_is_rebuilt_from_the_cache);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
 }

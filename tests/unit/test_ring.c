@@ -156,6 +156,7 @@ START_TEST(trimmed_and_taken_back)
 	memcpy(p, "abc", 3);
 	ring_commit(&prod);
 	ck_assert_uint_eq(ring_used(&prod), 16 + 8);
+	ck_assert_uint_eq(atomic_load(&pair->out.records), 2);
 	ck_assert_int_eq(ring_peek(&cons, &s), 1);
 	ck_str_is(s, "0123456789");
 	ring_next(&cons);

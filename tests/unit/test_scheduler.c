@@ -56,6 +56,7 @@ static bool far_nodes; /* FAR nodes with long names, and as many pods */
 static uint32_t far_bound;
 static bool alike;	       /* all nodes, but that some are avoided; and all pods */
 static bool tight;	       /* and there is room for TIGHT_PODS on each */
+static bool overtaken;	       /* the journal's window passes the scheduler */
 static unsigned refuse_one_in; /* binds that somebody else was faster than */
 
 bool proc_can_send(const struct proc *p, size_t bytes)
@@ -273,6 +274,23 @@ static void node_tells(int i)
 	kube_parts_free(&parts);
 }
 
+/* Writes that change nothing that matters here. */
+static void touch_node(int i, int times)
+{
+	value obj = node_object(i);
+	struct entry *e = cw_find(shelf.w, TYPE_NODE, (struct str){0},
+				  v_as_str(v_path(&obj, "metadata.name")));
+	struct version_in in = {.grace_s = -1, .writer_kind = PROC_NODE};
+	struct version *v;
+
+	in.hot = cw_newest(shelf.w, e)->hot;
+	while (times-- > 0) {
+		ck_assert_int_eq(cw_prepare_update(shelf.w, e, ++shelf.rv, &in, &v), 0);
+		cw_publish(shelf.w, v);
+		cw_commit_rv(shelf.w, shelf.rv);
+	}
+}
+
 /* Pods of one kind, some that run by now while others come: on the nodes that nobody avoids
  * are as many each, or one more. */
 static void share_evenly(const struct proc_handlers *h)
@@ -341,6 +359,23 @@ static void take_room_at_once(const struct proc_handlers *h)
 	ck_assert_uint_eq(failures_told, (unsigned)(waiting + count_waiting()));
 }
 
+#define WINDOW 65536 /* of the shelf's journal */
+
+/* While the scheduler was away, pods came and more was written than the journal keeps. */
+static void fall_behind(const struct proc_handlers *h)
+{
+	for (int i = 0; i < PODS / 2; i++)
+		add_pod();
+	turns(h, 30);
+	for (int i = 0; i < PODS / 2; i++)
+		add_pod();
+	touch_node(0, WINDOW + 10);
+	for (int i = 0; i < 10; i++)
+		cw_reclaim(shelf.w, UINT32_MAX);
+	turns(h, 60);
+	check_complete();
+}
+
 /* More names than go into a request. */
 #define FAR 9000
 
@@ -380,6 +415,10 @@ int proc_run(struct proc *p, const struct proc_handlers *h)
 	h->on_resync(h->arg);
 	if (far_nodes) {
 		turns(h, 2);
+		return 0;
+	}
+	if (overtaken) {
+		fall_behind(h);
 		return 0;
 	}
 	if (tight) {
@@ -467,6 +506,15 @@ START_TEST(room_is_taken_at_once)
 }
 END_TEST
 
+START_TEST(a_lost_journal_means_looking_at_everything)
+{
+	srandom(facts_seed());
+	overtaken = true;
+	for (int i = 0; i < 10; i++)
+		scenario(false);
+}
+END_TEST
+
 START_TEST(long_names_take_more_requests)
 {
 	srandom(facts_seed());
@@ -487,6 +535,7 @@ int main(void)
 	tcase_add_test(tc, affinity_and_spread);
 	tcase_add_test(tc, pods_alike_share_the_nodes);
 	tcase_add_test(tc, room_is_taken_at_once);
+	tcase_add_test(tc, a_lost_journal_means_looking_at_everything);
 	tcase_add_test(tc, long_names_take_more_requests);
 	suite_add_tcase(s, tc);
 	return facts_main(s);

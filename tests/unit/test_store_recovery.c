@@ -404,6 +404,98 @@ START_TEST(identity_of_a_data_directory)
 }
 END_TEST
 
+/* Events one after the other until one is refused, `n` at most; returns the last one's
+ * resourceVersion. */
+static uint64_t make_events(struct rig *rig, const char *prefix, uint32_t n)
+{
+	uint64_t seen = 0;
+	char name[32];
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct msg m = rig_create(TYPE_EVENT, "a", name);
+
+		snprintf(name, sizeof(name), "%s-%u", prefix, i);
+		m.create.name = str_of(name);
+		if (rig_do(rig, &m)->status)
+			break;
+		seen = rig->last.rv;
+	}
+	return seen;
+}
+
+/* ... and are not given out beyond what the log has taken, though it was asked for more. */
+START_TEST(memory_writes_stay_below_what_the_log_has_promised)
+{
+	struct rig rig = {0};
+	uint64_t seen;
+	struct msg m;
+
+	rig_must_open(&rig, fs, NULL);
+	rig_namespace(&rig, "a");
+	make_events(&rig, "early", RV_AHEAD - 20);
+	file_sim_fail_after(fs, 0, WEFT_EIO);
+	m = rig_create(TYPE_CONFIGMAP, "a", "refused");
+	ck_assert_int_eq(rig_do(&rig, &m)->status, WEFT_EIO);
+	seen = make_events(&rig, "late", 100);
+	ck_assert_uint_gt(seen, RV_AHEAD - 20);
+	file_sim_heal(fs);
+	rig_kill(&rig);
+	rig_must_open(&rig, fs, NULL);
+	ck_assert_uint_ge(rig.s.rv, seen);
+	rig_kill(&rig);
+}
+END_TEST
+
+/* Its first file is missing: nothing leads from the checkpoint, here none, to what is left. */
+START_TEST(a_log_that_begins_too_late_stops_the_start)
+{
+	struct rig rig = {0};
+	struct err e = {0};
+	struct buf text = {0};
+	struct msg m;
+
+	rig_must_open(&rig, fs, NULL);
+	rig_namespace(&rig, "a");
+	buf_puts(&text, "{'data':{'k':'");
+	for (uint32_t i = 0; i < LOG_SEGMENT_MIN; i++)
+		buf_putc(&text, 'x');
+	buf_puts(&text, "'}}");
+	buf_putc(&text, '\0');
+	m = rig_create(TYPE_CONFIGMAP, "a", "big");
+	m.create.rest = rig_part(text.p);
+	ck_assert_int_eq(rig_do(&rig, &m)->status, WEFT_OK);
+	ck_assert_uint_eq(log_segments(rig.log), 2);
+	rig_kill(&rig);
+	ck_assert_int_eq(fs->ops->remove(fs, "log-00000001", &e), WEFT_OK);
+	ck_assert_int_eq(rig_open(&rig, fs, NULL, &e), WEFT_ECORRUPT);
+	ck_assert_msg(strstr(e.msg, "begins after resourceVersion 1"), "%s", e.msg);
+	buf_free(&text);
+}
+END_TEST
+
+/* A checkpoint may end in the middle of a record of many. */
+START_TEST(of_a_record_what_the_checkpoint_has_is_left_out)
+{
+	static uint8_t uids[2][16];
+	struct rec r = {.kind = REC_gone};
+	struct cache_iter it;
+	struct err e = {0};
+	struct store s;
+
+	replay_begin(&s);
+	s.replay_after = s.rv + 2;
+	ck_assert_int_eq(replay_stretch(&s, 5, 3, 200000), WEFT_OK);
+	ck_assert_uint_eq(cache_type_count(s.c, TYPE_POD), 1);
+	cache_iter_init(&it, s.c, TYPE_POD, STR("a"), STR(""), (struct str){NULL, 0});
+	memcpy(uids[1], cache_iter_next(&it)->uid, 16); /* the first has gone already */
+	s.replay_after = s.rv + 1;
+	r.gone = (struct rec_gone){.rv = s.rv + 1, .uids = {(const uint8_t(*)[16])uids, 2}};
+	ck_assert_msg(!replay_record(&s, &r, &e), "%s", e.msg);
+	ck_assert_uint_eq(cache_type_count(s.c, TYPE_POD), 0);
+	replay_end(&s);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("store_recovery");
@@ -421,6 +513,9 @@ int main(void)
 	tcase_add_test(t, memory_writes_keep_their_resource_versions);
 	tcase_add_test(t, a_damaged_log_stops_the_start);
 	tcase_add_test(t, identity_of_a_data_directory);
+	tcase_add_test(t, memory_writes_stay_below_what_the_log_has_promised);
+	tcase_add_test(t, a_log_that_begins_too_late_stops_the_start);
+	tcase_add_test(t, of_a_record_what_the_checkpoint_has_is_left_out);
 	suite_add_tcase(s, t);
 	return rig_run(s);
 }
