@@ -166,6 +166,10 @@ static int load_blob(struct load *l, const MDB_val *key, const MDB_val *v)
 		return err_set(l->e, WEFT_ECORRUPT,
 			       "checkpoint '%s/data.mdb': blob %016llx does not check out",
 			       l->t.dir, (unsigned long long)id);
+	if (2 * ++l->nheld > l->held_cap)
+		return err_set(l->e, WEFT_ECORRUPT,
+			       "checkpoint '%s/data.mdb': more blobs are there than it says",
+			       l->t.dir);
 	h = held_slot(l, id);
 	h->id = id;
 	h->ref = cw_blob(l->w, bytes);
@@ -343,6 +347,28 @@ static int load_each(struct load *l, MDB_dbi dbi,
 	return out;
 }
 
+#define BLOB_MIN 16u		     /* a blob's key and count, in bytes */
+#define HELD_MAX (UINT64_C(1) << 31) /* held_cap is a power of 2 in 32 bits */
+
+/* Room for `n` blobs, if the file can hold as many. */
+static int held_init(struct load *l, uint64_t n)
+{
+	MDB_envinfo info;
+	MDB_stat stat;
+
+	mdb_env_info(l->t.env, &info);
+	mdb_env_stat(l->t.env, &stat);
+	if (n > (info.me_last_pgno + 1) * stat.ms_psize / BLOB_MIN || n > HELD_MAX / 2)
+		return err_set(l->e, WEFT_ECORRUPT,
+			       "checkpoint '%s/data.mdb': it cannot hold %llu blobs", l->t.dir,
+			       (unsigned long long)n);
+	for (l->held_cap = 64; l->held_cap < 2 * n; l->held_cap *= 2)
+		;
+	l->held = calloc(l->held_cap, sizeof(*l->held));
+	weft_assert(l->held);
+	return WEFT_OK;
+}
+
 static int load_all(struct load *l)
 {
 	MDB_stat stat;
@@ -354,12 +380,10 @@ static int load_all(struct load *l)
 		rc = table_check_meta(&l->t, l->txn, l->cluster_id, l->e);
 	if (!rc)
 		rc = table_err(&l->t, mdb_stat(l->txn, l->t.blobs, &stat), "stat", l->e);
+	if (!rc)
+		rc = held_init(l, stat.ms_entries);
 	if (rc)
 		return rc;
-	for (l->held_cap = 64; l->held_cap < 2 * stat.ms_entries; l->held_cap *= 2)
-		;
-	l->held = calloc(l->held_cap, sizeof(*l->held));
-	weft_assert(l->held);
 	cw_expect(l->w, TYPE_POD, l->t.count);
 	rc = load_each(l, l->t.blobs, load_blob);
 	if (!rc)

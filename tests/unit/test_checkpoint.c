@@ -3,6 +3,7 @@
  * the journal, a full map, damage; and recovery from tables and log together.
  */
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -362,6 +363,45 @@ START_TEST(damage_is_found)
 }
 END_TEST
 
+#define DB_ENTRIES 32 /* where a database's number of rows stands behind its name */
+
+/* How many rows there are is LMDB's own word for it, and no checksum's. */
+START_TEST(a_number_of_blobs_that_cannot_be_is_found)
+{
+	struct rig rig = {0};
+	struct follower *f;
+	struct err e = {0};
+	struct cache *c;
+	char path[128], *map, *at;
+	const uint64_t lie = UINT64_C(1) << 59;
+	struct stat st;
+	int fd;
+
+	rig_must_open(&rig, fs, dir);
+	rig_world(&rig);
+	c = attach(&rig);
+	ck_assert_int_eq(follow_open(&f, dir, rig_cluster, &e), WEFT_OK);
+	churn(&rig, 100);
+	follow(f, c);
+	follow_close(f);
+	cache_detach(c);
+	rig_kill(&rig);
+	snprintf(path, sizeof(path), "%s/data.mdb", dir);
+	fd = open(path, O_RDWR);
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	map = at = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ck_assert_ptr_ne(map, MAP_FAILED);
+	while ((at = memmem(at, (size_t)(map + st.st_size - at), "blobs", 5))) {
+		at += 5;
+		memcpy(at + DB_ENTRIES, &lie, sizeof(lie));
+	}
+	munmap(map, (size_t)st.st_size);
+	close(fd);
+	ck_assert_int_eq(rig_open(&rig, fs, dir, &e), WEFT_ECORRUPT);
+	ck_assert_ptr_nonnull(strstr(e.msg, "data.mdb"));
+}
+END_TEST
+
 START_TEST(another_cluster_and_no_database)
 {
 	static const uint8_t other[16] = "someone else's..";
@@ -388,6 +428,49 @@ START_TEST(another_cluster_and_no_database)
 }
 END_TEST
 
+struct overtaking {
+	struct rig *rig;
+	struct cache *c;
+	struct follower *f;
+	bool done;
+};
+
+static void overtake(void *arg)
+{
+	struct overtaking *o = arg;
+
+	while (!o->done && cache_oldest(o->c) <= follow_making(o->f) + 1)
+		churn(o->rig, 100);
+	o->done = true;
+}
+
+/* What it has collected may have been freed. */
+START_TEST(a_round_that_the_window_has_passed_is_begun_anew)
+{
+	struct rig rig = {0};
+	struct err e = {0};
+	struct overtaking o = {.rig = &rig};
+	uint64_t scans;
+
+	rig_must_open(&rig, fs, dir);
+	rig_world(&rig);
+	o.c = attach(&rig);
+	ck_assert_int_eq(follow_open(&o.f, dir, rig_cluster, &e), WEFT_OK);
+	follow(o.f, o.c);
+	churn(&rig, 50);
+	scans = follow_scans(o.f);
+	follow_between(o.f, overtake, &o);
+	follow(o.f, o.c);
+	ck_assert(o.done);
+	ck_assert_uint_eq(follow_scans(o.f), scans + 1);
+	ck_assert_int_eq(log_cut(rig.log, follow_rv(o.f), &e), WEFT_OK);
+	cache_detach(o.c);
+	follow_close(o.f);
+	check_recovery(&rig, "after the window had passed");
+	rig_kill(&rig);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("checkpoint");
@@ -401,7 +484,9 @@ int main(void)
 	tcase_add_test(t, blobs_are_counted);
 	tcase_add_test(t, a_full_map_grows);
 	tcase_add_test(t, damage_is_found);
+	tcase_add_test(t, a_number_of_blobs_that_cannot_be_is_found);
 	tcase_add_test(t, another_cluster_and_no_database);
+	tcase_add_test(t, a_round_that_the_window_has_passed_is_begun_anew);
 	suite_add_tcase(s, t);
 	return rig_run(s);
 }
