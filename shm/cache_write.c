@@ -310,21 +310,19 @@ int cw_restore(struct cache_writer *w, uint16_t type, struct str ns, struct str 
 	       const uint8_t uid[16], uint32_t created_s, uint64_t created_rv, uint64_t rv,
 	       const struct version_in *in, struct entry **out)
 {
-	struct version_in all = *in;
 	struct version *v;
 	struct entry *e;
 	int err;
 
 	if (rv > w->rv_start)
 		return WEFT_EINVAL;
-	all.mask = (1u << PART_COUNT) - 1;
 	err = entry_new(w, type, ns, name, uid, created_s, created_rv, !in->unlisted, &e);
 	if (err)
 		return err;
-	err = version_new(w, e, NULL, rv, &all, &v);
+	err = version_new(w, e, NULL, rv, in, &v);
 	if (err)
 		goto no_version;
-	err = links_restore(w, e, &all);
+	err = links_restore(w, e, in);
 	if (err)
 		goto no_links;
 	/* An object restored in a later state was not created by this version. */

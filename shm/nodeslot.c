@@ -93,9 +93,14 @@ void cw_prefetch_nodes(const struct cache_writer *w, const struct str *name, uin
 		if (ref[i])
 			prefetch(slot_at(w, ref[i]));
 	}
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t first = ref[i] ? prcu_own(&slot_at(w, ref[i])->first) : 0;
+
 		if (ref[i])
 			prefetch(ref_ptr(w->base, slot_at(w, ref[i])->name.u));
+		if (first)
+			prefetch(&entry_at(w, first)->node_prev);
+	}
 }
 
 void cw_prefetch_slot(const struct cache_writer *w, nodeslot_ref slot)

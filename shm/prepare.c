@@ -256,9 +256,9 @@ static bool take_part(struct cache_writer *w, const struct version_in *in, int p
 static bool take_labels(struct cache_writer *w, const struct entry *e, const struct version_in *in,
 			uint32_t *out)
 {
-	uint32_t labels = 0;
+	uint32_t labels;
 
-	if (in->mask & 1u << PART_LABELS && !take_part(w, in, PART_LABELS, &labels))
+	if (!take_part(w, in, PART_LABELS, &labels))
 		return false;
 	*out = labelset_get(w, e->type, e->ns.u, labels);
 	blob_drop(w, labels);
@@ -306,8 +306,7 @@ static bool take_refs(struct cache_writer *w, const struct entry *e, const struc
 	if (prev)
 		inherit(prev, v);
 	for (int p = 0; p < PART_COUNT; p++)
-		if ((in->mask & 1u << p || (!prev && p == PART_LABELS)) &&
-		    !take_anew(w, e, in, p, v))
+		if ((!prev || in->mask & 1u << p) && !take_anew(w, e, in, p, v))
 			return false;
 	return take_node(w, in, v);
 }

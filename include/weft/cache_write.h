@@ -57,7 +57,7 @@ void cw_set_readers(struct cache_writer *w, struct prcu_reader *const *readers, 
 /* One version to be built.  For an update, parts not in `mask` are taken over
  * from the version before, as are holes unless PART_STATUS is in the mask. */
 struct version_in {
-	uint32_t mask; /* 1 << enum part */
+	uint32_t mask; /* 1 << enum part; of a new object all parts are meant */
 	/* What a part in the mask becomes: part_ref if not 0 (a blob the caller
 	 * interned, for PART_LABELS too), else the bytes in part; n == 0: absent. */
 	struct str part[PART_COUNT];
@@ -153,7 +153,7 @@ void cw_commit_rv(struct cache_writer *w, uint64_t rv);
 void cw_abort(struct cache_writer *w, struct version *v);
 
 /* Recovery: put an object in as it was, published at once, outside the journal
- * (created_rv and rv as given, `mask` ignored: all parts are taken).  Errors as
+ * (created_rv and rv as given).  Errors as
  * cw_prepare_create(), WEFT_EINVAL also for rv > rv_start.  Owners are linked
  * by cw_restore_done(), once, when all objects are there; WEFT_ENOMEM if that
  * needs more memory than there is. */

@@ -16,10 +16,16 @@ struct owners {
 	struct version_in in;
 };
 
-/* Rows are taken in blocks: what one will touch is fetched while those before it are
+/* Rows are taken in blocks: what some will touch is fetched while those before them are
  * put in, and a whole block gets its place in key order, which is LMDB's, at once. */
 #define BLOCK_ROWS 256u
-#define ROWS_AHEAD 8u
+
+/* A row that checks out, and its key taken apart; all text is LMDB's. */
+struct object {
+	uint16_t type;
+	struct str key, ns, name;
+	struct row_view row;
+};
 
 struct held {
 	uint64_t id;
@@ -38,11 +44,9 @@ struct load {
 	struct held *held; /* open addressing, all shared blobs */
 	uint32_t nheld, held_cap;
 	uint64_t objects;
-	struct {
-		MDB_val key, val;
-	} row[BLOCK_ROWS];
+	struct object block[BLOCK_ROWS];
 	entry_ref made[BLOCK_ROWS];
-	uint32_t nrows;
+	uint32_t nblock;
 	struct err *e;
 };
 
@@ -178,12 +182,10 @@ static int load_blob(struct load *l, const MDB_val *key, const MDB_val *v)
 
 /* --- Rows --------------------------------------------------------------------------- */
 
-static int bad_row(struct load *l, const MDB_val *key, const char *why)
+static int bad_row(struct load *l, struct str key, const char *why)
 {
-	const char *p = key->mv_data;
-
 	return err_set(l->e, WEFT_ECORRUPT, "checkpoint '%s/data.mdb': object '%.*s': %s", l->t.dir,
-		       key->mv_size > 2 ? (int)key->mv_size - 2 : 0, p + 2, why);
+		       key.n > 2 ? (int)key.n - 2 : 0, key.p + 2, why);
 }
 
 static int too_small(struct load *l)
@@ -192,18 +194,18 @@ static int too_small(struct load *l)
 }
 
 /* "ns/name" or "name" behind the type. */
-static bool split_key(const MDB_val *key, uint16_t *type, struct str *ns, struct str *name)
+static bool split_key(struct object *o)
 {
-	const uint8_t *p = key->mv_data;
-	const char *text = (const char *)p + 2, *slash;
-	uint32_t n = (uint32_t)key->mv_size - 2;
+	const uint8_t *p = (const uint8_t *)o->key.p;
+	const char *text = o->key.p + 2, *slash;
+	uint32_t n = o->key.n - 2;
 
-	if (key->mv_size < 3)
+	if (o->key.n < 3)
 		return false;
-	*type = (uint16_t)(p[0] << 8 | p[1]);
+	o->type = (uint16_t)(p[0] << 8 | p[1]);
 	slash = memchr(text, '/', n);
-	*ns = (struct str){text, slash ? (uint32_t)(slash - text) : 0};
-	*name = slash ? (struct str){slash + 1, n - ns->n - 1} : (struct str){text, n};
+	o->ns = (struct str){text, slash ? (uint32_t)(slash - text) : 0};
+	o->name = slash ? (struct str){slash + 1, n - o->ns.n - 1} : (struct str){text, n};
 	return true;
 }
 
@@ -232,74 +234,70 @@ static int find_owners(struct load *l, uint16_t type, const struct row_view *v,
 	return WEFT_OK;
 }
 
-static int load_row(struct load *l, const MDB_val *key, const MDB_val *val, entry_ref *out)
+static int put(struct load *l, const struct object *o, entry_ref *out)
 {
+	const struct row_view *v = &o->row;
 	uint32_t holes[UINT8_MAX];
 	struct version_in in = {.unlisted = true};
-	struct row_view v;
 	struct entry *made;
-	struct str ns, name;
-	uint16_t type;
 	int rc;
 
-	if (!split_key(key, &type, &ns, &name) || !row_decode(val_str(key), val_str(val), &v))
-		return bad_row(l, key, "its row does not check out");
 	for (int i = 0; i < PART_COUNT; i++) {
-		in.part[i] = v.part[i].bytes;
-		if (v.part[i].shared)
-			in.part_ref[i] = held_slot(l, v.part[i].blob)->ref;
-		if (v.part[i].shared && !in.part_ref[i].u)
-			return bad_row(l, key, "a blob of it is missing");
+		in.part[i] = v->part[i].bytes;
+		if (v->part[i].shared)
+			in.part_ref[i] = held_slot(l, v->part[i].blob)->ref;
+		if (v->part[i].shared && !in.part_ref[i].u)
+			return bad_row(l, o->key, "a blob of it is missing");
 	}
-	memcpy(holes, v.holes, v.row.nholes * sizeof(*holes));
+	memcpy(holes, v->holes, v->row.nholes * sizeof(*holes));
 	in.holes = holes;
-	in.nholes = v.row.nholes;
-	in.cause = v.row.cause;
-	in.writer_kind = v.row.writer_kind;
-	in.generation = v.row.generation;
-	in.deletion_s = v.row.deletion_s;
-	in.grace_s = v.row.grace_s;
-	in.flags = v.row.flags & (VERSION_FINALIZERS | VERSION_OWNED);
-	if (type < TYPE_MAX && l->memory_types[type / 64] >> (type % 64) & 1)
+	in.nholes = v->row.nholes;
+	in.cause = v->row.cause;
+	in.writer_kind = v->row.writer_kind;
+	in.generation = v->row.generation;
+	in.deletion_s = v->row.deletion_s;
+	in.grace_s = v->row.grace_s;
+	in.flags = v->row.flags & (VERSION_FINALIZERS | VERSION_OWNED);
+	if (o->type < TYPE_MAX && l->memory_types[o->type / 64] >> (o->type % 64) & 1)
 		in.flags |= VERSION_MEMORY;
-	in.hot = v.row.hot;
-	in.node = v.node;
-	if (in.flags & VERSION_OWNED && find_owners(l, type, &v, &in))
-		return bad_row(l, key, "its metadata cannot be read");
-	rc = cw_restore(l->w, type, ns, name, v.row.uid, v.row.created_s, v.row.created_rv,
-			v.row.rv, &in, &made);
+	in.hot = v->row.hot;
+	in.node = v->node;
+	if (in.flags & VERSION_OWNED && find_owners(l, o->type, v, &in))
+		return bad_row(l, o->key, "its metadata cannot be read");
+	rc = cw_restore(l->w, o->type, o->ns, o->name, v->row.uid, v->row.created_s,
+			v->row.created_rv, v->row.rv, &in, &made);
 	l->objects++;
 	if (rc == WEFT_ENOMEM)
 		return too_small(l);
 	if (rc)
-		return bad_row(l, key, weft_strerror(rc));
+		return bad_row(l, o->key, weft_strerror(rc));
 	*out = cache_entry_ref(cw_cache(l->w), made);
 	return WEFT_OK;
 }
 
-/* What a row will touch; it is not checked yet, but a wrong guess does no harm. */
-static void fetch_row(struct load *l, uint32_t i)
+/* What the next CACHE_TOGETHER from `i` on will touch. */
+static void fetch_from(struct load *l, uint32_t i)
 {
-	struct str ns, name;
-	uint16_t type;
+	struct str node[CACHE_TOGETHER];
+	uint32_t n = 0;
 
-	if (i < l->nrows && l->row[i].val.mv_size >= sizeof(struct row) &&
-	    split_key(&l->row[i].key, &type, &ns, &name))
-		cw_ahead_new(l->w, type, ns, name, l->row[i].val.mv_data);
-}
+	for (uint32_t end = i + CACHE_TOGETHER; i < end && i < l->nblock; i++) {
+		const struct object *o = &l->block[i];
 
-static uint16_t type_of_row(const struct load *l, uint32_t i)
-{
-	return cache_entry(cw_cache(l->w), l->made[i])->type;
+		cw_ahead_new(l->w, o->type, o->ns, o->name, o->row.row.uid);
+		if (o->row.node.n)
+			node[n++] = o->row.node;
+	}
+	cw_prefetch_nodes(l->w, node, n);
 }
 
 /* Objects of one type follow each other. */
 static int list_block(struct load *l)
 {
-	for (uint32_t i = 0, end; i < l->nrows; i = end) {
-		uint16_t type = type_of_row(l, i);
+	for (uint32_t i = 0, end; i < l->nblock; i = end) {
+		uint16_t type = l->block[i].type;
 
-		for (end = i + 1; end < l->nrows && type_of_row(l, end) == type; end++)
+		for (end = i + 1; end < l->nblock && l->block[end].type == type; end++)
 			;
 		if (cw_list(l->w, type, l->made + i, end - i) < end - i)
 			return too_small(l);
@@ -311,23 +309,26 @@ static int load_block(struct load *l)
 {
 	int rc = WEFT_OK;
 
-	for (uint32_t i = 0; i < ROWS_AHEAD; i++)
-		fetch_row(l, i);
-	for (uint32_t i = 0; !rc && i < l->nrows; i++) {
-		fetch_row(l, i + ROWS_AHEAD);
-		rc = load_row(l, &l->row[i].key, &l->row[i].val, &l->made[i]);
+	fetch_from(l, 0);
+	for (uint32_t i = 0; !rc && i < l->nblock; i++) {
+		if (i % CACHE_TOGETHER == 0)
+			fetch_from(l, i + CACHE_TOGETHER);
+		rc = put(l, &l->block[i], &l->made[i]);
 	}
 	if (!rc)
 		rc = list_block(l);
-	l->nrows = 0;
+	l->nblock = 0;
 	return rc;
 }
 
-static int note_row(struct load *l, const MDB_val *key, const MDB_val *val)
+static int load_row(struct load *l, const MDB_val *key, const MDB_val *val)
 {
-	l->row[l->nrows].key = *key;
-	l->row[l->nrows++].val = *val;
-	return l->nrows < BLOCK_ROWS ? WEFT_OK : load_block(l);
+	struct object *o = &l->block[l->nblock];
+
+	o->key = val_str(key);
+	if (!split_key(o) || !row_decode(o->key, val_str(val), &o->row))
+		return bad_row(l, o->key, "its row does not check out");
+	return ++l->nblock < BLOCK_ROWS ? WEFT_OK : load_block(l);
 }
 
 static int load_each(struct load *l, MDB_dbi dbi,
@@ -387,7 +388,7 @@ static int load_all(struct load *l)
 	cw_expect(l->w, TYPE_POD, l->t.count);
 	rc = load_each(l, l->t.blobs, load_blob);
 	if (!rc)
-		rc = load_each(l, l->t.objects, note_row);
+		rc = load_each(l, l->t.objects, load_row);
 	if (!rc)
 		rc = load_block(l);
 	if (!rc && l->objects != l->t.count)
