@@ -5,15 +5,15 @@ from cluster import TYPES, Client, version
 SETTLE = 60  # seconds after the harm
 
 
-def objects(client, what):
-    return {o["metadata"]["name"]: o for o in client.sure("GET", TYPES[what])[1]["items"]}
+def objects(client, path):
+    return {o["metadata"]["name"]: o for o in client.sure("GET", path)[1]["items"]}
 
 
 # --- The end: everything is as it was acknowledged --------------------------------
 
 def complaints(client, expected):
     """What is not yet, or no more, as it must be."""
-    there = {what: objects(client, what) for what in TYPES}
+    there = {what: objects(client, path) for what, path in TYPES.items()}
     must = {what: {n: o for (w, n), o in expected.items() if w == what} for what in TYPES}
     for what in ("configmaps", "deployments"):
         have = {n for n in there[what] if n != "kube-root-ca.crt" and not n.startswith("shared-")}
@@ -77,7 +77,7 @@ def compare(shared, watchers):
     client = Client(shared.cluster)
     for w in watchers:
         for attempt in range(100):
-            there = objects(client, w.what)
+            there = objects(client, w.path)
             have = {n: version(o) for n, o in list(w.seen.items())}
             if have == {n: version(o) for n, o in there.items()}:
                 break
@@ -127,7 +127,7 @@ def replay(cluster, w):
     for start in starts[::max(1, len(starts) // 64)]:
         connection = cluster.connect(10)
         try:
-            connection.request("GET", f"{w.path}?watch=1&timeoutSeconds=1&resourceVersion={start}")
+            connection.request("GET", f"{w.path}&watch=1&timeoutSeconds=1&resourceVersion={start}")
             answer = connection.getresponse()
             if answer.status != 200:
                 continue

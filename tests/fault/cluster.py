@@ -196,13 +196,13 @@ class Client:
     def __init__(self, cluster):
         self.cluster, self.connection = cluster, None
 
-    def call(self, method, path, body=None, kind="application/json"):
+    def call(self, method, path, body=None, kind="application/json", accept="application/json"):
         """(status, answer); Trouble if there is none or it says 5xx."""
         try:
             if not self.connection:
                 self.connection = self.cluster.connect(10)
             self.connection.request(method, path, json.dumps(body) if body else None,
-                                    {"Content-Type": kind})
+                                    {"Content-Type": kind, "Accept": accept})
             answer = self.connection.getresponse()
             text, status = answer.read(), answer.status
         except (OSError, http.client.HTTPException, ssl.SSLError) as e:
@@ -212,12 +212,12 @@ class Client:
             raise Trouble(f"{status} {text[:200]!r}", status in (503, 429))
         return status, json.loads(text)
 
-    def sure(self, method, path, body=None, within=60, good=(200, 404), kind="application/json"):
+    def sure(self, method, path, body=None, within=60, good=(200, 404), **how):
         """The same for what may be done twice, until there is an answer."""
         until = time.monotonic() + within
         while True:
             try:
-                status, answer = self.call(method, path, body, kind)
+                status, answer = self.call(method, path, body, **how)
                 if status in good:
                     return status, answer
                 raise Failure(f"{method} {path}: {status} {answer}")

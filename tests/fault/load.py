@@ -62,13 +62,14 @@ class Thread(threading.Thread):
 # --- Watching -----------------------------------------------------------------
 
 class Watcher(Thread):
-    """Follows one type from resourceVersion to resourceVersion, through every broken
-    connection; `seen` is its view of it, `events` all that it was told.  Of several on one
-    type the first judges the workloads."""
+    """Follows one type, or what a selector says of it, from resourceVersion to resourceVersion,
+    through every broken connection; `seen` is its view of it, `events` all that it was told.
+    Of several on one type the first judges the workloads."""
 
-    def __init__(self, shared, what, first=True):
+    def __init__(self, shared, what, first=True, path=None, selector=""):
         super().__init__(shared)
-        self.what, self.path, self.first = what, TYPES[what], first
+        self.what, self.first = what, first
+        self.path = (path or TYPES[what]) + "?" + selector
         self.seen, self.events, self.at, self.last = {}, [], 0, 0
         self.gaps = []    # (from, to]: resourceVersions that were not seen
         self.active = {}  # uid of an owner: names of its pods that count
@@ -115,7 +116,7 @@ class Watcher(Thread):
     def watch(self):
         connection = self.shared.cluster.connect(5)
         try:
-            connection.request("GET", f"{self.path}?watch=1&allowWatchBookmarks=true"
+            connection.request("GET", f"{self.path}&watch=1&allowWatchBookmarks=true"
                                       f"&timeoutSeconds=20&resourceVersion={self.at}")
             answer = connection.getresponse()
             if answer.status == 410:
@@ -416,6 +417,8 @@ class Sharer(Thread):
         out = {"key": name, "client": self.number, "op": op, "rv": rv, "value": value,
                "begin": begin, "end": end, "status": status, "outRv": 0, "outValue": ""}
         if status in (200, 201) and op != "delete":
+            if "v" not in answer.get("data", {}):
+                raise Failure(f"{op} of {name}: {status} {answer}")
             out["outRv"], out["outValue"] = version(answer), answer["data"]["v"]
             self.known[name] = version(answer)
         self.shared.history.append(out)

@@ -49,8 +49,8 @@ class Counter(Watcher):
     """Counts the pods at each that is made, by the time that it was made at."""
 
     def __init__(self, shared):
-        super().__init__(shared, "pods", False)
-        self.path, self.most, self.limit = TIGHT + "/pods", 0, PODS
+        super().__init__(shared, "pods", False, TIGHT + "/pods")
+        self.most, self.limit = 0, PODS
 
     def note(self, o, listed=False):
         name = o["metadata"]["name"]
