@@ -222,8 +222,8 @@ static enum outcome answer_dry_delete(struct request *q, const struct deletion *
 {
 	value obj;
 
-	if (gone && q->t.r->type != TYPE_POD)
-		return answer_object(q, 200, d->entry, d->rv);
+	if (gone && q->t.r->type != TYPE_POD && answer_object(q, 200, d->entry, d->rv))
+		return ANSWERED;
 	if (!item_read(q, 0, 0, &obj))
 		return answer_status(q, kube_status_not_found(q->z, q->t.r, q->t.name));
 	mark_deleted(q, &d->o, &obj);
@@ -252,9 +252,9 @@ static void on_deleted(struct request *q, void *arg, const struct msg_reply *rep
 		answer_deleted(q, d->uid);
 	else if (d->o.dry_run)
 		answer_dry_delete(q, d, reply->gone);
-	else
-		answer_object(q, code, reply->entry ? reply->entry : d->entry,
-			      reply->rv ? reply->rv : d->rv);
+	else if (!answer_object(q, code, reply->entry ? reply->entry : d->entry,
+				reply->rv ? reply->rv : d->rv))
+		answer_deleted(q, d->uid);
 	request_answer(q);
 }
 

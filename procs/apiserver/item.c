@@ -248,12 +248,17 @@ bool item_read(struct request *q, uint32_t entry, uint64_t rv, value *obj)
 
 /* --- Answers ------------------------------------------------------------------------ */
 
-/* The version that write rv made, or the newest before it. */
-static const struct version *version_at(const struct cache *c, const struct entry *e, uint64_t rv)
+/* The version that write rv made or, if that was let go, the next one; NULL if the object has
+ * gone, too: then another may lie in its place, which was made later. */
+static const struct version *version_at(const struct cache *c, uint32_t entry, uint64_t rv,
+					const struct entry **e)
 {
-	const struct version *v = cache_newest(c, e);
+	const struct version *v;
 
-	while (v && rv && v->rv > rv) {
+	if (cache_entry_checked(c, entry, e) || (*e)->created_rv > rv)
+		return NULL;
+	v = cache_newest(c, *e);
+	while (v && v->rv > rv) {
 		uint32_t prev = prcu_dereference(&v->prev);
 
 		if (!prev)
@@ -263,26 +268,24 @@ static const struct version *version_at(const struct cache *c, const struct entr
 	return v;
 }
 
-enum outcome answer_object(struct request *q, int code, uint32_t entry, uint64_t rv)
+bool answer_object(struct request *q, int code, uint32_t entry, uint64_t rv)
 {
 	struct cache *c = api_cache(q->api);
 	struct form f;
 	const struct entry *e;
-	const struct version *v = NULL;
+	const struct version *v;
 
 	if (form_parse(q, &f))
-		return ANSWERED;
+		return true;
 	q->out.n = 0;
 	cache_lock(c);
-	if (!cache_entry_checked(c, entry, &e))
-		v = version_at(c, e, rv);
+	v = version_at(c, entry, rv, &e);
 	if (v)
 		item_add_whole(&q->out, q->api, &f, e, v, true);
 	cache_unlock(c);
-	if (!v)
-		return answer_status(q, kube_status(q->z, 500, "InternalError",
-						    STR("the object written is not in the cache")));
-	return answer_json(q, code);
+	if (v)
+		answer_json(q, code);
+	return v != NULL;
 }
 
 enum outcome answer_made(struct request *q, int code, value *obj)

@@ -69,9 +69,10 @@ void item_add_columns(struct buf *out, struct api *api, const struct form *f);
  * read section itself. */
 bool item_read(struct request *q, uint32_t entry, uint64_t rv, value *obj);
 
-/* Answers `code` with the object as it was at version rv (its tombstone too).
- * Opens a read section itself. */
-enum outcome answer_object(struct request *q, int code, uint32_t entry, uint64_t rv);
+/* Answers `code` with the object as write rv left it (its tombstone too) or, if that state was
+ * let go, the next one.  False, and nothing is answered: the object was deleted, and so much
+ * was written since that nothing of it is there.  Opens a read section itself. */
+bool answer_object(struct request *q, int code, uint32_t entry, uint64_t rv);
 /* Answers with an object that was made here (dry runs, reviews). */
 enum outcome answer_made(struct request *q, int code, value *obj);
 

@@ -109,7 +109,14 @@ static void add_identity(struct request *q, struct create *cr)
 				name)));
 }
 
-static enum outcome answer_dry_create(struct request *q, struct create *cr)
+static void set_version(struct request *q, value *obj, uint64_t rv)
+{
+	v_set(q->z, v_map_at(q->z, obj, "metadata"), "resourceVersion",
+	      v_str(zone_printf(q->z, "%llu", (unsigned long long)rv)));
+}
+
+/* What was asked for, made now: a dry run, or it has gone again. */
+static enum outcome answer_asked(struct request *q, struct create *cr)
 {
 	char when[21];
 
@@ -130,9 +137,10 @@ static void on_created(struct request *q, void *arg, const struct msg_reply *rep
 	} else if (reply->status) {
 		answer_store_error(q, reply->status, cr->m.create.name, reply->message);
 	} else if (cr->dry_run) {
-		answer_dry_create(q, cr);
-	} else {
-		answer_object(q, 201, reply->entry, reply->rv);
+		answer_asked(q, cr);
+	} else if (!answer_object(q, 201, reply->entry, reply->rv)) {
+		set_version(q, &cr->obj, reply->rv);
+		answer_asked(q, cr);
 	}
 	request_answer(q);
 }
@@ -254,13 +262,10 @@ struct changing {
 };
 
 /* The change ended the object (its last finalizer went): its last state is what
- * the change made of it, which was never stored. */
+ * the change made of it, which was never stored.  Or it was, and has gone since. */
 static enum outcome change_ended(struct request *q, struct changing *cg, uint64_t rv)
 {
-	value *meta = v_map_at(q->z, &cg->obj, "metadata");
-
-	v_set(q->z, meta, "resourceVersion",
-	      v_str(zone_printf(q->z, "%llu", (unsigned long long)rv)));
+	set_version(q, &cg->obj, rv);
 	if (cg->ch->r != stored_of(cg->ch->r))
 		(void)kube_convert(q->z, stored_of(cg->ch->r), cg->ch->r, &cg->obj);
 	return answer_made(q, 200, &cg->obj);
@@ -274,8 +279,9 @@ static enum outcome change_done(struct request *q, struct changing *cg, uint64_t
 		(void)kube_convert(q->z, stored_of(ch->r), ch->r, &cg->obj);
 	if (ch->answer)
 		return ch->answer(q, cg->base.entry, rv, ch->dry_run ? &cg->obj : NULL);
-	return ch->dry_run ? answer_made(q, 200, &cg->obj)
-			   : answer_object(q, 200, cg->base.entry, rv);
+	if (ch->dry_run)
+		return answer_made(q, 200, &cg->obj);
+	return answer_object(q, 200, cg->base.entry, rv) ? ANSWERED : change_ended(q, cg, rv);
 }
 
 static enum outcome change_attempt(struct request *q, struct change *ch);

@@ -1,13 +1,16 @@
 """Changes that another one overtakes: an API server has read the object, and before the store
 is asked, or does what it is asked, the object has gone, or another of its name is there.  Each
-gets the answer of an order in which both could have been done one after the other."""
-import signal, threading, time
+gets the answer of an order in which both could have been done one after the other.  So does one
+that was done, if nothing is left of its object when the answer is made."""
+import signal, subprocess, threading, time
 import faults as F
 from cluster import NS, Client, Cluster, Failure, Trouble, options, run_on, version, wait_until
 
 HELD_US = 300000  # the change, at a point
 STARTS_IN, LONG_US = "1500ms", 2200000  # a pod, counted from a whole second; its deletion
-CONFIG = "supervisor: {stallAfter: 10s}\n"
+WINDOW = 1024  # changes that the journal goes back over
+REPLY_US = 4000000  # an answer, held while its object is deleted and that many changes are made
+CONFIG = f"supervisor: {{stallAfter: 10s}}\ncache: {{journalMin: {WINDOW}, journalMax: {WINDOW}}}\n"
 CONFIGMAPS = NS + "/configmaps"
 ENDPOINTS = NS + "/endpoints"  # a PUT creates
 PODS = NS + "/pods"
@@ -157,6 +160,52 @@ def budget_is_asked_late(c):
         raise Failure(f"the eviction: {asker.status} {asker.answer}; {now}")
 
 
+def client_elsewhere(c):
+    """A connection to an API server that is not held."""
+    for _ in range(100):
+        client = Client(c)
+        client.connection = c.connect(0.5)
+        try:
+            client.call("GET", CONFIGMAPS + "?limit=1")
+            return client
+        except Trouble:
+            client.close()
+    raise Failure("no API server answers")
+
+
+def let_go(c, name):
+    """Delete it, and write until nothing of it is left and another has its place."""
+    client, path = client_elsewhere(c), CONFIGMAPS + "/window"
+    client.sure("DELETE", f"{CONFIGMAPS}/{name}", good=(200,))
+    client.sure("POST", CONFIGMAPS, {"metadata": {"name": "window"}}, good=(201, 409))
+    for i in range(WINDOW + 100):
+        client.sure("PATCH", path, {"data": {"n": f"{name} {i}"}}, kind="application/merge-patch+json")
+    for i in range(100):
+        other = f"{name[:-2]}{i:02}"
+        if other != name:
+            client.sure("POST", CONFIGMAPS, {"metadata": {"name": other}}, good=(201,))
+
+
+def answered_late(c, name, method):
+    """A write whose object has gone from the cache before its answer is made."""
+    path, object = f"{CONFIGMAPS}/{name}", {"metadata": {"name": name}, "data": {"own": name}}
+    if method != "POST":
+        Client(c).sure("POST", CONFIGMAPS, {"metadata": {"name": name}}, good=(201,))
+    before = c.faults.fired("api_reply")
+    c.faults.set("api_reply", F.WAIT, REPLY_US)
+    asker = Asker(c, method, CONFIGMAPS if method == "POST" else path, object,
+                  "application/merge-patch+json" if method == "PATCH" else "application/json")
+    if not c.faults.wait_fired("api_reply", before, 5):
+        raise Failure(f"{method} was not held")
+    let_go(c, name)
+    if asker.status:
+        raise Failure(f"{method} was answered before its object was let go")
+    asker.join()
+    told = asker.answer.get("metadata", {}).get("name"), asker.answer.get("data", {}).get("own")
+    if asker.status != (201 if method == "POST" else 200) or told != (name, name):
+        raise Failure(f"{method} of {name}: {asker.status} {asker.answer}")
+
+
 def run(c, tally, o):
     cases = [(what, point, again) for what, change in CHANGES.items() for point in change[3]
              for again in (0, 1)]
@@ -171,6 +220,10 @@ def run(c, tally, o):
     for case in (budget_is_asked, budget_is_asked_late):
         case(c)
         tally.add("change overtaken")
+    subprocess.run([c.weft, "scale", "apiserver=2", "--data", c.data], check=True, capture_output=True)
+    for i, method in enumerate(("POST", "PUT", "PATCH")):
+        answered_late(c, f"late-{i}-99", method)
+        tally.add("object let go before the answer")
 
 
 def main():
