@@ -16,8 +16,8 @@ soon 'three are ready' 10 '3 Ready' ready
 like 'wide' 'node-0 +Ready +<none> +.* +v1\.37\.[0-9]+ +127\.[0-9.]+ +<none> +weft' "$(k get nodes -o wide)"
 is 'conditions' 'MemoryPressure=False DiskPressure=False PIDPressure=False Ready=True ' \
 	"$(k get node node-0 -o jsonpath='{range .status.conditions[*]}{.type}={.status} {end}')"
-is 'the Lease is the node'"'"'s' 'node-0 node-0 40' \
-	"$(k -n kube-node-lease get lease node-0 -o jsonpath='{.spec.holderIdentity} {.metadata.ownerReferences[0].name} {.spec.leaseDurationSeconds}')"
+soon 'the Lease is the node'"'"'s' 10 'node-0 node-0 40' k -n kube-node-lease get lease node-0 \
+	-o jsonpath='{.spec.holderIdentity} {.metadata.ownerReferences[0].name} {.spec.leaseDurationSeconds}'
 renewed() { k -n kube-node-lease get lease node-0 -o jsonpath='{.spec.renewTime}'; }
 before=$(renewed)
 sleep 2
