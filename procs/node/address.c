@@ -50,6 +50,7 @@ static void set_holder(struct addresses *a, uint32_t i, uint32_t holder)
 {
 	a->held += (holder != 0) - (a->holder[i] != 0);
 	a->holder[i] = holder;
+	a->full = a->full && holder;
 }
 
 /* Addresses are taken in rounds of so many of the range: four times what is held, so that one
@@ -66,7 +67,7 @@ uint32_t address_take(struct addresses *a, uint32_t holder)
 {
 	uint32_t round = round_of(a);
 
-	for (uint32_t tries = 0; tries < a->count; tries++) {
+	for (uint32_t tries = 0; !a->full && tries < a->count; tries++) {
 		uint32_t i = a->next++ % round;
 
 		if (i % BLOCK == 0 && i / BLOCK % a->shares != a->share) {
@@ -79,6 +80,7 @@ uint32_t address_take(struct addresses *a, uint32_t holder)
 			return a->first + i;
 		}
 	}
+	a->full = true;
 	return 0;
 }
 

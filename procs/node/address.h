@@ -15,6 +15,7 @@ struct addresses {
 	uint32_t share, shares; /* blocks of 256 go round among the shares */
 	uint32_t next;		/* where to look first, modulo the round (address.c) */
 	uint32_t held;		/* addresses that have a holder */
+	bool full;		/* all were taken, and none was given back since */
 	uint32_t *holder;	/* of each, 0: free; pages that are never used cost nothing */
 };
 

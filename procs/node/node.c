@@ -26,15 +26,19 @@ static void on_work(void *arg, uint16_t type, struct u32s entries)
 	zone_reset(self->z);
 }
 
+/* From what pods show, which pods_resync() adds, and what is on its way to the store. */
 static void renew_addresses(struct node *self)
 {
 	struct str cidr = v_as_str(v_path(proc_config(self->proc), "pods.cidr"));
 
-	self->renewed++;
 	addresses_free(&self->addresses);
 	if (addresses_init(&self->addresses, cidr.n ? cidr : STR("127.128.0.0/9"),
 			   proc_shard(self->proc), proc_shards(self->proc)))
 		weft_fatal("pods.cidr is no range of addresses: " STR_FMT, STR_ARG(cidr));
+	for (const struct asked *a = self->asked; a; a = a->next)
+		for (uint32_t i = 0; i < a->n; i++)
+			if (a->pods[i].ip)
+				address_mark(&self->addresses, a->pods[i].ip, a->pods[i].holder);
 }
 
 static void on_resync(void *arg)

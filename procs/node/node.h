@@ -25,6 +25,32 @@
 struct node;
 struct known_node;
 
+/* Pods whose status is on its way to the store, with the address that it gives each: taken,
+ * though no pod in the cache shows it yet.  A list of all of them, for node.c. */
+struct asked {
+	struct asked *next, **from;
+	uint32_t n;
+	struct asked_pod {
+		uint32_t entry, ip, holder; /* ip 0: none of ours */
+	} * pods;
+};
+
+static inline void asked_add(struct asked **list, struct asked *a)
+{
+	a->next = *list;
+	a->from = list;
+	if (a->next)
+		a->next->from = &a->next;
+	*list = a;
+}
+
+static inline void asked_remove(struct asked *a)
+{
+	*a->from = a->next;
+	if (a->next)
+		a->next->from = a->from;
+}
+
 /* --- plan.c: pods of one kind, done together --------------------------------------- */
 
 /* What a pod's kind is told by: contents, not references, which are reused. */
@@ -78,8 +104,10 @@ void pods_tell(struct node *self, const struct entry *e, const struct known_node
 void pods_read(struct node *self, const struct entry *e, const struct version *v, bool fill,
 	       struct kubelet_pod *out);
 uint32_t pods_address(struct node *self, const struct entry *e, const struct version *v);
-/* The pod as the holder of an address, until addresses are worked out anew. */
-uint32_t pods_holder(const struct node *self, const struct entry *e);
+/* The pod as the holder of an address. */
+uint32_t pods_holder(const struct entry *e);
+/* No address is free for the pod: it is told, and looked at again after a while. */
+void pods_wait_for_address(struct node *self, const struct known_node *node, const struct entry *e);
 
 /* --- register.c: Node objects and Leases -------------------------------------------- */
 
@@ -127,7 +155,7 @@ struct node {
 	zone *z;
 	const value *rules;
 	struct addresses addresses;
-	uint32_t renewed; /* how often they were worked out anew */
+	struct asked *asked; /* what gives some of them out */
 	struct plan *plans[PLAN_SLOTS];
 	/* pods.c */
 	struct known_address known_address;

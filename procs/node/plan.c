@@ -110,18 +110,15 @@ struct plan *plan_for(struct node *self, const struct entry *e, const struct ver
 /* What a request needs to be remembered by until its reply. */
 struct batch {
 	struct node *self;
-	uint32_t n;
-	bool own_ips;
-	struct {
-		uint32_t entry, ip, holder;
-	} pods[];
+	struct asked asked;
+	struct asked_pod pods[];
 };
 
 /* A pod that was skipped has changed meanwhile: it is looked at anew, and its
  * address is free again. */
 static void give_back(struct batch *b, uint32_t i)
 {
-	if (b->own_ips)
+	if (b->pods[i].ip)
 		address_give(&b->self->addresses, b->pods[i].ip, b->pods[i].holder);
 	pods_queue(b->self, b->pods[i].entry);
 }
@@ -132,12 +129,13 @@ static void on_reply(void *arg, const struct msg_reply *reply)
 
 	if (reply->status == WEFT_OK) {
 		for (uint32_t i = 0; i < reply->skipped.n; i++)
-			if (reply->skipped.p[i] < b->n)
+			if (reply->skipped.p[i] < b->asked.n)
 				give_back(b, reply->skipped.p[i]);
 	} else if (reply->status != WEFT_ELOST) {
-		for (uint32_t i = 0; i < b->n; i++)
+		for (uint32_t i = 0; i < b->asked.n; i++)
 			give_back(b, i);
 	}
+	asked_remove(&b->asked);
 	free(b);
 }
 
@@ -151,12 +149,12 @@ void plan_flush(struct node *self, struct plan *plan)
 	b = malloc(sizeof(*b) + plan->n * sizeof(b->pods[0]));
 	weft_assert(b);
 	b->self = self;
-	b->n = plan->n;
-	b->own_ips = !plan->host_network;
+	b->asked = (struct asked){.n = plan->n, .pods = b->pods};
 	for (uint32_t i = 0; i < plan->n; i++) {
 		b->pods[i].entry = plan->entries[i];
 		b->pods[i].holder = plan->holders[i];
-		b->pods[i].ip = plan->holes[i * plan->nholes + KUBELET_POD_IP];
+		b->pods[i].ip =
+			plan->host_network ? 0 : plan->holes[i * plan->nholes + KUBELET_POD_IP];
 	}
 	m.status_many = (struct msg_status_many){
 		.type = TYPE_POD,
@@ -167,9 +165,11 @@ void plan_flush(struct node *self, struct plan *plan)
 		.holes = {plan->holes, plan->n * plan->nholes},
 	};
 	plan->n = 0;
+	asked_add(&self->asked, &b->asked);
 	if (proc_send(self->proc, &m, on_reply, b) == 0)
 		return;
-	for (uint32_t i = 0; i < b->n; i++)
+	asked_remove(&b->asked);
+	for (uint32_t i = 0; i < b->asked.n; i++)
 		give_back(b, i);
 	free(b);
 }
@@ -180,10 +180,14 @@ void plan_add(struct node *self, struct plan *plan, const struct known_node *nod
 	uint32_t *holes = plan->holes + plan->n * plan->nholes;
 
 	holes[KUBELET_HOST_IP] = node->host_ip;
-	plan->holders[plan->n] = pods_holder(self, e);
+	plan->holders[plan->n] = pods_holder(e);
 	holes[KUBELET_POD_IP] = plan->host_network
 					? holes[KUBELET_HOST_IP]
 					: address_take(&self->addresses, plan->holders[plan->n]);
+	if (!holes[KUBELET_POD_IP]) {
+		pods_wait_for_address(self, node, e);
+		return;
+	}
 	if (!plan->n)
 		plan->begun_s = clock_wall_s();
 	holes[KUBELET_NOW] = plan->begun_s;

@@ -9,6 +9,7 @@
 #define SECTION_MAX 512u  /* and in one read section */
 #define DOOMED_MAX  4096u
 #define SEND_ROOM   (384u << 10) /* a full batch fits */
+#define ADDRESS_MS  2000	 /* until a pod that found no address tries again */
 
 /* A pod that is taken forward one by one.  `key` is its created_rv, which no
  * other object of this generation has. */
@@ -232,9 +233,9 @@ uint32_t pods_address(struct node *self, const struct entry *e, const struct ver
 	return a->hole < v->nholes ? v->holes[a->hole] : 0;
 }
 
-uint32_t pods_holder(const struct node *self, const struct entry *e)
+uint32_t pods_holder(const struct entry *e)
 {
-	uint32_t holder = (uint32_t)e->created_rv ^ self->renewed * 0x9e3779b9u;
+	uint32_t holder = (uint32_t)e->created_rv;
 
 	return holder ? holder : 1;
 }
@@ -258,7 +259,8 @@ void pods_tell(struct node *self, const struct entry *e, const struct known_node
 
 struct sent {
 	struct node *self;
-	uint32_t entry, ip, holder;
+	struct asked asked;
+	struct asked_pod pod;
 	uint64_t key;
 };
 
@@ -273,9 +275,10 @@ static void on_status(void *arg, const struct msg_reply *reply)
 		l->sent_rv = 0;
 	if (reply->status == WEFT_OK && !reply->skipped.n)
 		goto out;
-	address_give(&s->self->addresses, s->ip, s->holder);
-	pods_queue(s->self, s->entry);
+	address_give(&s->self->addresses, s->pod.ip, s->pod.holder);
+	pods_queue(s->self, s->pod.entry);
 out:
+	asked_remove(&s->asked);
 	free(s);
 }
 
@@ -289,7 +292,10 @@ static int send_status(struct node *self, const struct entry *e, const struct ve
 	int ret;
 
 	weft_assert(s);
-	*s = (struct sent){self, entry, fresh_ip, pods_holder(self, e), e->created_rv};
+	*s = (struct sent){
+		.self = self, .pod = {entry, fresh_ip, pods_holder(e)}, .key = e->created_rv};
+	s->asked = (struct asked){.n = 1, .pods = &s->pod};
+	asked_add(&self->asked, &s->asked);
 	v_encode(&bytes, status);
 	m.status_many = (struct msg_status_many){
 		.type = TYPE_POD,
@@ -299,9 +305,22 @@ static int send_status(struct node *self, const struct entry *e, const struct ve
 	};
 	ret = proc_send(self->proc, &m, on_status, s);
 	buf_free(&bytes);
-	if (ret)
+	if (ret) {
+		asked_remove(&s->asked);
 		free(s);
+	}
 	return ret;
+}
+
+void pods_wait_for_address(struct node *self, const struct known_node *node,
+			   const struct entry *e)
+{
+	const struct kubelet_event none = {
+		"Warning", "FailedCreatePodSandBox",
+		STR("Failed to create pod sandbox: no address of pods.cidr is free"), STR("")};
+
+	pods_tell(self, e, node, &none, 1);
+	wake_at(self, e, want_lively(self, e->created_rv), clock_wall_ns() / 1000000 + ADDRESS_MS);
 }
 
 static void advance(struct node *self, const struct known_node *node, const struct entry *e,
@@ -317,12 +336,16 @@ static void advance(struct node *self, const struct known_node *node, const stru
 	p.host_ip = node->host_ip;
 	p.pod_ip = pods_address(self, e, v);
 	if (!p.pod_ip && !(v->hot.flags & HOT_HOSTNET))
-		p.pod_ip = fresh_ip = address_take(&self->addresses, pods_holder(self, e));
+		p.pod_ip = fresh_ip = address_take(&self->addresses, pods_holder(e));
+	if (!p.pod_ip && !(v->hot.flags & HOT_HOSTNET)) {
+		pods_wait_for_address(self, node, e);
+		return;
+	}
 	p.pull_attempts = l->pull_attempts;
 	p.pull_due_ms = l->pull_due_ms;
 	if (kubelet_advance(&p)) {
 		if (send_status(self, e, v, &p.status, fresh_ip)) {
-			address_give(&self->addresses, fresh_ip, pods_holder(self, e));
+			address_give(&self->addresses, fresh_ip, pods_holder(e));
 			pods_queue(self, cache_entry_ref(self->c, e).u);
 			return;
 		}
@@ -330,6 +353,8 @@ static void advance(struct node *self, const struct known_node *node, const stru
 		l->pull_attempts += p.pull_failed;
 		l->pull_due_ms = p.pull_due_ms;
 		pods_tell(self, e, node, p.events, p.nevents);
+	} else {
+		address_give(&self->addresses, fresh_ip, pods_holder(e));
 	}
 	if (p.wake_ms)
 		wake_at(self, e, l, p.wake_ms);
@@ -473,7 +498,7 @@ static void forget(struct node *self, const struct entry *e, const struct versio
 	uint32_t ip = pods_address(self, e, v);
 
 	if (ip)
-		address_give(&self->addresses, ip, pods_holder(self, e));
+		address_give(&self->addresses, ip, pods_holder(e));
 	drop_lively(self, e->created_rv);
 }
 
@@ -609,7 +634,7 @@ static void take_pod(void *arg, const struct entry *e)
 		return;
 	ip = pods_address(self, e, v);
 	if (ip)
-		address_mark(&self->addresses, ip, pods_holder(self, e));
+		address_mark(&self->addresses, ip, pods_holder(e));
 	if (proc_mine_name(self->proc, node_name_of(self, v)))
 		pods_queue(self, cache_entry_ref(self->c, e).u);
 }

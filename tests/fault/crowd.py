@@ -32,11 +32,14 @@ class Crowd(Thread):
     # --- Changing it ---
 
     def make(self, seconds=120):
-        """The namespace and all pods."""
+        self.create()
+        self.await_rest(seconds)
+
+    def create(self):
+        """The namespace and its Deployment."""
         app = deployment(NAME, NAME, self.replicas, "nginx:1", "25%", "25%")
         self.client.sure("POST", "/api/v1/namespaces", {"metadata": {"name": NAME}}, good=(201, 409))
         self.client.sure("POST", APPS, app, good=(201, 409))
-        self.await_rest(seconds)
 
     def set(self, spec):
         """A merge patch, which may be sent twice; 409: others wrote too often."""
@@ -87,13 +90,19 @@ class Crowd(Thread):
         self.count()
         return took
 
+    def there(self):
+        """How many pods there are, those that are being deleted among them."""
+        page = self.client.sure("GET", PODS + "?limit=1")[1]
+        return len(page["items"]) + page["metadata"].get("remainingItemCount", 0)
+
     def await_rest(self, seconds):
         until = time.monotonic() + seconds
         while True:
             d = self.client.sure("GET", f"{APPS}/{NAME}")[1]
             status = d["status"]
             got = [status.get(f, 0) for f in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")]
-            if got == [self.replicas] * 4 and status.get("observedGeneration") == d["metadata"]["generation"]:
+            if got == [self.replicas] * 4 and self.there() == self.replicas and \
+                    status.get("observedGeneration") == d["metadata"]["generation"]:
                 return
             if time.monotonic() > until:
                 raise Failure(f"{self.replicas} pods are wanted, after {seconds} s there are: {status}")
