@@ -3,16 +3,22 @@ works out anew which ones are free while statuses are on their way; and where th
 addresses than pods, the others wait, and are told why."""
 import signal, time
 from cluster import Client, Cluster, Failure, options, run_on, wait_until
-from crowd import APPS, CONFIG, PODS, Crowd, nodes_for
+from crowd import APPS, PODS, Crowd
 from load import Shared
 
 STOPPED_S = 2.5  # more pods are made meanwhile than the node process can be told of
+NODES = 500
 FEW, WANTED = 62, 100  # addresses of a /26, pods
 FEW_CONFIG = "pods: {cidr: 127.200.0.0/26}\n"
 
 
+def room(o):
+    """Pods that a node takes."""
+    return 2 * o.pods // NODES
+
+
 def missed(c, tally, o):
-    crowd = Crowd(Shared(c, 1), o.pods)
+    crowd = Crowd(Shared(c, 1), o.pods, room(o))
     c.send("node/0", signal.SIGSTOP)
     crowd.create()
     time.sleep(STOPPED_S)
@@ -49,7 +55,8 @@ def main():
     o = options()
     o.add_argument("--pods", type=int, default=700000)
     o = o.parse_args()
-    run_on(Cluster(o.weft, 1, CONFIG, nodes_for(o.pods)), o, missed)
+    big = f"nodes: {{pods: {room(o)}, cpu: '100000', memory: 100Ti}}\n"
+    run_on(Cluster(o.weft, 1, big, NODES), o, missed)
     run_on(Cluster(o.weft, 1, FEW_CONFIG), o, too_few)
 
 

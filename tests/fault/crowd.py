@@ -9,7 +9,7 @@ NAME = "crowd"
 PODS = f"/api/v1/namespaces/{NAME}/pods"
 SETS = f"/apis/apps/v1/namespaces/{NAME}/replicasets"
 APPS = f"/apis/apps/v1/namespaces/{NAME}/deployments"
-PER_NODE = 110  # pods that a node takes
+PER_NODE = 110  # pods that a node takes by default
 PAGE = 5000
 TABLE = "application/json;as=Table;g=meta.k8s.io;v=v1"
 MERGE = "application/merge-patch+json"
@@ -22,8 +22,9 @@ def nodes_for(pods):
 
 
 class Crowd(Thread):
-    def __init__(self, shared, pods):
+    def __init__(self, shared, pods, per_node=PER_NODE):
         super().__init__(shared)
+        self.per_node = per_node
         self.number, self.pods, self.replicas, self.image = 0, pods, pods, 1
         self.random = random.Random(shared.seed * 1000 + 900)
         self.client = Client(shared.cluster)
@@ -147,8 +148,8 @@ class Crowd(Thread):
                         ("pods", sum(on_node.values()))):
             if n != self.replicas:
                 raise Failure(f"{n} {what} of {self.replicas} pods")
-        if max(on_node.values()) > PER_NODE:
-            raise Failure(f"a node has {max(on_node.values())} pods, it takes {PER_NODE}")
+        if max(on_node.values()) > self.per_node:
+            raise Failure(f"a node has {max(on_node.values())} pods, it takes {self.per_node}")
 
 
 class NodeWatcher(Watcher):
