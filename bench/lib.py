@@ -95,7 +95,8 @@ class Cluster:
     """weft up on a directory of its own."""
 
     def __init__(self, nodes=3, pods=110, config="", weft=WEFT):
-        self.dir = tempfile.mkdtemp(prefix="weft-bench-")
+        # Not in /tmp, which may be memory: there nothing has to be synced.
+        self.dir = tempfile.mkdtemp(prefix="weft-bench-", dir=os.environ.get("WEFT_BENCH_DIR", B))
         self.data = os.path.join(self.dir, "data")
         self.weft, self.nodes, self.process, self.first_answer_s = weft, nodes, None, 0
         self.config = os.path.join(self.dir, "config.yaml")

@@ -39,8 +39,8 @@ static struct rings {
 	uint32_t objects, bytes;
 	struct meter meters[OPS];
 	struct request open[FLIGHT];
-	uint64_t sent, filled, failed;
-	uint32_t made, gone; /* "c-N" created and deleted */
+	uint64_t sent, asked, filled, failed; /* asked: of the store */
+	uint32_t made, gone;		      /* "c-N" created and deleted */
 	int64_t start;
 	struct dice dice;
 	char *value;
@@ -190,11 +190,12 @@ static enum op choose(void)
 
 static bool send_one(struct msg *m, enum op op, int64_t intended)
 {
-	struct request *q = &r.open[r.sent % FLIGHT];
+	struct request *q = &r.open[r.asked % FLIGHT];
 
 	*q = (struct request){(uint8_t)op, intended};
 	if (proc_send(r.p, m, on_reply, q))
 		return false;
+	r.asked++;
 	r.sent++;
 	return true;
 }
