@@ -222,6 +222,18 @@ static void bind_all(struct pass *p, struct bulk *b, struct msg_reply *r)
 	}
 }
 
+/* Nothing was bound after all.  The marks stay: they only make others look again. */
+static void take_back(const struct pass *p, struct msg_reply *r)
+{
+	struct store *s = p->s;
+
+	unnote_versions(s, r->done);
+	r->done = 0;
+	s->uid_list.n = s->number_list[0].n = s->skip_list.n = 0;
+	for (uint32_t i = 0; i < p->m->entries.n; i++)
+		buf_add(&s->skip_list, &i, sizeof(i));
+}
+
 void apply_bind_many(struct store *s, const struct caller *who, const struct msg_bind_many *m,
 		     struct msg_reply *r)
 {
@@ -249,6 +261,8 @@ void apply_bind_many(struct store *s, const struct caller *who, const struct msg
 	s->uid_list.n = s->number_list[0].n = s->skip_list.n = 0;
 	find_nodes(&p);
 	bind_all(&p, &b, r);
+	if (r->status && m->guards.n)
+		take_back(&p, r);
 	bulk_end(s, &b);
 	rec.bind_many.uids = list_uids(s);
 	rec.bind_many.node_of = list_numbers(&s->number_list[0]);

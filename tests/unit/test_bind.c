@@ -213,6 +213,32 @@ START_TEST(with_guards_all_are_bound_or_none)
 }
 END_TEST
 
+/* Nor are some of them bound when memory runs out in their middle. */
+START_TEST(with_guards_none_is_bound_without_memory)
+{
+	const char *const both[] = {"a/one", "a/two"};
+	uint64_t guard = place_namespace(STR("b"));
+	struct err e = {0};
+	struct msg *m;
+
+	make_pod("a", "one", "{}");
+	make_pod("a", "two", "{}");
+	for (int64_t k = 0; rig.last.done != 2; k++) {
+		ck_assert_int_lt(k, 50);
+		m = bind_of(rig.s.rv, 2, both, "['n1','n0']");
+		m->bind_many.guards = (struct u64s){&guard, 1};
+		arena_fail_after(cw_arena(rig.s.w), k);
+		do_as(6, m);
+		arena_fail_after(cw_arena(rig.s.w), -1);
+		ck_assert_msg(!cw_verify(rig.s.w, &e), "%s", e.msg);
+		ck_assert(rig.last.done == 2 || rig.last.done == 0);
+		ck_assert_uint_eq(rig.last.skipped.n, 2 - rig.last.done);
+		ck_assert(has_node("a", "one") == (rig.last.done == 2));
+	}
+	ck_assert(has_node("a", "two"));
+}
+END_TEST
+
 /* Clients bind through the API, or make pods that have a node. */
 START_TEST(binds_of_other_clients_count)
 {
@@ -315,6 +341,7 @@ int main(void)
 	tcase_add_test(t, guards_are_namespaces_that_others_bound_in);
 	tcase_add_test(t, what_is_kept_apart_keeps_others_off);
 	tcase_add_test(t, with_guards_all_are_bound_or_none);
+	tcase_add_test(t, with_guards_none_is_bound_without_memory);
 	tcase_add_test(t, binds_of_other_clients_count);
 	tcase_add_test(t, what_binds_nothing_counts_for_nothing);
 	tcase_add_test(t, own_binds_are_in_nobodys_way);
