@@ -62,10 +62,16 @@ static bool all_ready(struct client *cl, struct conn *c)
 	return ok;
 }
 
+#define WAIT_MAX_NS (120 * INT64_C(1000000000)) /* Kubernetes takes 40 s and more */
+
 static void wait_for(struct client *cl, struct conn *c,
 		     bool (*what)(struct client *, struct conn *))
 {
+	int64_t until = now_ns() + WAIT_MAX_NS;
+
 	while (!interrupted() && !what(cl, c)) {
+		if (now_ns() > until)
+			weft_fatal("the pods of a lost Node were not replaced in two minutes");
 		client_turn(cl, 2000000);
 		meters_show(&nodes.meter, 1, now_ns());
 	}
@@ -115,8 +121,10 @@ static void lose_node(struct client *cl, struct conn *c, struct str name, int64_
 	began = now_ns();
 	wait_for(cl, c, is_empty);
 	wait_for(cl, c, all_ready);
-	meter_add(&nodes.meter, due, now_ns());
-	meter_add(&nodes.replaced, began, now_ns());
+	if (!interrupted()) {
+		meter_add(&nodes.meter, due, now_ns());
+		meter_add(&nodes.replaced, began, now_ns());
+	}
 	http_call(cl, c, "POST", STR("/api/v1/nodes"), fresh(z, &node));
 	zone_free(z);
 }
@@ -136,6 +144,21 @@ static void there_or_made(struct client *cl, struct conn *c)
 	buf_free(&path);
 }
 
+/* The first Node from number `at` on that has pods; one that was lost has none at first. */
+static struct str node_with_pods(struct client *cl, struct conn *c, const value *list, uint32_t at)
+{
+	const value *items = v_get(list, "items");
+	uint32_t n = v_len(items);
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct str name = v_as_str(v_path(v_at(items, (at + i) % n), "metadata.name"));
+
+		if (pods_on(cl, c, name))
+			return name;
+	}
+	weft_fatal("no Node has pods of the Deployment");
+}
+
 int run_nodes(struct client *cl)
 {
 	struct conn *c = must_open(cl);
@@ -150,12 +173,11 @@ int run_nodes(struct client *cl)
 	meter_start(&nodes.meter, "nodes", now_ns());
 	meter_start(&nodes.replaced, "replaced", now_ns());
 	for (uint32_t i = 0; i < lose && !interrupted(); i++) {
-		value *node = v_at(v_get(&list, "items"),
-				   dice_below(&dice, v_len(v_get(&list, "items"))));
+		uint32_t at = dice_below(&dice, v_len(v_get(&list, "items")));
 		int64_t due =
 			opt.rate ? nodes.meter.start + (int64_t)(i * 1e9 / opt.rate) : now_ns();
 
-		lose_node(cl, c, v_as_str(v_path(node, "metadata.name")), due);
+		lose_node(cl, c, node_with_pods(cl, c, &list, at), due);
 	}
 	fprintf(stderr, "nodes: %llu pods lost with %u Nodes\n", (unsigned long long)nodes.pods,
 		lose);

@@ -121,7 +121,7 @@ static uint32_t count_ended(void)
 
 int run_watch(struct client *cl)
 {
-	const struct meter *seen = &watchers.meters[SEEN];
+	struct meter *seen = &watchers.meters[SEEN];
 	uint64_t expected;
 	char name[64];
 
@@ -142,6 +142,8 @@ int run_watch(struct client *cl)
 	watchers.writer.exhausted = watchers.others.exhausted = true;
 	run_for(cl, 1); /* what is on its way */
 	expected = watchers.meters[WRITTEN].hist.n * opt.watchers;
+	if (seen->hist.n < expected) /* what was never seen is worse than late */
+		seen->errors = expected - seen->hist.n;
 	snprintf(name, sizeof(name), "watch/%u%s", opt.watchers, opt.writes ? "/writes" : "");
 	meter_report(seen, name, meter_ms(seen, 0.99), "ms", true);
 	if (opt.writes)
