@@ -152,6 +152,19 @@ START_TEST(replies_fences_and_forgets)
 }
 END_TEST
 
+/* The metadata of a dependent of ReplicaSet a/rs. */
+static struct str owned_by_rs(void)
+{
+	char meta[300], uid[37];
+
+	uid_format(cw_find(rig.s.w, TYPE_REPLICASET, STR("a"), STR("rs"))->uid, uid);
+	snprintf(meta, sizeof(meta),
+		 "{'ownerReferences':[{'kind':'ReplicaSet','name':'rs','uid':'%s',"
+		 "'controller':true}]}",
+		 uid);
+	return rig_part(meta);
+}
+
 /* The dependents of one that is gone belong to several shards: all hear of it. */
 START_TEST(an_owner_that_is_gone_is_routed_to_all_collectors)
 {
@@ -160,23 +173,17 @@ START_TEST(an_owner_that_is_gone_is_routed_to_all_collectors)
 		.remove = {
 			.type = TYPE_REPLICASET, .ns = STR("a"), .name = STR("rs"), .grace = -1}};
 	struct msg pods = {.kind = MSG_create_many}, m;
-	char meta[300], uid[37];
 	uint32_t heard[2] = {0};
 
 	ports_set_map(&ports, PROC_GC, 1, 2);
 	create(&client[0], "rs", 1, 1);
 	serve();
-	uid_format(cw_find(rig.s.w, TYPE_REPLICASET, STR("a"), STR("rs"))->uid, uid);
-	snprintf(meta, sizeof(meta),
-		 "{'ownerReferences':[{'kind':'ReplicaSet','name':'rs','uid':'%s',"
-		 "'controller':true}]}",
-		 uid);
 	pods.create_many = (struct msg_create_many){.type = TYPE_POD,
 						    .ns = STR("a"),
 						    .prefix = STR("p-"),
 						    .count = 3,
 						    .spec = rig_part("{}"),
-						    .meta = rig_part(meta)};
+						    .meta = owned_by_rs()};
 	send_as(&client[0], &pods, 1, 1);
 	send_as(&client[0], &gone, 1, 1);
 	serve();
@@ -199,17 +206,11 @@ START_TEST(a_former_owner_hears_of_it)
 				       .ns = STR("a"),
 				       .name = STR("p"),
 				       .mask = 1u << PART_META}};
-	char meta[300], uid[37];
 	uint32_t heard = 0;
 
 	create(&client[0], "rs", 1, 1);
 	serve();
-	uid_format(cw_find(rig.s.w, TYPE_REPLICASET, STR("a"), STR("rs"))->uid, uid);
-	snprintf(meta, sizeof(meta),
-		 "{'ownerReferences':[{'kind':'ReplicaSet','name':'rs','uid':'%s',"
-		 "'controller':true}]}",
-		 uid);
-	pod.create.meta = rig_part(meta);
+	pod.create.meta = owned_by_rs();
 	pod.create.spec = rig_part("{}");
 	send_as(&client[0], &pod, 1, 1);
 	serve();
@@ -233,7 +234,6 @@ START_TEST(work_is_routed_once)
 					.count = 30,
 					.spec = rig_part("{}")}};
 	const struct entry *rs;
-	char meta[300], uid[37];
 	uint32_t sets = 0, pods = 0;
 
 	create(&client[0], "rs", 1, 1);
@@ -242,18 +242,13 @@ START_TEST(work_is_routed_once)
 		;
 	ring_release(&client[0].receive);
 	rs = cw_find(rig.s.w, TYPE_REPLICASET, STR("a"), STR("rs"));
-	uid_format(rs->uid, uid);
-	snprintf(meta, sizeof(meta),
-		 "{'ownerReferences':[{'kind':'ReplicaSet','name':'rs','uid':'%s',"
-		 "'controller':true}]}",
-		 uid);
 	m = (struct msg){.kind = MSG_create_many,
 			 .create_many = {.type = TYPE_POD,
 					 .ns = STR("a"),
 					 .prefix = STR("p-"),
 					 .count = 30,
 					 .spec = rig_part("{}"),
-					 .meta = rig_part(meta)}};
+					 .meta = owned_by_rs()}};
 	send_as(&client[0], &m, 1, 1);
 	serve();
 	while (receive(&client[0], &m)) {

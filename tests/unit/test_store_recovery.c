@@ -412,10 +412,10 @@ static uint64_t make_events(struct rig *rig, const char *prefix, uint32_t n)
 	char name[32];
 
 	for (uint32_t i = 0; i < n; i++) {
-		struct msg m = rig_create(TYPE_EVENT, "a", name);
+		struct msg m;
 
 		snprintf(name, sizeof(name), "%s-%u", prefix, i);
-		m.create.name = str_of(name);
+		m = rig_create(TYPE_EVENT, "a", name);
 		if (rig_do(rig, &m)->status)
 			break;
 		seen = rig->last.rv;
