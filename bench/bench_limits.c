@@ -153,7 +153,7 @@ int main(int argc, char **argv)
 			     .goal = BENCH_LOWER};
 	int runs = bench_runs(argc, argv, 5);
 
-	bench_descriptors();
+	weft_raise_descriptors();
 	file_dir = argc > 2 ? argv[2] : ".";
 	for (int i = 0; i < runs; i++) {
 		bench_add(&copy, copy_rate());

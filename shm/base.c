@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -396,4 +397,16 @@ int time_parse(struct str text, int64_t *wall_ns)
 		return WEFT_EINVAL;
 	*wall_ns = to_ns((int64_t)t - zone, ns);
 	return 0;
+}
+
+/* --- Limits ------------------------------------------------------------------------- */
+
+void weft_raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
 }

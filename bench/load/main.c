@@ -9,7 +9,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "bench/bench.h"
 #include "bench/load/load.h"
 #include "weft/json.h"
 
@@ -199,7 +198,7 @@ int main(int argc, char **argv)
 	struct client *cl;
 	int status;
 
-	bench_descriptors();
+	weft_raise_descriptors();
 	opt.kubeconfig = getenv("KUBECONFIG");
 	if (!s || !read_flags(argc - 1, argv + 1) || !opt.kubeconfig || !opt.connections)
 		return usage();

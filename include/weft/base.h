@@ -182,6 +182,11 @@ static inline struct str buf_str(const struct buf *b)
 	return (struct str){b->p, (uint32_t)b->n};
 }
 
+/* --- Limits -------------------------------------------------------------- */
+
+/* Let this process, and those that it starts, open as many descriptors as it may ask for. */
+void weft_raise_descriptors(void);
+
 /* --- Assertions ---------------------------------------------------------- */
 
 _Noreturn void weft_die(const char *file, int line, const char *fmt, ...)

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -55,17 +54,6 @@ void supervisor_stop(struct supervisor *s, int exit_status)
 }
 
 /* --- Making ------------------------------------------------------------------------- */
-
-/* Descriptors of 128 bells, pipes, pidfds and clients' sockets. */
-static void raise_descriptors(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-}
 
 static int make_bells(struct err *e)
 {
@@ -153,7 +141,7 @@ static int make_all(struct supervisor *s, const char *data, struct err *e)
 
 	if (rc)
 		return rc;
-	raise_descriptors();
+	weft_raise_descriptors(); /* 128 bells, pipes, pidfds, clients' sockets */
 	rc = make_bells(e);
 	if (!rc)
 		rc = logs_open(s, e);
