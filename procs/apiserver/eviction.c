@@ -153,7 +153,7 @@ static int make_mark(struct request *q, void *arg, value *old, value *obj)
 }
 
 /* It is marked, and a version that the client named is that one now. */
-static enum outcome then_delete(struct request *q, uint32_t entry, uint64_t rv, value *obj)
+static enum outcome then_delete(struct request *q, uint32_t entry, uint64_t rv, value *made)
 {
 	struct eviction *ev = q->next_step;
 	value pod;
@@ -187,7 +187,7 @@ static enum outcome end_pod(struct request *q, struct eviction *ev)
 }
 
 /* The budget has been written. */
-static enum outcome then_end_pod(struct request *q, uint32_t entry, uint64_t rv, value *obj)
+static enum outcome then_end_pod(struct request *q, uint32_t entry, uint64_t rv, value *made)
 {
 	return end_pod(q, q->next_step);
 }

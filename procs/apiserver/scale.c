@@ -74,10 +74,8 @@ static enum outcome answer_scale(struct request *q, uint32_t entry, uint64_t rv,
 {
 	value obj, scale;
 
-	if (made)
+	if (!entry || !item_read(q, entry, rv, &obj))
 		obj = *made;
-	else if (!item_read(q, entry, rv, &obj))
-		return answer_status(q, kube_status_not_found(q->z, q->t.r, q->t.name));
 	scale = scale_of(q->z, q->t.r, &obj);
 	return answer_value(q, 200, &scale);
 }

@@ -261,27 +261,31 @@ struct changing {
 	struct base base;
 };
 
-/* The change ended the object (its last finalizer went): its last state is what
- * the change made of it, which was never stored.  Or it was, and has gone since. */
-static enum outcome change_ended(struct request *q, struct changing *cg, uint64_t rv)
+/* What the change made of the object, in the version of its resource, at `rv` (0: it has none). */
+static value *made_of(struct request *q, struct changing *cg, uint64_t rv)
 {
-	set_version(q, &cg->obj, rv);
-	if (cg->ch->r != stored_of(cg->ch->r))
-		(void)kube_convert(q->z, stored_of(cg->ch->r), cg->ch->r, &cg->obj);
-	return answer_made(q, 200, &cg->obj);
+	const struct change *ch = cg->ch;
+
+	if (rv)
+		set_version(q, &cg->obj, rv);
+	if (ch->r != stored_of(ch->r))
+		(void)kube_convert(q->z, stored_of(ch->r), ch->r, &cg->obj);
+	return &cg->obj;
 }
 
-static enum outcome change_done(struct request *q, struct changing *cg, uint64_t rv)
+/* The object as it is stored.  Or what the change made of it, if that was not stored (a dry
+ * run; it ended the object, whose last finalizer went), or was and has gone since. */
+static enum outcome change_done(struct request *q, struct changing *cg, uint64_t rv, bool ended)
 {
 	struct change *ch = cg->ch;
+	uint32_t entry = ended || ch->dry_run ? 0 : cg->base.entry;
+	uint64_t at = entry || ended ? rv : 0;
 
-	if (ch->dry_run && ch->r != stored_of(ch->r))
-		(void)kube_convert(q->z, stored_of(ch->r), ch->r, &cg->obj);
 	if (ch->answer)
-		return ch->answer(q, cg->base.entry, rv, ch->dry_run ? &cg->obj : NULL);
-	if (ch->dry_run)
-		return answer_made(q, 200, &cg->obj);
-	return answer_object(q, 200, cg->base.entry, rv) ? ANSWERED : change_ended(q, cg, rv);
+		return ch->answer(q, entry, rv, made_of(q, cg, at));
+	if (entry && answer_object(q, 200, entry, rv))
+		return ANSWERED;
+	return answer_made(q, 200, made_of(q, cg, at));
 }
 
 static enum outcome change_attempt(struct request *q, struct change *ch);
@@ -313,10 +317,8 @@ static void on_changed(struct request *q, void *arg, const struct msg_reply *rep
 		how = answer_too_late(q);
 	else if (reply->status)
 		how = answer_store_error(q, reply->status, cg->ch->name, reply->message);
-	else if (reply->gone)
-		how = change_ended(q, cg, reply->rv);
 	else
-		how = change_done(q, cg, reply->rv);
+		how = change_done(q, cg, reply->rv, reply->gone);
 	if (how != WAITING)
 		request_answer(q);
 }
@@ -354,7 +356,7 @@ static enum outcome send_change(struct request *q, struct changing *cg, bool bum
 		return change_attempt(q, ch);
 	if (!mask) { /* nothing changed: nothing is written */
 		kube_parts_free(&parts);
-		return change_done(q, cg, cg->base.rv);
+		return change_done(q, cg, cg->base.rv, false);
 	}
 	cg->m.kind = MSG_update;
 	cg->m.update = (struct msg_update){

@@ -13,9 +13,10 @@
 /* Makes *obj (a whole object of resource r, checked) from `old`, which may be
  * changed.  WEFT_EINVAL: an error was answered. */
 typedef int (*change_make)(struct request *q, void *arg, value *old, value *obj);
-/* The answer after a change: the object is `entry` at `rv`, or `obj` if nothing
- * was stored (dry run). */
-typedef enum outcome (*change_answer)(struct request *q, uint32_t entry, uint64_t rv, value *obj);
+/* The answer after a change: the object is `entry` at `rv`; entry 0: nothing of it was stored
+ * (a dry run, or the change ended it).  `made` is what the change made of it, in the version of
+ * the change's resource: what to answer, too, when what was stored has gone from the cache. */
+typedef enum outcome (*change_answer)(struct request *q, uint32_t entry, uint64_t rv, value *made);
 
 struct change {
 	const struct kube_resource *r; /* in whose version `make` works */

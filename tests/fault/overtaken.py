@@ -12,6 +12,7 @@ WINDOW = 1024  # changes that the journal goes back over
 REPLY_US = 4000000  # an answer, held while its object is deleted and that many changes are made
 CONFIG = f"supervisor: {{stallAfter: 10s}}\ncache: {{journalMin: {WINDOW}, journalMax: {WINDOW}}}\n"
 CONFIGMAPS = NS + "/configmaps"
+CONTROLLERS = NS + "/replicationcontrollers"  # have a scale, and nobody acts on them
 ENDPOINTS = NS + "/endpoints"  # a PUT creates
 PODS = NS + "/pods"
 SPEC = {"schedulerName": "nobody", "containers": [{"name": "c", "image": "nginx"}]}
@@ -173,10 +174,10 @@ def client_elsewhere(c):
     raise Failure("no API server answers")
 
 
-def let_go(c, name):
+def let_go(c, collection, name):
     """Delete it, and write until nothing of it is left and another has its place."""
     client, path = client_elsewhere(c), CONFIGMAPS + "/window"
-    client.sure("DELETE", f"{CONFIGMAPS}/{name}", good=(200,))
+    client.sure("DELETE", f"{collection}/{name}?propagationPolicy=Background", good=(200,))
     client.sure("POST", CONFIGMAPS, {"metadata": {"name": "window"}}, good=(201, 409))
     for i in range(WINDOW + 100):
         client.sure("PATCH", path, {"data": {"n": f"{name} {i}"}}, kind="application/merge-patch+json")
@@ -186,24 +187,51 @@ def let_go(c, name):
             client.sure("POST", CONFIGMAPS, {"metadata": {"name": other}}, good=(201,))
 
 
+def answer_of_late(c, collection, name, *request):
+    """Status and answer of a write that was done, and whose object has gone from the cache before
+    its answer is made."""
+    before = c.faults.fired("api_reply")
+    c.faults.set("api_reply", F.WAIT, REPLY_US)
+    asker = Asker(c, *request)
+    if not c.faults.wait_fired("api_reply", before, 5):
+        raise Failure(f"{request[0]} was not held")
+    let_go(c, collection, name)
+    if asker.status:
+        raise Failure(f"{request[0]} was answered before its object was let go")
+    asker.join()
+    return asker.status, asker.answer
+
+
+def kind_of(method):
+    return "application/merge-patch+json" if method == "PATCH" else "application/json"
+
+
 def answered_late(c, name, method):
-    """A write whose object has gone from the cache before its answer is made."""
     path, object = f"{CONFIGMAPS}/{name}", {"metadata": {"name": name}, "data": {"own": name}}
     if method != "POST":
         Client(c).sure("POST", CONFIGMAPS, {"metadata": {"name": name}}, good=(201,))
-    before = c.faults.fired("api_reply")
-    c.faults.set("api_reply", F.WAIT, REPLY_US)
-    asker = Asker(c, method, CONFIGMAPS if method == "POST" else path, object,
-                  "application/merge-patch+json" if method == "PATCH" else "application/json")
-    if not c.faults.wait_fired("api_reply", before, 5):
-        raise Failure(f"{method} was not held")
-    let_go(c, name)
-    if asker.status:
-        raise Failure(f"{method} was answered before its object was let go")
-    asker.join()
-    told = asker.answer.get("metadata", {}).get("name"), asker.answer.get("data", {}).get("own")
-    if asker.status != (201 if method == "POST" else 200) or told != (name, name):
-        raise Failure(f"{method} of {name}: {asker.status} {asker.answer}")
+    status, answer = answer_of_late(c, CONFIGMAPS, name, method,
+                                    CONFIGMAPS if method == "POST" else path, object, kind_of(method))
+    told = answer.get("metadata", {}).get("name"), answer.get("data", {}).get("own")
+    if status != (201 if method == "POST" else 200) or told != (name, name):
+        raise Failure(f"{method} of {name}: {status} {answer}")
+
+
+def scaled_late(c, name, method):
+    """The same of its scale."""
+    first = Client(c).sure("POST", CONTROLLERS, {
+        "metadata": {"name": name}, "spec": {"replicas": 0, "selector": {"a": name}, "template": {
+            "metadata": {"labels": {"a": name}}, "spec": {"containers": SPEC["containers"]}}}},
+        good=(201,))[1]
+    scale = {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {"name": name},
+             "spec": {"replicas": 7}}
+    status, answer = answer_of_late(c, CONTROLLERS, name, method, f"{CONTROLLERS}/{name}/scale",
+                                    scale, kind_of(method))
+    told = answer.get("kind"), answer.get("metadata", {}).get("name"), answer.get("spec")
+    if status != 200 or told != ("Scale", name, {"replicas": 7}):
+        raise Failure(f"{method} of {name}'s scale: {status} {answer}")
+    if answer["status"].get("selector") != f"a={name}" or version(answer) <= version(first):
+        raise Failure(f"{method} of {name}'s scale, which was {first}: {answer}")
 
 
 def run(c, tally, o):
@@ -223,6 +251,9 @@ def run(c, tally, o):
     subprocess.run([c.weft, "scale", "apiserver=2", "--data", c.data], check=True, capture_output=True)
     for i, method in enumerate(("POST", "PUT", "PATCH")):
         answered_late(c, f"late-{i}-99", method)
+        tally.add("object let go before the answer")
+    for i, method in enumerate(("PUT", "PATCH")):
+        scaled_late(c, f"scaled-{i}-99", method)
         tally.add("object let go before the answer")
 
 
