@@ -26,7 +26,9 @@ static void on_work(void *arg, uint16_t type, struct u32s entries)
 	zone_reset(self->z);
 }
 
-/* From what pods show, which pods_resync() adds, and what is on its way to the store. */
+#define RENEW_NS INT64_C(10000000000) /* looking at all pods takes a while */
+
+/* From what pods show, which is to be added, and what is on its way to the store. */
 static void renew_addresses(struct node *self)
 {
 	struct str cidr = v_as_str(v_path(proc_config(self->proc), "pods.cidr"));
@@ -39,6 +41,18 @@ static void renew_addresses(struct node *self)
 		for (uint32_t i = 0; i < a->n; i++)
 			if (a->pods[i].ip)
 				address_mark(&self->addresses, a->pods[i].ip, a->pods[i].holder);
+	self->none_free = false;
+	self->renewed_ns = clock_mono_ns();
+}
+
+/* None is free, but a pod may have one that shows it no longer: what told that it went was
+ * let go before we came to it, or somebody has changed its status. */
+static void find_free_addresses(struct node *self, int64_t now_ns)
+{
+	if (!self->none_free || now_ns < self->renewed_ns + RENEW_NS)
+		return;
+	renew_addresses(self);
+	pods_mark_addresses(self);
 }
 
 static void on_resync(void *arg)
@@ -66,6 +80,7 @@ static int64_t on_turn(void *arg, int64_t now_ns)
 
 	self->c = proc_cache(self->proc);
 	due_ms = pods_turn(self);
+	find_free_addresses(self, now_ns);
 	nodes_ns = kubelets_turn(self, now_ns);
 	if (!self->ready && kubelets_registered(self)) {
 		self->ready = true;

@@ -106,6 +106,8 @@ void pods_read(struct node *self, const struct entry *e, const struct version *v
 uint32_t pods_address(struct node *self, const struct entry *e, const struct version *v);
 /* The pod as the holder of an address. */
 uint32_t pods_holder(const struct entry *e);
+/* Note the addresses that pods show, those of other shards too. */
+void pods_mark_addresses(struct node *self);
 /* No address is free for the pod: it is told, and looked at again after a while. */
 void pods_wait_for_address(struct node *self, const struct known_node *node, const struct entry *e);
 
@@ -156,6 +158,8 @@ struct node {
 	const value *rules;
 	struct addresses addresses;
 	struct asked *asked; /* what gives some of them out */
+	bool none_free;	     /* a pod waits for an address */
+	int64_t renewed_ns;  /* monotonic: when addresses were worked out */
 	struct plan *plans[PLAN_SLOTS];
 	/* pods.c */
 	struct known_address known_address;

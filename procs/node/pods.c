@@ -312,13 +312,13 @@ static int send_status(struct node *self, const struct entry *e, const struct ve
 	return ret;
 }
 
-void pods_wait_for_address(struct node *self, const struct known_node *node,
-			   const struct entry *e)
+void pods_wait_for_address(struct node *self, const struct known_node *node, const struct entry *e)
 {
 	const struct kubelet_event none = {
 		"Warning", "FailedCreatePodSandBox",
 		STR("Failed to create pod sandbox: no address of pods.cidr is free"), STR("")};
 
+	self->none_free = true;
 	pods_tell(self, e, node, &none, 1);
 	wake_at(self, e, want_lively(self, e->created_rv), clock_wall_ns() / 1000000 + ADDRESS_MS);
 }
@@ -622,20 +622,38 @@ int64_t pods_turn(struct node *self)
 	return self->ntimers ? self->timers[0].due_ms : due;
 }
 
+/* False if it has no node. */
+static bool mark_address(struct node *self, const struct entry *e)
+{
+	const struct version *v = cache_live(self->c, e);
+	uint32_t ip;
+
+	if (!v || !v->hot.node.u)
+		return false;
+	ip = pods_address(self, e, v);
+	if (ip)
+		address_mark(&self->addresses, ip, pods_holder(e));
+	return true;
+}
+
+static void mark_pod(void *arg, const struct entry *e)
+{
+	mark_address(arg, e);
+}
+
+void pods_mark_addresses(struct node *self)
+{
+	proc_each(self->proc, TYPE_POD, mark_pod, self);
+}
+
 /* Note the address of every pod, as those of other shards may lie in our share after a
  * change of their number; and look at the pods of our nodes. */
 static void take_pod(void *arg, const struct entry *e)
 {
 	struct node *self = arg;
-	const struct version *v = cache_live(self->c, e);
-	uint32_t ip;
 
-	if (!v || !v->hot.node.u)
-		return;
-	ip = pods_address(self, e, v);
-	if (ip)
-		address_mark(&self->addresses, ip, pods_holder(e));
-	if (proc_mine_name(self->proc, node_name_of(self, v)))
+	if (mark_address(self, e) &&
+	    proc_mine_name(self->proc, node_name_of(self, cache_newest(self->c, e))))
 		pods_queue(self, cache_entry_ref(self->c, e).u);
 }
 

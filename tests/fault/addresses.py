@@ -1,8 +1,9 @@
 """Each pod has an address of its own, also when the node process has missed so much that it
 works out anew which ones are free while statuses are on their way; and where there are fewer
-addresses than pods, the others wait, and are told why."""
+addresses than pods, the others wait, and are told why.  No address is lost when a pod goes and
+nothing of it is left when the node process comes to it."""
 import signal, time
-from cluster import Client, Cluster, Failure, options, run_on, wait_until
+from cluster import NS, Client, Cluster, Failure, options, run_on, wait_until
 from crowd import APPS, PODS, Crowd
 from load import Shared
 
@@ -10,6 +11,12 @@ STOPPED_S = 2.5  # more pods are made meanwhile than the node process can be tol
 NODES = 500
 FEW, WANTED = 62, 100  # addresses of a /26, pods
 FEW_CONFIG = "pods: {cidr: 127.200.0.0/26}\n"
+WINDOW = 1024  # changes that the journal goes back over
+WINDOW_CONFIG = FEW_CONFIG + f"""supervisor: {{stallAfter: 20s}}
+cache: {{journalMin: {WINDOW}, journalMax: {WINDOW}}}
+"""
+FREE_S = 30  # until addresses that nobody shows any more are found
+MERGE = "application/merge-patch+json"
 
 
 def room(o):
@@ -51,6 +58,59 @@ def too_few(c, tally, o):
     tally.add("range of addresses used up")
 
 
+class Bare:
+    """Pods of their own on node-0."""
+
+    def __init__(self, c):
+        self.client, self.path = Client(c), f"{NS}/pods"
+
+    def make(self, names):
+        for name in names:
+            self.client.sure("POST", self.path, {"metadata": {"name": name}, "spec": {
+                "nodeName": "node-0", "containers": [{"name": "c", "image": "nginx"}]}}, good=(201,))
+
+    def addresses(self):
+        pods = self.client.sure("GET", self.path)[1]["items"]
+        return {p["metadata"]["name"]: p["status"]["podIP"] for p in pods if p["status"].get("podIP")}
+
+    def await_addresses(self, n, seconds):
+        """Of n pods, each its own."""
+        wait_until(lambda: len(self.addresses()) == n, seconds,
+                   lambda: f"{len(self.addresses())} of {n} pods have an address")
+        if len(set(self.addresses().values())) != n:
+            raise Failure(f"an address is used twice: {self.addresses()}")
+
+    def end(self):
+        """All at once, without asking the node."""
+        self.client.sure("DELETE", self.path + "?gracePeriodSeconds=0", good=(200,))
+        wait_until(lambda: not self.client.sure("GET", self.path)[1]["items"], 10,
+                   lambda: "pods stay")
+
+
+def let_go(client):
+    """Write until nothing is left of what was deleted before."""
+    path = NS + "/configmaps/window"
+    client.sure("POST", NS + "/configmaps", {"metadata": {"name": "window"}}, good=(201, 409))
+    for i in range(WINDOW + 100):
+        client.sure("PATCH", path, {"data": {"n": str(i)}}, kind=MERGE)
+
+
+def unseen(c, tally, o):
+    """Pods go, and others get their places in the cache, before the node process knows."""
+    pods = Bare(c)
+    pods.make(f"first-{i}" for i in range(FEW))
+    pods.await_addresses(FEW, 10)
+    c.send("node/0", signal.SIGSTOP)
+    pods.end()
+    let_go(pods.client)
+    pods.make(f"second-{i}" for i in range(FEW // 2))
+    c.send("node/0", signal.SIGCONT)
+    pods.make(f"third-{i}" for i in range(FEW // 2))
+    pods.await_addresses(FEW, FREE_S)
+    pods.end()
+    tally.add("pods that went unseen")
+
+
 def main():
     o = options()
     o.add_argument("--pods", type=int, default=700000)
@@ -58,6 +118,7 @@ def main():
     big = f"nodes: {{pods: {room(o)}, cpu: '100000', memory: 100Ti}}\n"
     run_on(Cluster(o.weft, 1, big, NODES), o, missed)
     run_on(Cluster(o.weft, 1, FEW_CONFIG), o, too_few)
+    run_on(Cluster(o.weft, 1, WINDOW_CONFIG), o, unseen)
 
 
 main()
