@@ -625,28 +625,41 @@ static void set_conditions(struct kubelet_pod *p, const char *phase, bool initia
 
 /* --- Advance ------------------------------------------------------------------------ */
 
-bool kubelet_is_new(const value *status)
+bool kubelet_has_address(const value *status)
 {
-	return !v_len(v_get(status, "containerStatuses")) && !v_get(status, "startTime");
+	const value *ip = v_get(status, "podIP");
+
+	return ip && (ip->type == MSGPACK_OBJECT_EXT || v_as_str(ip).n);
 }
 
-static void set_address(struct kubelet_pod *p)
+bool kubelet_is_new(const value *status)
 {
-	value ips = v_array(), host_ips = v_array(), ip = v_map(), host = v_map();
-	bool host_network = v_get_bool(p->spec, "hostNetwork", false);
-	value host_value = ip_value(p, KUBELET_HOST_IP, p->host_ip);
-	value pod_value = host_network ? host_value : ip_value(p, KUBELET_POD_IP, p->pod_ip);
+	return !v_len(v_get(status, "containerStatuses")) && !v_get(status, "startTime") &&
+	       !kubelet_has_address(status);
+}
 
-	if (v_get(&p->status, "hostIP"))
-		return;
-	v_set(p->z, &host, "ip", host_value);
-	v_append(p->z, &host_ips, host);
-	v_set(p->z, &ip, "ip", pod_value);
-	v_append(p->z, &ips, ip);
-	v_set(p->z, &p->status, "hostIP", host_value);
-	v_set(p->z, &p->status, "hostIPs", host_ips);
-	v_set(p->z, &p->status, "podIP", pod_value);
-	v_set(p->z, &p->status, "podIPs", ips);
+/* The member `one` of the status is the address, `all` the list that has it only. */
+static void set_address(struct kubelet_pod *p, const char *one, const char *all, value address)
+{
+	value list = v_array(), item = v_map();
+
+	v_set(p->z, &item, "ip", address);
+	v_append(p->z, &list, item);
+	v_set(p->z, &p->status, one, address);
+	v_set(p->z, &p->status, all, list);
+}
+
+/* Those that are missing: others may have written one, or taken one away. */
+static void set_addresses(struct kubelet_pod *p)
+{
+	bool host_network = v_get_bool(p->spec, "hostNetwork", false);
+	value host = ip_value(p, KUBELET_HOST_IP, p->host_ip);
+	value pod = host_network ? host : ip_value(p, KUBELET_POD_IP, p->pod_ip);
+
+	if (!v_get(&p->status, "hostIP"))
+		set_address(p, "hostIP", "hostIPs", host);
+	if (!kubelet_has_address(&p->status))
+		set_address(p, "podIP", "podIPs", pod);
 }
 
 static void begin(struct kubelet_pod *p)
@@ -657,7 +670,7 @@ static void begin(struct kubelet_pod *p)
 		p->status = v_map();
 	if (!v_get(&p->status, "startTime"))
 		v_set(p->z, &p->status, "startTime", now_value(p));
-	set_address(p);
+	set_addresses(p);
 	v_set(p->z, &p->status, "observedGeneration", v_uint(p->generation));
 	ensure_statuses(p, "initContainers", "initContainerStatuses", has_init);
 	ensure_statuses(p, "containers", "containerStatuses", has_init);

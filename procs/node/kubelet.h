@@ -33,9 +33,9 @@ struct kubelet_pod {
 	struct str name;
 	uint32_t generation;
 	int64_t now_ms;
-	uint32_t pod_ip, host_ip;
-	uint32_t pull_attempts; /* of images that cannot be pulled, so far */
-	int64_t pull_due_ms;	/* no step with those before; out: the next */
+	uint32_t pod_ip, host_ip; /* pod_ip is used if the status has none */
+	uint32_t pull_attempts;	  /* of images that cannot be pulled, so far */
+	int64_t pull_due_ms;	  /* no step with those before; out: the next */
 	bool symbolic;
 	/* Out: */
 	value status;	      /* in too: as it was read */
@@ -48,6 +48,8 @@ struct kubelet_pod {
 
 /* True if a pod has never been looked at: nothing but what the scheduler wrote. */
 bool kubelet_is_new(const value *status);
+/* Does the status show the pod's own address?  If not, kubelet_advance() adds pod_ip. */
+bool kubelet_has_address(const value *status);
 
 /* Take p->status forward; true if it changed. */
 bool kubelet_advance(struct kubelet_pod *p);

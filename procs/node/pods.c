@@ -334,12 +334,12 @@ static void advance(struct node *self, const struct known_node *node, const stru
 		return; /* comes back with the reply or its own write */
 	pods_read(self, e, v, true, &p);
 	p.host_ip = node->host_ip;
-	p.pod_ip = pods_address(self, e, v);
-	if (!p.pod_ip && !(v->hot.flags & HOT_HOSTNET))
+	if (!(v->hot.flags & HOT_HOSTNET) && !kubelet_has_address(&p.status)) {
 		p.pod_ip = fresh_ip = address_take(&self->addresses, pods_holder(e));
-	if (!p.pod_ip && !(v->hot.flags & HOT_HOSTNET)) {
-		pods_wait_for_address(self, node, e);
-		return;
+		if (!fresh_ip) {
+			pods_wait_for_address(self, node, e);
+			return;
+		}
 	}
 	p.pull_attempts = l->pull_attempts;
 	p.pull_due_ms = l->pull_due_ms;

@@ -1,7 +1,7 @@
 """Each pod has an address of its own, also when the node process has missed so much that it
 works out anew which ones are free while statuses are on their way; and where there are fewer
-addresses than pods, the others wait, and are told why.  No address is lost when a pod goes and
-nothing of it is left when the node process comes to it."""
+addresses than pods, the others wait, and are told why.  No address is lost: not when a pod goes
+and nothing of it is left when the node process comes to it, nor when a client changes statuses."""
 import signal, time
 from cluster import NS, Client, Cluster, Failure, options, run_on, wait_until
 from crowd import APPS, PODS, Crowd
@@ -111,6 +111,30 @@ def unseen(c, tally, o):
     tally.add("pods that went unseen")
 
 
+def change_status(pods, change):
+    """The pod's address, when it has one after this change of its status."""
+    pods.client.sure("PATCH", pods.path + "/one/status", {"status": change}, kind=MERGE)
+    own = lambda: pods.addresses().get("one")
+    wait_until(own, FREE_S, lambda: f"a pod has no address after {change}")
+    return own()
+
+
+def taken_away(c, tally, o):
+    """A client takes a pod's address out of its status, more often than there are some; one that
+    it writes into it stays."""
+    pods = Bare(c)
+    pods.make(["one"])
+    pods.await_addresses(1, 10)
+    for i in range(FEW + 10):
+        change_status(pods, {"podIP": None, "podIPs": None, **({"hostIP": None} if i % 2 else {})})
+    if change_status(pods, {"podIP": "10.1.2.3"}) != "10.1.2.3":
+        raise Failure(f"the pod has another address: {pods.addresses()}")
+    pods.make(f"other-{i}" for i in range(FEW))
+    pods.await_addresses(FEW + 1, FREE_S)
+    pods.end()
+    tally.add("address taken away")
+
+
 def main():
     o = options()
     o.add_argument("--pods", type=int, default=700000)
@@ -119,6 +143,7 @@ def main():
     run_on(Cluster(o.weft, 1, big, NODES), o, missed)
     run_on(Cluster(o.weft, 1, FEW_CONFIG), o, too_few)
     run_on(Cluster(o.weft, 1, WINDOW_CONFIG), o, unseen)
+    run_on(Cluster(o.weft, 1, FEW_CONFIG), o, taken_away)
 
 
 main()

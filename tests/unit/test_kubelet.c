@@ -416,6 +416,49 @@ END_TEST
 
 /* --- Addresses ---------------------------------------------------------------------- */
 
+/* The address that is missing comes (back), whatever others have made of the status; one that
+ * is there stays. */
+static void comes_to_have(const char *status, const char *host, const char *pod)
+{
+	struct life l;
+	value has;
+
+	begin_life(&l, "{\"containers\":[{\"name\":\"a\",\"image\":\"nginx:1\"}]}", "{}");
+	has = facts_json(l.z, status);
+	v_each_kv(kv, &has)
+		v_setn(l.z, &l.p.status, v_as_str(&kv->key), kv->val);
+	look(&l);
+	is_at(&l, "hostIP", host);
+	is_at(&l, "podIP", pod);
+	zone_free(l.z);
+}
+
+START_TEST(addresses_that_are_missing_come)
+{
+	comes_to_have("{}", "127.0.0.1", "10.0.0.1");
+	comes_to_have("{\"hostIP\":\"1.2.3.4\"}", "1.2.3.4", "10.0.0.1");
+	comes_to_have("{\"hostIP\":\"1.2.3.4\",\"podIP\":\"\"}", "1.2.3.4", "10.0.0.1");
+	comes_to_have("{\"podIP\":\"fd00::1\"}", "127.0.0.1", "fd00::1");
+	comes_to_have("{\"hostIP\":\"1.2.3.4\",\"podIP\":\"5.6.7.8\"}", "1.2.3.4", "5.6.7.8");
+}
+END_TEST
+
+/* A plan gives each pod an address: not to one that has one. */
+START_TEST(a_pod_with_an_address_is_not_new)
+{
+	zone *z = zone_new();
+	value none = v_map(), host = facts_json(z, "{\"hostIP\":\"1.2.3.4\",\"podIP\":\"\"}");
+	value own = facts_json(z, "{\"podIP\":\"5.6.7.8\"}"), hole = v_map();
+
+	v_set(z, &hole, "podIP", v_hole(z, HOLE_IPV4, KUBELET_POD_IP, (struct str){0}));
+	ck_assert(kubelet_is_new(&none));
+	ck_assert(kubelet_is_new(&host));
+	ck_assert(!kubelet_is_new(&own));
+	ck_assert(!kubelet_is_new(&hole));
+	zone_free(z);
+}
+END_TEST
+
 /* Pods that come and go use the same addresses again, after a while: each that was ever used
  * takes memory. */
 START_TEST(addresses_are_used_again)
@@ -564,6 +607,8 @@ int main(void)
 	suite_add_tcase(s, tc);
 	tc = tcase_create("addresses");
 	tcase_add_test(tc, addresses_are_given_once);
+	tcase_add_test(tc, addresses_that_are_missing_come);
+	tcase_add_test(tc, a_pod_with_an_address_is_not_new);
 	tcase_add_test(tc, addresses_are_used_again);
 	tcase_add_test(tc, odd_ranges);
 	tcase_add_test(tc, rounds_grow_with_what_is_held);
