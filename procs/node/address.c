@@ -1,10 +1,11 @@
-/* address.c - addresses for pods; see address.h. */
+/* address.c - addresses for pods and nodes; see address.h. */
 #include "procs/node/address.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <xxhash.h>
+
+#include "procs/kube/peek.h"
 
 #define BLOCK	  256u
 #define ROUND_MIN 65536u
@@ -112,9 +113,29 @@ uint32_t address_parse(struct str text)
 	return inet_pton(AF_INET, buf, &in) == 1 ? ntohl(in.s_addr) : 0;
 }
 
-uint32_t address_of_node(struct str name)
+uint32_t address_of_node(struct str status)
 {
-	uint32_t host = (uint32_t)XXH3_64bits(name.p, name.n) & 0x3fffff;
+	struct peek list = peek_of(peek_get(status, STR("addresses")));
+	uint32_t ip = 0;
 
-	return 0x7f400000 | (host ? host : 1);
+	for (uint32_t n = peek_array(&list); n && !ip; n--) {
+		struct str one = peek_raw(&list);
+		struct peek type = peek_of(peek_get(one, STR("type")));
+		struct peek address = peek_of(peek_get(one, STR("address")));
+
+		if (str_eq(peek_str(&type), STR("InternalIP")))
+			ip = address_parse(peek_str(&address));
+	}
+	return ip;
+}
+
+uint32_t address_settle(struct addresses *a, uint32_t ip, uint32_t shown, uint32_t holder)
+{
+	if (!shown)
+		return ip ? ip : address_take(a, holder);
+	if (shown != ip) {
+		address_give(a, ip, holder);
+		address_mark(a, shown, holder);
+	}
+	return shown;
 }

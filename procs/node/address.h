@@ -1,13 +1,15 @@
 /*
- * address.h - addresses for pods, from a range of the configuration; each node
- * process hands out those of its own share.
+ * address.h - addresses for pods, from a range of the configuration, and for nodes; each
+ * node process hands out those of its own share.
  */
 #ifndef WEFT_ADDRESS_H
 #define WEFT_ADDRESS_H
 
 #include "weft/base.h"
 
-/* An address has a holder: a number that only its pod has, never 0.  What is said of an
+#define NODES_CIDR "127.64.0.0/10"
+
+/* An address has a holder: a number that only its pod or node has, never 0.  What is said of an
  * address that has another holder by now (a pod is seen to go twice, a request of long ago
  * is refused) is without effect. */
 struct addresses {
@@ -25,12 +27,15 @@ void addresses_free(struct addresses *a);
 /* A free address that was not used for a while, 0 when all are taken.  Which ones are in use
  * at all follows what is held, so that memory does. */
 uint32_t address_take(struct addresses *a, uint32_t holder);
-/* One that is in use already (found in a pod's status). */
+/* One that is in use already (found in a status). */
 void address_mark(struct addresses *a, uint32_t ip, uint32_t holder);
 void address_give(struct addresses *a, uint32_t ip, uint32_t holder);
 /* "1.2.3.4", 0 if it is none. */
 uint32_t address_parse(struct str text);
-/* The address of a node: made from its name, in 127.64.0.0/10. */
-uint32_t address_of_node(struct str name);
+/* Of a Node's status, as it is stored: its first InternalIP that is one, 0 if there is none. */
+uint32_t address_of_node(struct str status);
+/* What a node that has `ip` (0: none yet) has from now on: `shown` by its status, as others may
+ * write that, or else what it had, or else a free one; 0 when all are taken. */
+uint32_t address_settle(struct addresses *a, uint32_t ip, uint32_t shown, uint32_t holder);
 
 #endif

@@ -132,8 +132,8 @@ void kubelets_prefetch(const struct node *self, const nodeslot_ref *slots, uint3
 struct known_node {
 	char *name;
 	uint64_t hash;
-	uint32_t slot; /* of the cache, that its Node object holds; 0: none */
-	uint32_t host_ip;
+	uint32_t slot;	  /* of the cache, that its Node object holds; 0: none */
+	uint32_t host_ip; /* 0: not while it is there; its Node is to be made, or has gone */
 	bool present, vanished;
 	bool wanted;	  /* its Node object is to be made */
 	bool due;	  /* it is in the list of those to be tended */
@@ -175,6 +175,7 @@ struct node {
 	uint64_t *doomed_rvs;
 	uint32_t ndoomed;
 	/* register.c */
+	struct addresses node_addresses;
 	struct known_node *nodes;
 	uint32_t nnodes, nodes_cap;
 	uint32_t *node_index; /* hash table into nodes */

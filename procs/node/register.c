@@ -62,8 +62,7 @@ static struct known_node *want_node(struct node *self, struct str name)
 	}
 	n = &self->nodes[self->nnodes++];
 	*n = (struct known_node){.name = strndup(name.p, name.n),
-				 .hash = XXH3_64bits(name.p, name.n),
-				 .host_ip = address_of_node(name)};
+				 .hash = XXH3_64bits(name.p, name.n)};
 	weft_assert(n->name);
 	*index_at(self, n->hash, name) = self->nnodes;
 	return n;
@@ -110,6 +109,61 @@ void kubelets_prefetch(const struct node *self, const nodeslot_ref *slots, uint3
 
 		if (at >= 0)
 			prefetch(&self->nodes[at]);
+	}
+}
+
+/* --- Addresses ---------------------------------------------------------------------- */
+
+/* A node as the holder of an address, ours or another shard's. */
+static uint32_t holder_of(uint64_t hash)
+{
+	return (uint32_t)hash | 1;
+}
+
+/* `shown` by its status, 0: nothing is. */
+static void settle_address(struct node *self, struct known_node *n, uint32_t shown)
+{
+	n->host_ip = address_settle(&self->node_addresses, n->host_ip, shown, holder_of(n->hash));
+}
+
+static void give_address(struct node *self, struct known_node *n)
+{
+	address_give(&self->node_addresses, n->host_ip, holder_of(n->hash));
+	n->host_ip = 0;
+}
+
+static uint32_t address_shown(struct node *self, const struct version *v)
+{
+	return address_of_node(cache_part(self->c, v, PART_STATUS));
+}
+
+/* Those that Nodes show, other shards' too, as these may lie in our share; and of our own, what
+ * is on its way to the store. */
+static void renew_node_addresses(struct node *self)
+{
+	struct addresses *a = &self->node_addresses;
+	struct cache_iter it;
+	const struct entry *e;
+
+	addresses_free(a);
+	weft_assert(!addresses_init(a, STR(NODES_CIDR), proc_shard(self->proc),
+				    proc_shards(self->proc)));
+	cache_iter_init(&it, self->c, TYPE_NODE, (struct str){0}, (struct str){0}, (struct str){0});
+	while ((e = cache_iter_next(&it))) {
+		const struct version *v = cache_live(self->c, e);
+		struct str name = entry_name(e);
+
+		if (v)
+			address_mark(a, address_shown(self, v),
+				     holder_of(XXH3_64bits(name.p, name.n)));
+	}
+	for (uint32_t i = 0; i < self->nnodes; i++) {
+		struct known_node *n = &self->nodes[i];
+
+		if (n->asked)
+			address_mark(a, n->host_ip, holder_of(n->hash));
+		else
+			n->host_ip = 0;
 	}
 }
 
@@ -171,11 +225,10 @@ static void set_capacity(struct node *self, value *status)
 		v_set(self->z, status, "allocatable", v_copy(self->z, v_get(status, "capacity")));
 }
 
-static void set_addresses(struct node *self, value *status, struct str name)
+static void set_addresses(zone *z, value *status, const struct known_node *n)
 {
-	uint32_t ip = address_of_node(name);
 	value list = v_array(), internal = v_map(), host = v_map();
-	zone *z = self->z;
+	uint32_t ip = n->host_ip;
 
 	if (v_len(v_get(status, "addresses")))
 		return;
@@ -184,8 +237,9 @@ static void set_addresses(struct node *self, value *status, struct str name)
 	      v_str(zone_printf(z, "%u.%u.%u.%u", ip >> 24, ip >> 16 & 255, ip >> 8 & 255,
 				ip & 255)));
 	v_set(z, &host, "type", v_cstr("Hostname"));
-	v_set(z, &host, "address", v_str(name));
-	v_append(z, &list, internal);
+	v_set(z, &host, "address", v_cstr(n->name));
+	if (ip)
+		v_append(z, &list, internal);
 	v_append(z, &list, host);
 	v_set(z, status, "addresses", list);
 }
@@ -228,11 +282,11 @@ static void set_info(struct node *self, value *status, struct str name)
 }
 
 /* What a kubelet posts when it finds its Node without it. */
-static void fill_status(struct node *self, value *status, struct str name)
+static void fill_status(struct node *self, value *status, const struct known_node *n)
 {
 	value endpoint = v_map();
 
-	set_addresses(self, status, name);
+	set_addresses(self->z, status, n);
 	set_capacity(self, status);
 	set_conditions(self->z, status);
 	if (!v_get(status, "daemonEndpoints")) {
@@ -240,7 +294,7 @@ static void fill_status(struct node *self, value *status, struct str name)
 		v_set(self->z, v_map_at(self->z, status, "daemonEndpoints"), "kubeletEndpoint",
 		      endpoint);
 	}
-	set_info(self, status, name);
+	set_info(self, status, str_of(n->name));
 }
 
 /* --- Node objects: made, and kept alive --------------------------------------------- */
@@ -283,6 +337,8 @@ static void on_tended(void *arg, const struct msg_reply *reply)
 		want(self, n, false);
 		return;
 	}
+	if (!n->present)
+		give_address(self, n);
 	if (reply->status != WEFT_ECONFLICT)
 		self->tend_ns = clock_mono_ns() + TEND_AGAIN_NS;
 	tend_later(self, n);
@@ -318,7 +374,8 @@ static void create_node(struct node *self, struct known_node *n)
 	v_each_kv(kv, v_path(proc_config(self->proc), "nodes.labels"))
 		v_setn(z, labels, v_as_str(&kv->key), kv->val);
 	v_set(z, &obj, "spec", v_map());
-	fill_status(self, v_map_at(z, &obj, "status"), name);
+	settle_address(self, n, 0);
+	fill_status(self, v_map_at(z, &obj, "status"), n);
 	kube_split(z, &obj, &parts);
 	m.create = (struct msg_create){
 		.type = TYPE_NODE,
@@ -341,7 +398,7 @@ static void post_status(struct node *self, struct known_node *n, const struct en
 
 	if (!v_is_map(&status))
 		status = v_map();
-	fill_status(self, &status, entry_name(e));
+	fill_status(self, &status, n);
 	v_encode(&bytes, &status);
 	m.update = (struct msg_update){
 		.type = TYPE_NODE,
@@ -446,8 +503,11 @@ static bool learn_node(struct node *self, const struct entry *e)
 	was_alive = is_alive(n);
 	n->present = v != NULL;
 	set_slot(self, n, v ? v->hot.node.u : 0);
+	if (!v && !n->asked)
+		give_address(self, n);
 	if (!v)
 		return false;
+	settle_address(self, n, address_shown(self, v));
 	meta = kube_part(self->z, self->c, e, v, PART_META);
 	n->vanished = str_eq(v_get_str(v_get(&meta, "annotations"), VANISH), STR("true"));
 	if (n->vanished)
@@ -475,6 +535,7 @@ void kubelets_resync(struct node *self)
 		self->nodes[i].slot = 0;
 	}
 	refmap_clear(&self->by_slot);
+	renew_node_addresses(self);
 	cache_iter_init(&it, self->c, TYPE_NODE, (struct str){0}, (struct str){0}, (struct str){0});
 	while ((e = cache_iter_next(&it)))
 		learn_node(self, e);

@@ -1,9 +1,10 @@
 """Each pod has an address of its own, also when the node process has missed so much that it
 works out anew which ones are free while statuses are on their way; and where there are fewer
 addresses than pods, the others wait, and are told why.  No address is lost: not when a pod goes
-and nothing of it is left when the node process comes to it, nor when a client changes statuses."""
-import signal, time
-from cluster import NS, Client, Cluster, Failure, options, run_on, wait_until
+and nothing of it is left when the node process comes to it, nor when a client changes statuses.
+Nodes have addresses of their own, too, and keep them, however many processes play them."""
+import signal, subprocess, time
+from cluster import NS, Client, Cluster, Failure, await_pod, get_pod, options, run_on, wait_until
 from crowd import APPS, PODS, Crowd
 from load import Shared
 
@@ -15,6 +16,7 @@ WINDOW = 1024  # changes that the journal goes back over
 WINDOW_CONFIG = FEW_CONFIG + f"""supervisor: {{stallAfter: 20s}}
 cache: {{journalMin: {WINDOW}, journalMax: {WINDOW}}}
 """
+HOSTS, MORE_HOSTS = 10000, 300  # nodes; those made while the number of processes changes
 FREE_S = 30  # until addresses that nobody shows any more are found
 MERGE = "application/merge-patch+json"
 
@@ -135,6 +137,46 @@ def taken_away(c, tally, o):
     tally.add("address taken away")
 
 
+def hosts(c):
+    """{node: InternalIP}"""
+    nodes = Client(c).sure("GET", "/api/v1/nodes")[1]["items"]
+    return {n["metadata"]["name"]: a["address"] for n in nodes
+            for a in n["status"].get("addresses", []) if a["type"] == "InternalIP"}
+
+
+def judge_hosts(c, n, before):
+    """Each has its own, those of `before` the same.  All of them."""
+    wait_until(lambda: len(hosts(c)) == n, 60, lambda: f"{len(hosts(c))} of {n} nodes have an address")
+    now = hosts(c)
+    if len(set(now.values())) != n:
+        raise Failure(f"{n} nodes have {len(set(now.values()))} addresses")
+    changed = [name for name in before if now[name] != before[name]]
+    if changed:
+        raise Failure(f"{len(changed)} nodes have another address now, {changed[0]}: {before[changed[0]]}, "
+                      f"then {now[changed[0]]}")
+    return now
+
+
+def nodes(c, tally, o):
+    """Nodes of the configuration, and others that come while processes do; then all start anew."""
+    now, client = judge_hosts(c, HOSTS, {}), Client(c)
+    for i in range(MORE_HOSTS):
+        if i % 100 == 50:
+            subprocess.run([c.weft, "scale", f"node={2 + i // 100 % 2}", "--data", c.data], check=True,
+                           capture_output=True)
+        client.sure("POST", "/api/v1/nodes", {"metadata": {"name": f"more-{i}"}}, good=(201, 409))
+    now = judge_hosts(c, HOSTS + MORE_HOSTS, now)
+    client.sure("POST", f"{NS}/pods", {"metadata": {"name": "p"}, "spec": {
+        "nodeName": "more-1", "containers": [{"name": "c", "image": "nginx"}]}}, good=(201,))
+    await_pod(c, "p", "does not run", lambda p: p["status"]["phase"] == "Running")
+    if get_pod(c, "p")["status"]["hostIP"] != now["more-1"]:
+        raise Failure(f"node more-1 is {now['more-1']}, and its pod {get_pod(c, 'p')['status']}")
+    c.stop()
+    c.up()
+    judge_hosts(c, HOSTS + MORE_HOSTS, now)
+    tally.add("nodes that got addresses")
+
+
 def main():
     o = options()
     o.add_argument("--pods", type=int, default=700000)
@@ -144,6 +186,7 @@ def main():
     run_on(Cluster(o.weft, 1, FEW_CONFIG), o, too_few)
     run_on(Cluster(o.weft, 1, WINDOW_CONFIG), o, unseen)
     run_on(Cluster(o.weft, 1, FEW_CONFIG), o, taken_away)
+    run_on(Cluster(o.weft, 1, "", HOSTS), o, nodes)
 
 
 main()

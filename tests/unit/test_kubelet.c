@@ -543,7 +543,121 @@ START_TEST(odd_ranges)
 	ck_assert_uint_eq(address_parse(STR("1.2.3.4")), 0x01020304);
 	ck_assert_uint_eq(address_parse(STR("1.2.3")), 0);
 	ck_assert_uint_eq(address_parse(STR("1.2.3.4.5.6.7.8.9")), 0);
-	ck_assert_uint_eq(address_of_node(STR("node-1")) >> 22, 0x7f400000 >> 22);
+}
+END_TEST
+
+/* --- Addresses of nodes --------------------------------------------------------------- */
+
+#define HOSTS_MAX 15000u
+
+/* Nodes, each known to the process of one share, and what their statuses show. */
+struct hosts {
+	struct addresses a[3];
+	uint32_t n, ip[HOSTS_MAX];
+};
+
+static uint32_t share_of(uint32_t host, uint32_t shares)
+{
+	return (host * 2654435761u >> 16) % shares;
+}
+
+/* Processes of so many shares start: each marks what all nodes show. */
+static void start_shares(struct hosts *h, uint32_t shares)
+{
+	for (uint32_t share = 0; share < shares; share++) {
+		ck_assert_int_eq(addresses_init(&h->a[share], STR(NODES_CIDR), share, shares), 0);
+		for (uint32_t i = 0; i < h->n; i++)
+			address_mark(&h->a[share], h->ip[i], i + 1);
+	}
+}
+
+/* All that are there keep what they show, and there are `n` then. */
+static void serve_hosts(struct hosts *h, uint32_t shares, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t was = h->ip[i];
+
+		h->ip[i] = address_settle(&h->a[share_of(i, shares)], 0, was, i + 1);
+		ck_assert_uint_eq(h->ip[i], was ? was : h->ip[i]);
+	}
+	h->n = n;
+	for (uint32_t share = 0; share < shares; share++)
+		addresses_free(&h->a[share]);
+}
+
+static void are_distinct(const struct hosts *h)
+{
+	uint8_t *seen = calloc(1 << 22, 1);
+
+	for (uint32_t i = 0; i < h->n; i++) {
+		ck_assert_uint_eq(h->ip[i] >> 22, 0x7f400000 >> 22);
+		ck_assert_msg(!seen[h->ip[i] & 0x3fffff]++, "%x is given twice", h->ip[i]);
+	}
+	free(seen);
+}
+
+/* Whatever their names, and however often the number of processes changes. */
+START_TEST(nodes_have_addresses_of_their_own)
+{
+	static struct hosts h;
+
+	start_shares(&h, 3);
+	serve_hosts(&h, 3, 10000);
+	are_distinct(&h);
+	start_shares(&h, 2);
+	serve_hosts(&h, 2, 12000);
+	start_shares(&h, 3);
+	serve_hosts(&h, 3, HOSTS_MAX);
+	are_distinct(&h);
+}
+END_TEST
+
+START_TEST(a_node_has_what_its_status_shows)
+{
+	struct addresses a;
+	uint32_t ip, other;
+
+	ck_assert_int_eq(addresses_init(&a, STR(NODES_CIDR), 0, 1), 0);
+	ip = address_settle(&a, 0, 0, 1);
+	ck_assert_uint_ne(ip, 0);
+	ck_assert_uint_eq(address_settle(&a, ip, 0, 1), ip);
+	ck_assert_uint_eq(address_settle(&a, ip, ip, 1), ip);
+	ck_assert_uint_eq(a.held, 1);
+	other = address_settle(&a, ip, ip + 7, 1); /* somebody wrote it: the first is free again */
+	ck_assert_uint_eq(other, ip + 7);
+	ck_assert_uint_eq(a.held, 1);
+	ck_assert_uint_eq(address_settle(&a, other, 0x0a000001, 1), 0x0a000001); /* none of ours */
+	ck_assert_uint_eq(a.held, 0);
+	addresses_free(&a);
+}
+END_TEST
+
+static void shows(const char *status, uint32_t ip)
+{
+	zone *z = zone_new();
+	value v = facts_json(z, status);
+	struct buf bytes = {0};
+
+	v_encode(&bytes, &v);
+	ck_assert_uint_eq(address_of_node(buf_str(&bytes)), ip);
+	buf_free(&bytes);
+	zone_free(z);
+}
+
+START_TEST(addresses_in_statuses_of_nodes)
+{
+	shows("{}", 0);
+	shows("{\"addresses\":3}", 0);
+	shows("{\"addresses\":[]}", 0);
+	shows("{\"addresses\":[7,{\"type\":\"InternalIP\"}]}", 0);
+	shows("{\"addresses\":[{\"type\":\"Hostname\",\"address\":\"1.2.3.4\"}]}", 0);
+	shows("{\"phase\":\"x\",\"addresses\":["
+	      "{\"type\":\"ExternalIP\",\"address\":\"1.1.1.1\"},"
+	      "{\"type\":\"InternalIP\",\"address\":\"fd00::1\"},"
+	      "{\"address\":\"1.2.3.4\",\"type\":\"InternalIP\"},"
+	      "{\"type\":\"InternalIP\",\"address\":\"2.2.2.2\"}]}",
+	      0x01020304);
+	ck_assert_uint_eq(address_of_node((struct str){0}), 0);
 }
 END_TEST
 
@@ -609,6 +723,9 @@ int main(void)
 	tcase_add_test(tc, addresses_are_given_once);
 	tcase_add_test(tc, addresses_that_are_missing_come);
 	tcase_add_test(tc, a_pod_with_an_address_is_not_new);
+	tcase_add_test(tc, nodes_have_addresses_of_their_own);
+	tcase_add_test(tc, a_node_has_what_its_status_shows);
+	tcase_add_test(tc, addresses_in_statuses_of_nodes);
 	tcase_add_test(tc, addresses_are_used_again);
 	tcase_add_test(tc, odd_ranges);
 	tcase_add_test(tc, rounds_grow_with_what_is_held);
