@@ -41,6 +41,10 @@ def ready(client):
     return client.sure("GET", f"{APPS}/crowd")[1]["status"].get("readyReplicas", 0)
 
 
+def uids(client):
+    return {p["metadata"]["uid"] for p in client.sure("GET", PODS)[1]["items"]}
+
+
 def too_few(c, tally, o):
     client, crowd = Client(c), Crowd(Shared(c, 1), WANTED)
     crowd.create()
@@ -54,7 +58,9 @@ def too_few(c, tally, o):
     crowd.scale(FEW - 2)
     crowd.await_rest(30)
     crowd.count()
+    old = uids(client)
     client.sure("DELETE", PODS, good=(200,))
+    wait_until(lambda: not old & uids(client), 30, lambda: "pods stay that were deleted")
     crowd.await_rest(60)
     crowd.count()
     tally.add("range of addresses used up")
