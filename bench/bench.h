@@ -5,7 +5,7 @@
  *	ring: 14.2 M items/s (target 10, ratio 1.42; 5 runs, 13.8 to 14.5) on ...
  *
  * With WEFT_BENCH_JSON in the environment the same goes to that file as well,
- * one JSON object a line, appended.
+ * one JSON object a line, appended.  What is random follows from WEFT_BENCH_SEED.
  */
 #ifndef WEFT_BENCH_H
 #define WEFT_BENCH_H
@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/dice.h"
 #include "weft/json.h"
 
 #define BENCH_RUNS_MAX 100
@@ -125,6 +126,7 @@ static inline void bench_json(const struct bench *b, double median, double ratio
 	runs = v_array_at(z, &o, "runs");
 	for (int i = 0; i < b->nruns; i++)
 		v_append(z, runs, v_float(b->runs[i]));
+	v_set(z, &o, "seed", v_int((int64_t)bench_seed()));
 	v_each_kv(kv, b->details)
 		v_setn(z, &o, (struct str){kv->key.via.str.ptr, kv->key.via.str.size}, kv->val);
 	v_set(z, &o, "machine", v_cstr(bench_machine()));

@@ -64,6 +64,8 @@ static inline struct key key_of(const struct name *name)
 
 static void make_names(void)
 {
+	struct dice dice = {bench_seed()};
+
 	names = calloc(objects, sizeof(*names));
 	asked = calloc(objects, sizeof(*asked));
 	weft_assert(names && asked);
@@ -74,9 +76,8 @@ static void make_names(void)
 		names[i].n = (uint8_t)n;
 		asked[i] = names[i];
 	}
-	srand(1);
 	for (uint32_t i = objects - 1; i > 0; i--) {
-		uint32_t j = (uint32_t)(((uint64_t)rand() << 16 ^ (uint64_t)rand()) % (i + 1));
+		uint32_t j = dice_below(&dice, i + 1);
 		struct name swap = asked[i];
 
 		asked[i] = asked[j];

@@ -319,14 +319,10 @@ static void update_in_order(void)
 
 static void update_at_random(void)
 {
-	uint64_t x = 88172645463325252u;
+	struct dice dice = {bench_seed()};
 
-	for (uint32_t i = 0; i < w.objects; i++) {
-		x ^= x << 13;
-		x ^= x >> 7;
-		x ^= x << 17;
-		update((uint32_t)(x % w.objects));
-	}
+	for (uint32_t i = 0; i < w.objects; i++)
+		update(dice_below(&dice, w.objects));
 }
 
 /* --- Many at once ------------------------------------------------------------------- */

@@ -29,7 +29,7 @@ static uint64_t sent, done, failed;
 static uint32_t objects = 1000000;
 static double until; /* 0: `goal` requests */
 static uint64_t goal;
-static uint64_t dice = 88172645463325252u;
+static struct dice dice;
 static bool filling;
 
 /* --- Messages: protocol buffers by hand, five bytes of gRPC before them ------------- */
@@ -80,13 +80,10 @@ static struct buf *next_message(void)
 	struct buf *b = calloc(1, sizeof(*b)), body = {0};
 	uint32_t n;
 
-	dice ^= dice << 13;
-	dice ^= dice >> 7;
-	dice ^= dice << 17;
 	if (filling)
 		put_txn(&body, (uint32_t)sent * TXN);
 	else
-		put_put(&body, (uint32_t)(dice % objects));
+		put_put(&body, dice_below(&dice, objects));
 	n = htonl((uint32_t)body.n);
 	buf_putc(b, 0); /* not compressed */
 	buf_add(b, &n, sizeof(n));
@@ -241,6 +238,7 @@ int main(int argc, char **argv)
 	uint16_t port = argc > 1 ? (uint16_t)atoi(argv[1]) : 2379;
 	double seconds = argc > 3 ? atof(argv[3]) : 4;
 
+	dice.state = bench_seed();
 	objects = argc > 2 ? (uint32_t)atoi(argv[2]) : objects;
 	for (uint32_t i = 0; i < CONNECTIONS; i++)
 		dial(&links[i], port);

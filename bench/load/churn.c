@@ -2,6 +2,7 @@
  * churn.c - Deployments scaled up and down at random, at a set rate, while the
  * watches of their ReplicaSets and pods show what each controller does.  The
  * longest time in which one did nothing is what a client sees of its death.
+ * Deployments that are there already are taken as they are.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,6 @@ static struct {
 	struct pool pool;
 	struct meter meters[METERS];
 	struct dice dice;
-	struct deployment *list;
 } churn;
 
 static bool make_scale(struct pool *p, struct job *j)
@@ -76,13 +76,28 @@ static void open_watch(struct watch *w, struct client *cl, const char *group, co
 		weft_fatal("cannot watch %s", kind);
 }
 
+static bool are_there(struct client *cl)
+{
+	struct conn *c = must_open(cl);
+	struct buf path = {0};
+	bool there;
+
+	deployment_path(&path, opt.count - 1);
+	there = get_number(cl, c, buf_str(&path), "spec.replicas") > 0;
+	buf_free(&path);
+	conn_close(c);
+	return there;
+}
+
 static void report(void)
 {
 	for (uint32_t i = 0; i < METERS; i++) {
 		char name[64];
 
 		snprintf(name, sizeof(name), "churn/%s", names[i]);
-		meter_report(&churn.meters[i], name, (double)churn.meters[i].gap / 1e6, "ms", true);
+		if (i == SCALED || !opt.blind)
+			meter_report(&churn.meters[i], name, (double)churn.meters[i].gap / 1e6,
+				     "ms", true);
 	}
 }
 
@@ -92,11 +107,14 @@ int run_churn(struct client *cl)
 
 	opt.rate = opt.rate ? opt.rate : 50;
 	churn.dice.state = opt.seed;
-	churn.list = deployments_ready(cl);
+	if (!are_there(cl))
+		free(deployments_ready(cl));
 	churn.pool.make = make_scale;
 	pool_open(&churn.pool, cl, 8);
-	open_watch(&sets, cl, "/apis/apps/v1", "replicasets", on_replicaset);
-	open_watch(&pods, cl, "/api/v1", "pods", on_pod);
+	if (!opt.blind) {
+		open_watch(&sets, cl, "/apis/apps/v1", "replicasets", on_replicaset);
+		open_watch(&pods, cl, "/api/v1", "pods", on_pod);
+	}
 	for (uint32_t i = 0; i < METERS; i++)
 		meter_start(&churn.meters[i], names[i], now_ns());
 	pool_run(&churn.pool, opt.rate, opt.seconds, churn.meters, METERS);
@@ -104,6 +122,5 @@ int run_churn(struct client *cl)
 	pool_close(&churn.pool);
 	watch_close(&pods);
 	watch_close(&sets);
-	free(churn.list);
 	return 0;
 }

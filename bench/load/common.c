@@ -37,15 +37,6 @@ long number_after(struct str text, const char *key)
 	return at ? atol(at + strlen(key)) : -1;
 }
 
-/* xorshift64* */
-uint64_t dice_next(struct dice *d)
-{
-	d->state ^= d->state >> 12;
-	d->state ^= d->state << 25;
-	d->state ^= d->state >> 27;
-	return d->state * UINT64_C(2685821657736338717);
-}
-
 const char *mix_parse(struct mix *m, char *text, const char *const *names, uint32_t n)
 {
 	char *save;

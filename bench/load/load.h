@@ -5,6 +5,7 @@
 #ifndef LOAD_H
 #define LOAD_H
 
+#include "bench/dice.h"
 #include "bench/load/hist.h"
 #include "bench/load/http.h"
 
@@ -19,6 +20,7 @@ struct options {
 	double writes; /* other writes a second, while watchers are measured */
 	double target; /* of the figure, for the ratio */
 	bool keep;     /* leave what was made */
+	bool blind;    /* watch nothing */
 };
 extern struct options opt;
 
@@ -43,16 +45,6 @@ int64_t now_ns(void); /* monotonic */
 long number_after(struct str text, const char *key);
 /* SIGINT or SIGTERM came: finish. */
 bool interrupted(void);
-
-/* Numbers that look random and follow from the seed alone. */
-struct dice {
-	uint64_t state;
-};
-uint64_t dice_next(struct dice *d);
-static inline uint32_t dice_below(struct dice *d, uint32_t n)
-{
-	return (uint32_t)((dice_next(d) >> 32) * n >> 32);
-}
 
 /* Which of several operations is next, each with its weight. */
 #define MIX_MAX 8
@@ -109,6 +101,7 @@ struct job {
 	const char *method, *kind;
 	struct meter *meter;
 	uint32_t key, what; /* the maker's own */
+	bool open;	    /* sent, and not answered */
 };
 
 struct pool {
@@ -141,12 +134,11 @@ void pool_start(struct pool *p, double rate);
 void pool_send(struct pool *p);
 /* Until what is due next, at most `most` ns. */
 int64_t pool_wait(const struct pool *p, int64_t most);
-/* Take answers until no request is open, for 10 s at most. */
+/* Take answers until no request is open, for 10 s at most; what is open then is an error. */
 void pool_drain(struct pool *p);
-/* For `seconds`: start, send, show meters, drain. */
+/* For `seconds`: start, send, show meters, drain.  What was due in that time and could not even
+ * be sent is an error, too. */
 void pool_run(struct pool *p, double rate, double seconds, struct meter *m, uint32_t nmeters);
-
-/* --- Watches ------------------------------------------------------------------------ */
 
 /* --- Deployments ------------------------------------------------------------------- */
 
@@ -176,6 +168,8 @@ struct deployment *deployments_ready(struct client *cl);
 struct deployment_seen deployment_event(struct str line);
 /* All that it wants is there, of its newest template, and Ready. */
 bool deployment_done(const struct deployment_seen *s);
+
+/* --- Watches ------------------------------------------------------------------------ */
 
 /* A watch: calls `event` with each line of its stream. */
 struct watch {

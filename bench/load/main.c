@@ -132,6 +132,7 @@ static const struct flag {
 	{"label", "goes before the figures' names", 's', &opt.label},
 	{"target", "of the figure", 'd', &opt.target},
 	{"keep", "leave what was made", 'b', &opt.keep},
+	{"blind", "watch nothing: load alone", 'b', &opt.blind},
 };
 
 static int usage(void)

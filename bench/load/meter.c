@@ -81,6 +81,7 @@ static value details(zone *z, const struct meter *m)
 	v_set(z, &d, "rate", v_float(meter_rate(m)));
 	v_set(z, &d, "p50_ms", v_float(meter_ms(m, 0.5)));
 	v_set(z, &d, "p99_ms", v_float(meter_ms(m, 0.99)));
+	v_set(z, &d, "began_s", v_float((double)m->start / 1e9)); /* of the monotonic clock */
 	v_set(z, &d, "last_s", v_float((double)(m->end - m->start) / 1e9));
 	v_set(z, &d, "longest_gap_ms", v_float((double)m->gap / 1e6));
 	v_set(z, &d, "percentiles", percentiles(z, &m->hist));

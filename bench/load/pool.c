@@ -64,6 +64,7 @@ static void answered(void *arg, struct conn *c, const struct answer *a)
 	struct job *j = arg;
 	struct pool *p = j->pool;
 
+	j->open = false;
 	if (a->status / 100 == 2)
 		meter_add(j->meter, j->intended, now_ns());
 	else
@@ -104,6 +105,7 @@ void pool_send(struct pool *p)
 			return;
 		}
 		j->intended = p->rate ? due(p, p->sent) : now_ns();
+		j->open = true;
 		p->sent++;
 		p->nidle--;
 		http_send(j->conn, j->method, buf_str(&j->path), j->kind, buf_str(&j->body), NULL,
@@ -130,6 +132,22 @@ void pool_drain(struct pool *p)
 
 	while (p->nidle < p->n && now_ns() < until)
 		client_turn(p->cl, 10000000);
+	for (uint32_t i = 0; i < p->n; i++)
+		if (p->jobs[i].open)
+			meter_error(p->jobs[i].meter, 0);
+}
+
+/* What was due and found no connection free until all waiting was over. */
+static void count_unsent(struct pool *p)
+{
+	struct job j = {.pool = p};
+
+	for (; p->rate && is_due(p, p->until - 1) && p->make(p, &j); p->sent++) {
+		meter_error(j.meter, 0);
+		j.path.n = j.body.n = 0;
+	}
+	buf_free(&j.path);
+	buf_free(&j.body);
 }
 
 void pool_run(struct pool *p, double rate, double seconds, struct meter *m, uint32_t nmeters)
@@ -146,4 +164,6 @@ void pool_run(struct pool *p, double rate, double seconds, struct meter *m, uint
 		meters_show(m, nmeters, now_ns());
 	}
 	pool_drain(p);
+	if (!interrupted())
+		count_unsent(p);
 }
