@@ -2,7 +2,8 @@
  * bench_pipeline.c - the bare pipeline that weft's cluster is held against: a store and
  * three processes that create pods, bind them and say that they run, as msgpack through
  * rings; a hash index, a version for each write, a log that is synced before anybody hears
- * of a write.  Nothing else: no checks, no order, no owners, no clients.
+ * of a write.  Nothing else: no checks, no order, no owners, no clients.  Its memory and
+ * its file are there before the time begins, as a cluster's are that has run for a while.
  *
  * usage: bench_pipeline [RUNS [PODS]]
  */
@@ -19,6 +20,7 @@
 
 #define RING_SIZE  (1u << 20)
 #define RECORD_MAX 96
+#define LOG_MAX	   (RECORD_MAX + 8)
 #define TURN	   1024 /* records read from a process before the next has its turn */
 #define NODES	   10000
 
@@ -190,7 +192,7 @@ struct store {
 	struct ring in[OPS], out[OPS];
 	struct version **index; /* by uid, open addressing */
 	uint64_t mask, rv;
-	struct version *arena;
+	struct version *arena, *next; /* next: the first that is free */
 	struct batch batch[2], *filling, *flying;
 	/* The log's thread. */
 	pthread_mutex_t lock;
@@ -233,7 +235,7 @@ static struct version **place(struct store *s, uint64_t uid)
 
 static void apply(struct store *s, struct str bytes)
 {
-	struct version *v = s->arena++, **at;
+	struct version *v = s->next++, **at;
 	struct record r;
 
 	get(bytes, &r);
@@ -335,19 +337,46 @@ static void serve(struct store *s, uint64_t writes)
 	}
 }
 
-static void store_init(struct store *s, uint32_t pods)
+/* Zeroes that are in memory and stay the store's own when the others are forked. */
+static void *memory(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	weft_assert(p != MAP_FAILED);
+	return p;
+}
+
+/* A file that has been written once: `bytes` long, all on the disk. */
+static int log_file(size_t bytes)
+{
+	static const char zeroes[1 << 20];
+	int fd = open("bench_pipeline.log", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	weft_assert(fd >= 0);
+	unlink("bench_pipeline.log");
+	for (size_t n = 0; n < bytes; n += sizeof(zeroes))
+		weft_assert(write(fd, zeroes, sizeof(zeroes)) == sizeof(zeroes));
+	weft_assert(!fdatasync(fd) && !lseek(fd, 0, SEEK_SET));
+	return fd;
+}
+
+static size_t slots_for(uint32_t pods)
 {
 	size_t slots = 1;
 
-	*s = (struct store){.lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER};
 	while (slots < 2 * (size_t)pods)
 		slots *= 2;
-	s->mask = slots - 1;
-	s->index = calloc(slots, sizeof(*s->index));
-	s->arena = malloc(OPS * (size_t)pods * sizeof(*s->arena));
-	s->fd = open("bench_pipeline.log", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	weft_assert(s->index && s->arena && s->fd >= 0);
-	unlink("bench_pipeline.log");
+	return slots;
+}
+
+static void store_init(struct store *s, uint32_t pods)
+{
+	*s = (struct store){.lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER};
+	s->mask = slots_for(pods) - 1;
+	s->index = memory((s->mask + 1) * sizeof(*s->index));
+	s->arena = s->next = memory(OPS * (size_t)pods * sizeof(*s->arena));
+	s->fd = log_file(OPS * (size_t)pods * LOG_MAX);
 	s->filling = &s->batch[0];
 	for (int op = 0; op < OPS; op++) {
 		weft_assert(!ring_consumer(&s->in[op], &to_store(op)->out, &to_store(op)->in,
@@ -373,8 +402,7 @@ static double cpu_s(void)
 
 static void one_run(uint32_t pods, struct bench *rate, struct bench *cpu)
 {
-	double at = bench_now(), used = cpu_s();
-	struct version *arena;
+	double at, used;
 	struct store s;
 	pthread_t log;
 	pid_t pid[OPS];
@@ -388,10 +416,11 @@ static void one_run(uint32_t pods, struct bench *rate, struct bench *cpu)
 		ring_init(&to_store(op)->out, RING_SIZE);
 		ring_init(&from_store(op)->out, RING_SIZE);
 	}
+	store_init(&s, pods);
+	at = bench_now();
+	used = cpu_s();
 	for (int op = OPS - 1; op >= 0; op--)
 		pid[op] = start(op, pods);
-	store_init(&s, pods);
-	arena = s.arena;
 	weft_assert(!pthread_create(&log, NULL, write_log, &s));
 	serve(&s, OPS * (uint64_t)pods);
 	bench_add(rate, pods / (bench_now() - at));
@@ -412,8 +441,8 @@ static void one_run(uint32_t pods, struct bench *rate, struct bench *cpu)
 		close(bell[op]);
 	close(store_bell);
 	close(s.fd);
-	free(s.index);
-	free(arena);
+	munmap(s.index, (s.mask + 1) * sizeof(*s.index));
+	munmap(s.arena, OPS * (size_t)pods * sizeof(*s.arena));
 	munmap(links, LINKS_BYTES);
 }
 
