@@ -1,5 +1,6 @@
 /* test_cache.c - the cache's rules, one sentence each. */
 #include "cache_model.h"
+#include "shm/cache_priv.h"
 #include "tests/unit/suite.h"
 
 static struct cache_writer *w;
@@ -328,6 +329,55 @@ START_TEST(the_journal_keeps_its_window)
 	ck_assert_int_eq(cache_journal(c, rv - 4, v, 100), 4);
 	ck_assert_int_eq(cache_journal(c, rv - 5, v, 100), WEFT_EGONE);
 	verify();
+}
+END_TEST
+
+static void create_many(int from, int to)
+{
+	char n[16];
+
+	for (int i = from; i < to; i++) {
+		snprintf(n, sizeof(n), "m-%d", i);
+		create(T_SET, "ns", n, (uint8_t)i);
+		cw_reclaim(w, 100);
+	}
+}
+
+/* Of the last `n` writes each is in the journal, none before, whenever one looks. */
+static void check_window(uint64_t n)
+{
+	churn(2 * (int)n);
+	for (int i = 0; i < 4; i++) {
+		churn(1);
+		ck_assert_uint_eq(cache_oldest(c), rv + 1 - n);
+	}
+}
+
+/* As many changes as there are objects, between the options' bounds: 4 and 64. */
+START_TEST(the_window_follows_the_number_of_objects)
+{
+	check_window(4);
+	create_many(0, 9); /* ten with that of churn() */
+	check_window(10);
+	create_many(9, 64);
+	check_window(64);
+	verify();
+}
+END_TEST
+
+/* A record whose chunk would take the place of one that is not cut yet is refused. */
+START_TEST(the_journal_has_a_bound)
+{
+	uint64_t end = (w->cut / JOURNAL_CHUNK + JOURNAL_CHUNKS) * JOURNAL_CHUNK;
+	uint32_t first;
+
+	churn(1);
+	first = prcu_own(&w->h->chunk[end / JOURNAL_CHUNK % JOURNAL_CHUNKS]);
+	ck_assert_uint_ne(first, 0);
+	ck_assert_int_eq(journal_reserve(w, end), WEFT_ENOMEM);
+	ck_assert_uint_eq(prcu_own(&w->h->chunk[end / JOURNAL_CHUNK % JOURNAL_CHUNKS]), first);
+	ck_assert_int_eq(journal_reserve(w, end - 1), 0);
+	ck_assert_int_eq(journal_reserve(w, end), WEFT_ENOMEM);
 }
 END_TEST
 
@@ -712,6 +762,8 @@ int main(void)
 	tcase_add_test(t, updates_take_over_what_they_do_not_name);
 	tcase_add_test(t, a_deleted_object_cannot_be_written);
 	tcase_add_test(t, the_journal_keeps_its_window);
+	tcase_add_test(t, the_window_follows_the_number_of_objects);
+	tcase_add_test(t, the_journal_has_a_bound);
 	tcase_add_test(t, a_reader_keeps_what_it_may_see);
 	tcase_add_test(t, dependents_of_a_reclaimed_owner_have_none);
 	tcase_add_test(t, restored_objects_are_linked_at_the_end);

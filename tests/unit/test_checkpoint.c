@@ -471,6 +471,101 @@ START_TEST(a_round_that_the_window_has_passed_is_begun_anew)
 }
 END_TEST
 
+static void make(struct rig *rig, uint16_t type, const char *name)
+{
+	struct msg m = rig_create(type, "a", name);
+
+	ck_assert_int_eq(rig_do(rig, &m)->status, WEFT_OK);
+}
+
+#define SECTION 256 /* of follow.c */
+
+/* Its last is the first of the next section, if nobody looks at the key. */
+START_TEST(a_key_created_again_is_not_torn_between_sections)
+{
+	struct rig rig = {0};
+	struct err e = {0};
+	struct follower *f;
+	struct cache *c;
+	char name[16];
+
+	rig_must_open(&rig, fs, dir);
+	rig_world(&rig);
+	c = attach(&rig);
+	while (cache_oldest(c) <= 1)
+		churn(&rig, 100);
+	make(&rig, TYPE_SECRET, "once");
+	for (int i = 0; i < SECTION / 2; i++) {
+		struct msg m;
+
+		snprintf(name, sizeof(name), "twice-%03d", i);
+		make(&rig, TYPE_SECRET, name);
+		m = rig_remove(TYPE_SECRET, "a", name);
+		ck_assert_int_eq(rig_do(&rig, &m)->status, WEFT_OK);
+		make(&rig, TYPE_SECRET, name);
+	}
+	ck_assert_int_eq(follow_open(&f, dir, rig_cluster, &e), WEFT_OK);
+	follow(f, c);
+	ck_assert_uint_eq(follow_scans(f), 1);
+	ck_assert_int_eq(log_cut(rig.log, follow_rv(f), &e), WEFT_OK);
+	follow_close(f);
+	cache_detach(c);
+	check_recovery(&rig, "keys created again");
+	rig_kill(&rig);
+}
+END_TEST
+
+static void make_event(struct rig *rig)
+{
+	static int made;
+	char name[16];
+
+	snprintf(name, sizeof(name), "event-%d", made++);
+	make(rig, TYPE_EVENT, name);
+}
+
+static uint64_t rows(void)
+{
+	struct err e = {0};
+	struct table *t;
+	uint64_t n;
+
+	ck_assert_int_eq(table_open(&t, dir, rig_cluster, &e), WEFT_OK);
+	n = table_objects(t);
+	table_close(t);
+	return n;
+}
+
+/* The tables have the durable objects alone, whether they are followed or compared. */
+START_TEST(what_is_in_memory_only_has_no_row)
+{
+	struct rig rig = {0};
+	struct err e = {0};
+	struct cache *c;
+
+	rig_must_open(&rig, fs, dir);
+	rig_namespace(&rig, "a");
+	c = attach(&rig);
+	for (uint64_t scans = 0; scans < 2; scans++) {
+		struct follower *f;
+
+		ck_assert_int_eq(follow_open(&f, dir, rig_cluster, &e), WEFT_OK);
+		make(&rig, TYPE_CONFIGMAP, scans ? "two" : "one");
+		make_event(&rig);
+		while (scans && cache_oldest(c) <= follow_rv(f) + 1) {
+			make_event(&rig);
+			cw_reclaim(rig.s.w, 10000);
+		}
+		follow(f, c);
+		ck_assert_uint_eq(follow_scans(f), scans);
+		follow_close(f);
+		ck_assert_uint_eq(rows(), 2 + scans);
+	}
+	cache_detach(c);
+	rig_kill(&rig);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("checkpoint");
@@ -487,6 +582,8 @@ int main(void)
 	tcase_add_test(t, a_number_of_blobs_that_cannot_be_is_found);
 	tcase_add_test(t, another_cluster_and_no_database);
 	tcase_add_test(t, a_round_that_the_window_has_passed_is_begun_anew);
+	tcase_add_test(t, a_key_created_again_is_not_torn_between_sections);
+	tcase_add_test(t, what_is_in_memory_only_has_no_row);
 	suite_add_tcase(s, t);
 	return rig_run(s);
 }
