@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #include "ipc_random.h"
+#include "litmus.h"
 #include "weft/ring.h"
 
 #define SIZE 4096u
@@ -283,6 +284,22 @@ START_TEST(bad_heads)
 	expect_corrupt(__LINE__);
 	damage(4, (uint64_t)-8); /* backwards */
 	expect_corrupt(__LINE__);
+}
+END_TEST
+
+/* What comes after a head with half an alignment is found where a producer may put it. */
+START_TEST(half_a_head_is_rounded_down)
+{
+	struct str s;
+
+	damage(4, 12);
+	ck_assert_int_eq(ring_peek(&cons, &s), WEFT_ECORRUPT);
+	ck_assert_uint_eq(atomic_load(&pair->in.tail), 8);
+	atomic_store(&pair->out.head, 8);
+	ring_producer(&prod, &pair->out, &pair->in, bell);
+	ck_assert_int_eq(ring_put(&prod, STR("good")), WEFT_OK);
+	ck_assert_int_eq(ring_peek(&cons, &s), 1);
+	ck_str_is(s, "good");
 }
 END_TEST
 
@@ -731,6 +748,57 @@ START_TEST(two_threads)
 }
 END_TEST
 
+/* --- Who goes to sleep while the other writes ---------------------------------------- */
+
+static bool sleeps;
+
+static void write_one(void)
+{
+	ring_put(&prod, STR("x"));
+	ring_ring(&prod);
+}
+
+static void go_to_sleep(void)
+{
+	sleeps = ring_sleep(&cons);
+}
+
+static void follow_to_sleep(void)
+{
+	sleeps = ring_sleep_following(&cons);
+}
+
+static void overflow(void)
+{
+	ring_mark_overflow(&prod);
+	ring_ring(&prod);
+}
+
+/* A sleeper has heard the bell; then there is nothing left to read. */
+static void judge_sleep(void)
+{
+	struct pollfd fd = {.fd = bell, .events = POLLIN};
+
+	ck_assert_msg(!sleeps || poll(&fd, 1, 0) == 1, "it sleeps, and nobody has rung");
+	bell_clear(bell);
+	ring_awake(&cons);
+	ring_drop(&cons);
+	ring_overflowed(&cons);
+}
+
+START_TEST(either_sees_the_other)
+{
+	static void (*const pairs[][2])(void) = {
+		{write_one, go_to_sleep}, {write_one, follow_to_sleep}, {overflow, go_to_sleep}};
+	struct litmus l = {.ours = pairs[_i][0],
+			   .theirs = pairs[_i][1],
+			   .judge = judge_sleep,
+			   .rounds = 200000};
+
+	litmus_run(&l);
+}
+END_TEST
+
 static void add(TCase *tc)
 {
 	tcase_add_checked_fixture(tc, set_up, tear_down);
@@ -742,6 +810,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, consumer_starts_where_it_stood);
 	tcase_add_test(tc, bad_lengths);
 	tcase_add_test(tc, bad_heads);
+	tcase_add_test(tc, half_a_head_is_rounded_down);
 	tcase_add_test(tc, bad_skips);
 	tcase_add_test(tc, wrong_size);
 	tcase_add_test(tc, random_damage);
@@ -755,6 +824,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, no_wake_up_is_lost);
 	tcase_add_test(tc, no_follower_is_forgotten);
 	tcase_add_test(tc, two_threads);
+	tcase_add_loop_test(tc, either_sees_the_other, 0, 3);
 }
 
 int main(void)

@@ -1,0 +1,84 @@
+/*
+ * litmus.h - two threads that do one thing each at the same time, again and again: for what
+ * only a fence between a store and a load keeps apart.
+ */
+#ifndef WEFT_TESTS_LITMUS_H
+#define WEFT_TESTS_LITMUS_H
+
+#include <check.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+struct litmus {
+	void (*ours)(void);   /* by the calling thread */
+	void (*theirs)(void); /* by the other one, at the same time */
+	void (*judge)(void);  /* by the calling thread, when both are done */
+	uint32_t rounds;
+	_Atomic uint32_t begun, done; /* rounds: we let them begin, they are done with */
+};
+
+/* On the `n`th core that we may use, so that the two are not on one. */
+static inline void litmus_pin(int n)
+{
+	cpu_set_t all, one;
+
+	if (sched_getaffinity(0, sizeof(all), &all) || CPU_COUNT(&all) < 2)
+		return;
+	CPU_ZERO(&one);
+	for (int i = 0; i < CPU_SETSIZE; i++)
+		if (CPU_ISSET(i, &all) && n-- == 0)
+			CPU_SET(i, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+}
+
+/* Until *word is `at`; another may need the core for that. */
+static inline void litmus_await(_Atomic uint32_t *word, uint32_t at)
+{
+	for (uint32_t i = 1; atomic_load_explicit(word, memory_order_acquire) != at; i++)
+		if (i % 1024 == 0)
+			sched_yield();
+}
+
+/* Each is a little ahead of the other in some rounds, and both are even in others. */
+static inline void litmus_skew(uint32_t n)
+{
+	while (n--)
+		__asm__ volatile("");
+}
+
+static inline void *litmus_thread(void *arg)
+{
+	struct litmus *l = arg;
+
+	litmus_pin(1);
+	for (uint32_t i = 1; i <= l->rounds; i++) {
+		litmus_await(&l->begun, i);
+		litmus_skew(i % 61 * 2);
+		l->theirs();
+		atomic_store_explicit(&l->done, i, memory_order_release);
+	}
+	return NULL;
+}
+
+static inline void litmus_run(struct litmus *l)
+{
+	cpu_set_t before;
+	pthread_t t;
+
+	sched_getaffinity(0, sizeof(before), &before);
+	ck_assert_int_eq(pthread_create(&t, NULL, litmus_thread, l), 0);
+	litmus_pin(0);
+	for (uint32_t i = 1; i <= l->rounds; i++) {
+		atomic_store_explicit(&l->begun, i, memory_order_release);
+		litmus_skew(i % 97 * 2);
+		l->ours();
+		litmus_await(&l->done, i);
+		l->judge();
+	}
+	ck_assert_int_eq(pthread_join(t, NULL), 0);
+	sched_setaffinity(0, sizeof(before), &before);
+}
+
+#endif
