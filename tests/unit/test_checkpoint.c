@@ -566,6 +566,46 @@ START_TEST(what_is_in_memory_only_has_no_row)
 }
 END_TEST
 
+/* The log is lost: what it may have given out is not given out again, by this start or the next,
+ * and what is written from then on is there. */
+START_TEST(a_lost_log_has_its_resource_versions)
+{
+	const uint64_t skip = 10000000; /* RV_SKIP of recover.c */
+	struct rig rig = {0};
+	struct err e = {0};
+	struct follower *f;
+	struct cache *c;
+	uint64_t at, last;
+
+	rig_must_open(&rig, fs, dir);
+	rig_world(&rig);
+	c = attach(&rig);
+	ck_assert_int_eq(follow_open(&f, dir, rig_cluster, &e), WEFT_OK);
+	make(&rig, TYPE_CONFIGMAP, "one");
+	follow(f, c);
+	at = follow_rv(f);
+	follow_close(f);
+	cache_detach(c);
+	make(&rig, TYPE_CONFIGMAP, "lost");
+	rig_kill(&rig);
+	file_sim_free(fs);
+	fs = file_sim_new();
+	rig_must_open(&rig, fs, dir);
+	ck_assert_uint_eq(rig.s.rv, at + skip);
+	ck_assert_uint_eq(cache_rv(rig.s.c), at + skip);
+	ck_assert_ptr_nonnull(rig_get(&rig, TYPE_CONFIGMAP, "a", "one"));
+	make(&rig, TYPE_CONFIGMAP, "two");
+	last = rig.last.rv;
+	ck_assert_uint_eq(last, at + skip + 1);
+	rig_kill(&rig);
+	rig_must_open(&rig, fs, dir);
+	ck_assert_uint_ge(rig.s.rv, last);
+	ck_assert_ptr_nonnull(rig_get(&rig, TYPE_CONFIGMAP, "a", "one"));
+	ck_assert_ptr_nonnull(rig_get(&rig, TYPE_CONFIGMAP, "a", "two"));
+	rig_kill(&rig);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("checkpoint");
@@ -584,6 +624,7 @@ int main(void)
 	tcase_add_test(t, a_round_that_the_window_has_passed_is_begun_anew);
 	tcase_add_test(t, a_key_created_again_is_not_torn_between_sections);
 	tcase_add_test(t, what_is_in_memory_only_has_no_row);
+	tcase_add_test(t, a_lost_log_has_its_resource_versions);
 	suite_add_tcase(s, t);
 	return rig_run(s);
 }

@@ -19,6 +19,7 @@
 #include "fake_store.h"
 #include "procs/lib/mains.h"
 #include "procs/supervisor/commands.h"
+#include "procs/supervisor/supervisor.h"
 #include "tests/unit/suite.h"
 #include "weft/json.h"
 
@@ -453,6 +454,46 @@ START_TEST(who_said_that_it_will_be_silent_is_left_alone)
 	ck_assert(wait_until(everybody_runs, 3000));
 	kill(row(PROC_DEPLOYMENT, 0)->pid, SIGSTOP);
 	ck_assert(wait_until(deployment_is_back, 4000));
+}
+END_TEST
+
+/* The supervisor's word for when a process of `kind` has shown life, which says now that it will
+ * be silent for `ahead_ns`. */
+static int64_t counted_from(enum proc_kind kind, int64_t ahead_ns)
+{
+	struct supervisor *s = calloc(1, sizeof(*s));
+	struct proc_segment *seg = calloc(1, sizeof(*seg));
+	struct child *c;
+	int64_t from;
+
+	s->control = calloc(1, sizeof(*s->control));
+	s->started = s->serving = true;
+	s->now = s->last_tick_ns = 7;
+	c = &s->child[kind == PROC_STORE ? STORE_SLOT : STORE_SLOT + 1];
+	c->kind = kind;
+	c->state = CHILD_RUNNING;
+	c->has_segments = true;
+	c->proc.base = (char *)seg;
+	atomic_store(&seg->heartbeat_ns, s->now + ahead_ns);
+	watch_tick(s);
+	from = c->beat_seen_ns - s->now;
+	free(s->control);
+	free(seg);
+	free(s);
+	return from;
+}
+
+/* Whatever a process writes there, it is looked after within ten minutes, or one. */
+START_TEST(a_silence_that_is_promised_has_a_bound)
+{
+	const int64_t second = 1000000000, for_ever = INT64_MAX / 2;
+
+	ck_assert_int_eq(counted_from(PROC_DEPLOYMENT, -5), 0);
+	ck_assert_int_eq(counted_from(PROC_DEPLOYMENT, 59 * second), 59 * second);
+	ck_assert_int_eq(counted_from(PROC_DEPLOYMENT, 61 * second), 60 * second);
+	ck_assert_int_eq(counted_from(PROC_DEPLOYMENT, for_ever), 60 * second);
+	ck_assert_int_eq(counted_from(PROC_STORE, 599 * second), 599 * second);
+	ck_assert_int_eq(counted_from(PROC_STORE, for_ever), 600 * second);
 }
 END_TEST
 
@@ -983,6 +1024,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, all_killed_at_once_come_back);
 	tcase_add_test(tc, a_stopped_process_is_replaced);
 	tcase_add_test(tc, who_said_that_it_will_be_silent_is_left_alone);
+	tcase_add_test(tc, a_silence_that_is_promised_has_a_bound);
 	tcase_add_test(tc, who_waits_for_a_core_is_not_taken_for_dead);
 	tcase_add_test(tc, a_successor_waits_until_all_that_was_left_is_written);
 	tcase_add_test(tc, whom_the_store_accuses_is_replaced_once);
