@@ -14,6 +14,8 @@ struct cache *proc_cache(struct proc *p)
 	return cache;
 }
 
+static void (*before_pods)(void); /* once, when all pods are to be looked at */
+
 void proc_each(struct proc *p, uint16_t type, void (*cb)(void *arg, const struct entry *e),
 	       void *arg)
 {
@@ -21,6 +23,10 @@ void proc_each(struct proc *p, uint16_t type, void (*cb)(void *arg, const struct
 	const struct entry *e;
 	struct cache_iter it;
 
+	if (type == TYPE_POD && before_pods) {
+		before_pods();
+		before_pods = NULL;
+	}
 	cache_lock(cache);
 	cache_iter_init(&it, cache, type, none, none, none);
 	while ((e = cache_iter_next(&it)))

@@ -58,6 +58,9 @@ static bool alike;	       /* all nodes, but that some are avoided; and all pods 
 static bool tight;	       /* and there is room for TIGHT_PODS on each */
 static bool overtaken;	       /* the journal's window passes the scheduler */
 static unsigned refuse_one_in; /* binds that somebody else was faster than */
+/* Others write while the scheduler waits, or looks. */
+static void (*contend)(const struct proc_handlers *h);
+static bool outrun; /* who is to be bound has been bound by others by then */
 
 bool proc_can_send(const struct proc *p, size_t bytes)
 {
@@ -122,6 +125,29 @@ static void apply_bind(uint32_t entry, struct str node)
 	write_version(e, node, PROC_SCHEDULER, false);
 }
 
+/* Somebody else binds the pod: to node `n`. */
+static void bind_by_others(int i, int n)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "n%d", n);
+	ck_assert(pods[i].node < 0 && may_go(&kinds[pods[i].kind], n));
+	pods[i].node = n;
+	write_version(pods[i].e, str_of(name), PROC_APISERVER, false);
+}
+
+/* One pod of three goes where the scheduler wanted it as well, the others to a node beside, if
+ * there is room. */
+static void overtake_bind(uint32_t entry, struct str node)
+{
+	int i = index_of(cache_entry(cache, (entry_ref){entry}));
+	int n = atoi(node.p + 1) + (i % 3 != 0);
+
+	while (!may_go(&kinds[pods[i].kind], n % NODES))
+		n++;
+	bind_by_others(i, n % NODES);
+}
+
 /* A record takes at most half a ring. */
 static bool fits(const struct msg *m)
 {
@@ -144,7 +170,10 @@ int proc_send(struct proc *p, struct msg *m, reply_cb cb, void *arg)
 	for (uint32_t i = 0; i < m->bind_many.entries.n && !far_nodes; i++) {
 		uint32_t *n = &waiting_replies[nreplies].nskipped;
 
-		if (refuse_one_in && random() % refuse_one_in == 0)
+		if (outrun)
+			overtake_bind(m->bind_many.entries.p[i],
+				      v_as_str(v_at(&names, m->bind_many.node_of.p[i])));
+		if (outrun || (refuse_one_in && random() % refuse_one_in == 0))
 			waiting_replies[nreplies].skipped[(*n)++] = i;
 		else
 			apply_bind(m->bind_many.entries.p[i],
@@ -176,7 +205,9 @@ static void give_replies(void)
 static struct model_node alike_node(int i)
 {
 	return (struct model_node){.cpu = 16,
-				   .pods = tight ? TIGHT_PODS : i ? ALIKE_PODS : 0,
+				   .pods = tight ? TIGHT_PODS
+					   : i	 ? ALIKE_PODS
+						 : 0,
 				   .zone = -1,
 				   .avoided = i % 6 == 1,
 				   .there = true};
@@ -359,6 +390,70 @@ static void take_room_at_once(const struct proc_handlers *h)
 	ck_assert_uint_eq(failures_told, (unsigned)(waiting + count_waiting()));
 }
 
+/* All room is taken and no more: what waits is what there is too much of. */
+static void fill_up(const struct proc_handlers *h)
+{
+	int there = 0;
+
+	for (int i = 0; i < npods; i++)
+		there += !pods[i].gone;
+	for (; there < NODES * TIGHT_PODS + 3; there++)
+		add_pod();
+	turns(h, 60);
+	check_complete();
+	ck_assert_int_eq(count_waiting(), 3);
+}
+
+/* Others are faster, and the scheduler hears of it from the journal before the answer comes,
+ * or after. */
+static void be_outrun(const struct proc_handlers *h, bool journal_first)
+{
+	for (int i = 0; i < NODES / 2; i++)
+		add_pod();
+	outrun = true;
+	h->on_turn(h->arg, now_ns += 1000000);
+	if (journal_first)
+		h->on_turn(h->arg, now_ns += 1000000);
+	give_replies();
+	outrun = false;
+	ck_assert_int_eq(count_waiting(), 0);
+}
+
+/* The first, which is on a node, goes; the last, which waits, is bound. */
+static void come_and_go(void)
+{
+	char name[16];
+
+	ck_assert_int_ge(pods[0].node, 0);
+	snprintf(name, sizeof(name), "n%d", pods[0].node);
+	write_version(pods[0].e, str_of(name), PROC_NODE, true);
+	pods[0].gone = true;
+	add_pod();
+	bind_by_others(npods - 1, pods[0].node);
+	add_pod();
+	for (int n = 0; pods[npods - 1].node < 0; n++)
+		if (may_go(&kinds[0], n) && n != pods[0].node)
+			bind_by_others(npods - 1, n);
+}
+
+static void look_while_others_write(const struct proc_handlers *h)
+{
+	for (int i = 0; i < NODES; i++)
+		add_pod();
+	turns(h, 2);
+	ck_assert_int_eq(count_waiting(), 0);
+	before_pods = come_and_go;
+	h->on_resync(h->arg);
+	turns(h, 2);
+	ck_assert(!before_pods);
+}
+
+static void be_outrun_twice(const struct proc_handlers *h)
+{
+	be_outrun(h, true);
+	be_outrun(h, false);
+}
+
 #define WINDOW 65536 /* of the shelf's journal */
 
 /* While the scheduler was away, pods came and more was written than the journal keeps. */
@@ -419,6 +514,11 @@ int proc_run(struct proc *p, const struct proc_handlers *h)
 	}
 	if (overtaken) {
 		fall_behind(h);
+		return 0;
+	}
+	if (contend) {
+		contend(h);
+		fill_up(h);
 		return 0;
 	}
 	if (tight) {
@@ -506,6 +606,24 @@ START_TEST(room_is_taken_at_once)
 }
 END_TEST
 
+START_TEST(pods_that_others_bind_take_room_where_they_are)
+{
+	srandom(facts_seed());
+	alike = tight = true;
+	contend = be_outrun_twice;
+	scenario(false);
+}
+END_TEST
+
+START_TEST(what_is_written_during_a_look_is_counted_once)
+{
+	srandom(facts_seed());
+	alike = tight = true;
+	contend = look_while_others_write;
+	scenario(false);
+}
+END_TEST
+
 START_TEST(a_lost_journal_means_looking_at_everything)
 {
 	srandom(facts_seed());
@@ -535,6 +653,8 @@ int main(void)
 	tcase_add_test(tc, affinity_and_spread);
 	tcase_add_test(tc, pods_alike_share_the_nodes);
 	tcase_add_test(tc, room_is_taken_at_once);
+	tcase_add_test(tc, pods_that_others_bind_take_room_where_they_are);
+	tcase_add_test(tc, what_is_written_during_a_look_is_counted_once);
 	tcase_add_test(tc, a_lost_journal_means_looking_at_everything);
 	tcase_add_test(tc, long_names_take_more_requests);
 	suite_add_tcase(s, tc);
