@@ -11,10 +11,20 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#define LITMUS_LINES 16
+
+/* Cache lines that one thread writes and the other one took from it: stores behind them wait. */
+struct litmus_lines {
+	struct {
+		_Atomic uint32_t word __attribute__((aligned(64)));
+	} at[LITMUS_LINES];
+};
+
 struct litmus {
-	void (*ours)(void);   /* by the calling thread */
-	void (*theirs)(void); /* by the other one, at the same time */
-	void (*judge)(void);  /* by the calling thread, when both are done */
+	struct litmus_lines before[2]; /* before ours(), before theirs() */
+	void (*ours)(void);	       /* by the calling thread */
+	void (*theirs)(void);	       /* by the other one, at the same time */
+	void (*judge)(void);	       /* by the calling thread, when both are done */
 	uint32_t rounds;
 	_Atomic uint32_t begun, done; /* rounds: we let them begin, they are done with */
 };
@@ -48,6 +58,12 @@ static inline void litmus_skew(uint32_t n)
 		__asm__ volatile("");
 }
 
+static inline void litmus_write(struct litmus_lines *lines, uint32_t n)
+{
+	for (int k = 0; k < LITMUS_LINES; k++)
+		atomic_store_explicit(&lines->at[k].word, n, memory_order_relaxed);
+}
+
 static inline void *litmus_thread(void *arg)
 {
 	struct litmus *l = arg;
@@ -56,7 +72,10 @@ static inline void *litmus_thread(void *arg)
 	for (uint32_t i = 1; i <= l->rounds; i++) {
 		litmus_await(&l->begun, i);
 		litmus_skew(i % 61 * 2);
+		if (i & 2)
+			litmus_write(&l->before[1], i);
 		l->theirs();
+		litmus_write(&l->before[0], i);
 		atomic_store_explicit(&l->done, i, memory_order_release);
 	}
 	return NULL;
@@ -73,8 +92,11 @@ static inline void litmus_run(struct litmus *l)
 	for (uint32_t i = 1; i <= l->rounds; i++) {
 		atomic_store_explicit(&l->begun, i, memory_order_release);
 		litmus_skew(i % 97 * 2);
+		if (i & 1)
+			litmus_write(&l->before[0], i);
 		l->ours();
 		litmus_await(&l->done, i);
+		litmus_write(&l->before[1], i);
 		l->judge();
 	}
 	ck_assert_int_eq(pthread_join(t, NULL), 0);

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "tests/unit/litmus.h"
 #include "tests/unit/suite.h"
 #include "tests/unit/world.h"
 
@@ -300,6 +301,41 @@ START_TEST(killed_reader_blocks_until_retired)
 }
 END_TEST
 
+/* --- Who enters while something is unlinked ------------------------------------------ */
+
+static uint32_t seen;
+static bool given_up;
+
+static void enter(void)
+{
+	prcu_read_lock(&t->reader[0], &t->gp);
+	seen = prcu_dereference(&t->current);
+}
+
+static void unlink_and_look(void)
+{
+	prcu_assign(&t->current, 1);
+	given_up = poll_all(prcu_start(&t->gp), NULL);
+}
+
+static void judge_entry(void)
+{
+	ck_assert_msg(!given_up || seen, "it holds what was given up");
+	prcu_read_unlock(&t->reader[0]);
+	prcu_assign(&t->current, 0);
+}
+
+START_TEST(who_enters_is_seen_or_sees)
+{
+	struct litmus l = {
+		.ours = enter, .theirs = unlink_and_look, .judge = judge_entry, .rounds = 200000};
+
+	if (t->gp.membarrier)
+		l.rounds /= 4; /* each is two calls that interrupt the other core */
+	litmus_run(&l);
+}
+END_TEST
+
 static void add(TCase *tc)
 {
 	tcase_set_timeout(tc, 60);
@@ -310,6 +346,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, late_word_is_waited_for);
 	tcase_add_test(tc, no_readers);
 	tcase_add_test(tc, killed_reader_blocks_until_retired);
+	tcase_add_test(tc, who_enters_is_seen_or_sees);
 }
 
 int main(void)
