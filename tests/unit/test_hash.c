@@ -1,4 +1,6 @@
 /* test_hash.c - the hash index against an array of what should be in it. */
+#include <sys/ptrace.h>
+
 #include "tests/unit/churn.h"
 
 #define ITEMS 60000
@@ -267,6 +269,68 @@ START_TEST(item_that_moves_forward_in_its_chain_is_found)
 }
 END_TEST
 
+/* --- A writer that goes one instruction at a time ------------------------------------- */
+
+#define STAYING 3
+#define LEAVING (HASH_SLOTS + 2) /* so that both buckets overflow */
+
+static bool is_ref(const char *base, uint32_t ref, const void *key)
+{
+	return ref == *(const uint32_t *)key;
+}
+
+/* Items 1 to LEAVING go to the bucket that comes next, the others stay in the first. */
+static uint32_t hash_of_split(uint32_t ref)
+{
+	return ref <= LEAVING ? HASH_CHUNK : 0;
+}
+
+static void all_are_found(int step)
+{
+	for (uint32_t i = 1; i <= STAYING + LEAVING; i++)
+		ck_assert_msg(hash_find(w.base, &w.shared->table, hash_of_split(i), is_ref, &i) ==
+				      i,
+			      "item %u is away after step %d", i, step);
+}
+
+static void split_once_traced(void)
+{
+	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL))
+		_exit(1);
+	raise(SIGSTOP);
+	hash_expect(&h, HASH_CHUNK * HASH_LOAD + 1 - hash_items(&w.shared->table));
+	_exit(0);
+}
+
+/* On x86 stores are seen in the order in which they are made, so these are all states that a
+ * reader can meet. */
+START_TEST(no_step_of_a_split_hides_an_item)
+{
+	int status, steps = 0;
+	pid_t pid;
+
+	for (uint32_t i = 1; i <= STAYING + LEAVING; i++)
+		ck_assert_int_eq(hash_insert(&h, hash_of_split(i), i), 0);
+	pid = fork();
+	if (!pid)
+		split_once_traced();
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status)) {
+		printf("nobody may be traced here\n");
+		return;
+	}
+	for (; WIFSTOPPED(status); steps++) {
+		all_are_found(steps);
+		ck_assert_int_eq(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	}
+	printf("%d steps\n", steps);
+	ck_assert_int_eq(status, 0);
+	ck_assert_uint_eq(w.shared->table.buckets, HASH_CHUNK + 1);
+	all_are_found(steps);
+}
+END_TEST
+
 /* --- Readers while the writer churns ------------------------------------------------ */
 
 #define STABLE	3000 /* items that are always there */
@@ -395,6 +459,7 @@ static void cases(TCase *tc)
 	tcase_add_test(tc, init_without_memory);
 	tcase_add_test(tc, item_that_is_split_away_is_found);
 	tcase_add_test(tc, item_that_moves_forward_in_its_chain_is_found);
+	tcase_add_test(tc, no_step_of_a_split_hides_an_item);
 	tcase_add_loop_test(tc, readers_go_on_after_the_writer_was_killed, 0, 2);
 	tcase_add_loop_test(tc, readers_miss_nothing, 0, CHURN_MODES);
 	tcase_add_loop_test(tc, readers_miss_nothing_in_chains, 0, CHURN_MODES);
