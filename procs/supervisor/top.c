@@ -81,14 +81,24 @@ static const struct view_row *row_of(const struct top *t, enum proc_kind kind)
 	return NULL;
 }
 
+/* In MiB, or in whole KiB, which says so, below one. */
+static void print_used(uint64_t bytes)
+{
+	if (bytes < 1 << 20)
+		printf(" %lluK", (unsigned long long)((bytes + 1023) >> 10));
+	else
+		printf(" %.1f", mib(bytes));
+}
+
 static void print_memory(const struct top *t)
 {
 	const struct arena_stats *a = cache_arena_stats(t->cache);
 
 	printf("cache %.1f MiB reserved:", mib(atomic_load(&a->reserved)));
-	for (int use = 0; use < ARENA_USE_COUNT; use++)
-		printf(" %s %.1f", arena_use_name((enum arena_use)use),
-		       mib(atomic_load(&a->used[use])));
+	for (int use = 0; use < ARENA_USE_COUNT; use++) {
+		printf(" %s", arena_use_name((enum arena_use)use));
+		print_used(atomic_load(&a->used[use]));
+	}
 	printf("\n");
 }
 
