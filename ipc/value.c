@@ -22,6 +22,7 @@
 
 /* Many requests fit into one chunk. */
 #define ZONE_CHUNK (16 * 1024)
+#define ZONE_SMALL 1024
 #define SLOTS_MIN  4
 
 struct slots {
@@ -30,12 +31,22 @@ struct slots {
 
 /* --- Making --------------------------------------------------------------- */
 
-zone *zone_new(void)
+static zone *zone_of(size_t chunk)
 {
-	zone *z = msgpack_zone_new(ZONE_CHUNK);
+	zone *z = msgpack_zone_new(chunk);
 
 	weft_assert(z);
 	return z;
+}
+
+zone *zone_new(void)
+{
+	return zone_of(ZONE_CHUNK);
+}
+
+zone *zone_new_small(void)
+{
+	return zone_of(ZONE_SMALL);
 }
 
 void zone_free(zone *z)

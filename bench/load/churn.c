@@ -19,19 +19,33 @@ static struct {
 	struct pool pool;
 	struct meter meters[METERS];
 	struct dice dice;
+	uint32_t *replicas; /* of each Deployment, as asked for */
+	bool up;	    /* that was the last change */
 } churn;
+
+/* Up and down in turn, or none would come for as long as chance has it; between half of what
+ * was asked for and as much more. */
+static uint32_t next_scale(uint32_t now)
+{
+	uint32_t least = opt.replicas / 2 + 1, most = opt.replicas + opt.replicas / 2;
+	bool up = (churn.up = !churn.up) ? now < most : now <= least;
+
+	return up ? now + 1 + dice_below(&churn.dice, most - now)
+		  : least + dice_below(&churn.dice, now - least);
+}
 
 static bool make_scale(struct pool *p, struct job *j)
 {
-	uint32_t least = opt.replicas / 2 + 1;
+	uint32_t *replicas;
 
 	j->key = dice_below(&churn.dice, opt.count);
+	replicas = &churn.replicas[j->key];
+	*replicas = next_scale(*replicas);
 	j->method = "PATCH";
 	j->kind = "application/merge-patch+json";
 	j->meter = &churn.meters[SCALED];
 	deployment_path(&j->path, j->key);
-	buf_printf(&j->body, "{\"spec\":{\"replicas\":%u}}",
-		   least + dice_below(&churn.dice, opt.replicas));
+	buf_printf(&j->body, "{\"spec\":{\"replicas\":%u}}", *replicas);
 	return true;
 }
 
@@ -76,17 +90,27 @@ static void open_watch(struct watch *w, struct client *cl, const char *group, co
 		weft_fatal("cannot watch %s", kind);
 }
 
-static bool are_there(struct client *cl)
+/* The Deployments as they are, or made. */
+static void there_or_made(struct client *cl)
 {
 	struct conn *c = must_open(cl);
-	struct buf path = {0};
-	bool there;
+	uint32_t there = 0;
 
-	deployment_path(&path, opt.count - 1);
-	there = get_number(cl, c, buf_str(&path), "spec.replicas") > 0;
-	buf_free(&path);
+	churn.replicas = calloc(opt.count, sizeof(*churn.replicas));
+	for (uint32_t i = 0; i < opt.count; i++) {
+		struct buf path = {0};
+
+		deployment_path(&path, i);
+		churn.replicas[i] = (uint32_t)get_number(cl, c, buf_str(&path), "spec.replicas");
+		there += churn.replicas[i] > 0;
+		buf_free(&path);
+	}
 	conn_close(c);
-	return there;
+	if (there == opt.count)
+		return;
+	free(deployments_ready(cl));
+	for (uint32_t i = 0; i < opt.count; i++)
+		churn.replicas[i] = opt.replicas;
 }
 
 static void report(void)
@@ -107,8 +131,7 @@ int run_churn(struct client *cl)
 
 	opt.rate = opt.rate ? opt.rate : 50;
 	churn.dice.state = opt.seed;
-	if (!are_there(cl))
-		free(deployments_ready(cl));
+	there_or_made(cl);
 	churn.pool.make = make_scale;
 	pool_open(&churn.pool, cl, 8);
 	if (!opt.blind) {
@@ -122,5 +145,6 @@ int run_churn(struct client *cl)
 	pool_close(&churn.pool);
 	watch_close(&pods);
 	watch_close(&sets);
+	free(churn.replicas);
 	return 0;
 }

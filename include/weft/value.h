@@ -19,6 +19,7 @@ typedef msgpack_zone zone;
 /* --- Making --------------------------------------------------------------- */
 
 zone *zone_new(void);
+zone *zone_new_small(void); /* for little that lasts, where there are many */
 void zone_free(zone *z);
 /* Forget everything, keep one chunk: for a zone reused per request. */
 void zone_reset(zone *z);

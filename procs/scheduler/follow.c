@@ -219,6 +219,8 @@ static void read_live(void *arg, const struct entry *e)
 
 	if (cache_live(self->c, e))
 		nodes_look(self, e);
+	if (++self->looked % 64 == 0)
+		zone_reset(self->z);
 }
 
 /* What it takes as it was at journal_rv, as what came later is in the journal; that it waits,

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
+#include "procs/kube/peek.h"
 #include "procs/scheduler/scheduler.h"
 
 /* --- Tables ------------------------------------------------------------------------ */
@@ -58,7 +59,7 @@ static struct node *want(struct scheduler *self, struct str name)
 	*n = (struct node){.name_n = (uint32_t)name.n,
 			   .name = strndup(name.p, name.n),
 			   .name_hash = XXH3_64bits(name.p, name.n),
-			   .z = zone_new()};
+			   .z = zone_new_small()};
 	weft_assert(n->name);
 	*name_slot(self, n->name_hash, name) = self->nnodes;
 	return n;
@@ -175,6 +176,17 @@ static bool differs(const struct node *was, const struct node *n)
 	       !v_equal(&was->labels, &n->labels) || !v_equal(&was->taints, &n->taints);
 }
 
+/* What it has for pods, of a status that says much more. */
+static value allocatable_of(struct scheduler *self, const struct version *v)
+{
+	struct str status = cache_part(self->c, v, PART_STATUS);
+	value out;
+
+	if (!v_decode(self->z, peek_get(status, STR("allocatable")), &out) && v_len(&out))
+		return out;
+	return v_decode(self->z, peek_get(status, STR("capacity")), &out) ? v_null() : out;
+}
+
 /* True if it differs from before. */
 static bool read_node(struct scheduler *self, struct node *n, const struct entry *e,
 		      const struct version *v)
@@ -182,21 +194,18 @@ static bool read_node(struct scheduler *self, struct node *n, const struct entry
 	bool different;
 	struct node was = *n;
 	value spec = kube_part(self->z, self->c, e, v, PART_SPEC);
-	value status = kube_part(self->z, self->c, e, v, PART_STATUS);
 	value labels = kube_part(self->z, self->c, e, v, PART_LABELS);
-	const value *allocatable = v_get(&status, "allocatable");
+	value allocatable = allocatable_of(self, v);
 	int64_t milli;
 
-	n->z = zone_new();
+	n->z = zone_new_small();
 	n->labels = v_copy(n->z, &labels);
 	n->taints = v_get(&spec, "taints") ? v_copy(n->z, v_get(&spec, "taints")) : v_array();
 	n->avoided = filter_avoided(&n->taints);
 	n->unschedulable = v_get_bool(&spec, "unschedulable", false);
-	if (!v_len(allocatable))
-		allocatable = v_get(&status, "capacity");
 	n->has = (struct resources){0};
-	resources_read(n->z, allocatable, &n->has);
-	n->max_pods = kube_quantity_milli(v_get(allocatable, "pods"), &milli) ? milli / 1000 : 0;
+	resources_read(n->z, &allocatable, &n->has);
+	n->max_pods = kube_quantity_milli(v_get(&allocatable, "pods"), &milli) ? milli / 1000 : 0;
 	n->used = (struct resources){0};
 	resources_add(&n->used, &was.used, 1, n->z);
 	for (uint32_t i = 0; i < n->nports; i++) {

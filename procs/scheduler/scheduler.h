@@ -205,7 +205,7 @@ struct scheduler {
 	uint64_t external;     /* rises when counts by topology have to be taken anew */
 	uint64_t nodes_changed, tick;
 	int64_t idle_ns; /* blocked kinds are not tried before their back-off until then */
-	uint64_t looked; /* pods, when all are looked at */
+	uint64_t looked; /* objects, when all are looked at */
 	uint64_t moved[MOVE_COUNT];
 	struct kind *kinds[KIND_BUCKETS];
 	uint32_t nkinds, nkept; /* nkept: those that have on_node */

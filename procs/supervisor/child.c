@@ -1,11 +1,13 @@
 /* child.c - one process after another in a slot: segments, fork and exec, end. */
 #include "procs/supervisor/supervisor.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +17,7 @@
 #define SHORT_LIFE_NS	 INT64_C(1000000000)
 #define BACKOFF_FIRST_NS (50 * INT64_C(1000000))
 #define BACKOFF_MAX_NS	 (10 * INT64_C(1000000000))
+#define HASTE		 10 /* niceness less than the supervisor's */
 
 const char *child_name(const struct child *c, char out[32])
 {
@@ -113,6 +116,34 @@ static int make_segments(struct supervisor *s, struct child *c, struct err *e)
 	return 0;
 }
 
+/* --- Who goes first ----------------------------------------------------------------- */
+
+/* In the new process.  One that is started again is behind all others, and on a machine that is
+ * busy gets little of a core: until it works it goes first, where that is allowed (to root, and
+ * with CAP_SYS_NICE), and else at least is not nice yet. */
+static void set_niceness(const struct child *c)
+{
+	(void)!nice(c->hastes ? -HASTE : proc_kind_info(c->kind)->nice);
+}
+
+void child_calm(struct child *c)
+{
+	int niceness = getpriority(PRIO_PROCESS, 0) + proc_kind_info(c->kind)->nice;
+	char path[64];
+	struct dirent *task;
+	DIR *tasks;
+
+	c->hastes = false;
+	/* The pid is this process's until its end has been seen. */
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)c->pid);
+	tasks = opendir(path);
+	while (tasks && (task = readdir(tasks)))
+		if (atoi(task->d_name) > 0)
+			setpriority(PRIO_PROCESS, (id_t)atoi(task->d_name), niceness);
+	if (tasks)
+		closedir(tasks);
+}
+
 /* --- fork and exec ------------------------------------------------------------------ */
 
 /* In the new process, between fork and exec. */
@@ -129,8 +160,7 @@ static _Noreturn void become(struct supervisor *s, struct child *c, pid_t parent
 	/* Ctrl-C, and whatever else is sent to the whole group, is the
 	 * supervisor's to handle. */
 	setpgid(0, 0);
-	/* More niceness than one has is refused to nobody. */
-	(void)!nice(proc_kind_info(c->kind)->nice);
+	set_niceness(c);
 	/* Until exec, a handler of our parent's would run here. */
 	signal(SIGTERM, SIG_DFL);
 	sigemptyset(&none);
@@ -206,6 +236,7 @@ void child_restart(struct supervisor *s, struct child *c)
 	c->incarnation++;
 	c->state = CHILD_STARTING;
 	c->was_ready = c->killed = c->late = false;
+	c->hastes = c->has_run;
 	c->beat = c->core_wait_ns = 0;
 	c->started_ns = c->beat_seen_ns = s->now;
 	if (make_segments(s, c, &e) || (publish_slot(s, c), spawn(s, c, &e))) {

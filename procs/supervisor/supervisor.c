@@ -212,6 +212,8 @@ static int64_t next_look(const struct child *c, int64_t idle_ns)
 {
 	if (c->state == CHILD_WAITING && c->next_ns < idle_ns)
 		return c->next_ns;
+	if (c->state == CHILD_RUNNING && c->hastes && c->calm_ns < idle_ns)
+		return c->calm_ns;
 	if (c->state == CHILD_STOPPING && !c->killed && c->kill_ns < idle_ns)
 		return c->kill_ns;
 	return idle_ns;

@@ -73,6 +73,8 @@ struct child {
 	int64_t started_ns, ended_ns, next_ns, kill_ns;
 	int64_t beat, beat_seen_ns; /* last heartbeat, and when we saw it change */
 	int64_t core_wait_ns;	    /* while it is silent: what it had waited for a core; else 0 */
+	bool hastes;		    /* it was started again, and goes first */
+	int64_t calm_ns;	    /* when that ends, once it is ready */
 };
 
 /* Whom the store found in one read section for long (PROC_WHO), since when we know, and what
@@ -143,6 +145,8 @@ void child_restart(struct supervisor *s, struct child *c);
 /* Its pidfd says that it ended. */
 void child_ended(struct supervisor *s, struct child *c);
 /* Nobody follows it. */
+/* It goes first no longer, none of its threads. */
+void child_calm(struct child *c);
 void child_free(struct supervisor *s, struct child *c);
 void child_signal(struct supervisor *s, struct child *c, int sig);
 /* Ask it to stop, and kill it `within_ms` later. */

@@ -10,7 +10,8 @@
 
 #define DRAIN_WARN_NS	 INT64_C(1000000000)
 #define START_SILENCE_NS (30 * INT64_C(1000000000)) /* before the first heartbeat */
-#define OUR_PAUSE_NS	 INT64_C(500000000)	    /* beyond two looks */
+#define HASTE_NS	 INT64_C(300000000) /* after a process that was started again is ready */
+#define OUR_PAUSE_NS	 INT64_C(500000000) /* beyond two looks */
 
 struct child *watch_store(struct supervisor *s)
 {
@@ -242,6 +243,7 @@ static void tick_starting(struct supervisor *s, struct child *c)
 		return;
 	c->state = CHILD_RUNNING;
 	c->was_ready = c->has_run = true;
+	c->calm_ns = s->now + HASTE_NS;
 	/* [control.R1] pairs with [control.A1]. */
 	atomic_store_explicit(&s->control->slots[c->slot].state, SLOT_RUNNING,
 			      memory_order_release);
@@ -253,6 +255,8 @@ static void tick_starting(struct supervisor *s, struct child *c)
 static void tick_running(struct supervisor *s, struct child *c)
 {
 	check_heartbeat(s, c);
+	if (c->hastes && s->now >= c->calm_ns)
+		child_calm(c);
 }
 
 static void tick_stopping(struct supervisor *s, struct child *c)
