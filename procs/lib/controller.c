@@ -86,7 +86,8 @@ static bool mine(struct controller *ctl, const struct entry *e)
 				 : proc_mine_uid(ctl->p, e->uid);
 }
 
-void ctl_enqueue(struct controller *ctl, const struct entry *e)
+static void enqueue(struct controller *ctl, const struct entry *e,
+		    void (*add)(struct queue *q, struct queue_item *it, int64_t now_ns))
 {
 	struct queue_item *it;
 
@@ -94,7 +95,12 @@ void ctl_enqueue(struct controller *ctl, const struct entry *e)
 		return;
 	it = queue_item(&ctl->queue, e->uid);
 	it->entry = cache_entry_ref(ctl->p->cache, e).u;
-	queue_add(&ctl->queue, it, clock_mono_ns());
+	add(&ctl->queue, it, clock_mono_ns());
+}
+
+void ctl_enqueue(struct controller *ctl, const struct entry *e)
+{
+	enqueue(ctl, e, queue_add);
 }
 
 void ctl_after(struct controller *ctl, uint64_t ms)
@@ -158,7 +164,7 @@ static void enqueue_live(void *arg, const struct entry *e)
 	struct controller *ctl = arg;
 
 	if (cache_live(ctl->p->cache, e))
-		ctl_enqueue(ctl, e);
+		enqueue(ctl, e, queue_add_later);
 }
 
 static void enqueue_every_type(struct controller *ctl)

@@ -15,7 +15,8 @@ static void *must(void *p)
 void queue_init(struct queue *q, size_t state_size)
 {
 	*q = (struct queue){.state_size = state_size, .nchain = CHAINS_FIRST};
-	q->tail = &q->head;
+	TAILQ_INIT(&q->changed);
+	TAILQ_INIT(&q->later);
 	q->chain = must(calloc(q->nchain, sizeof(*q->chain)));
 }
 
@@ -26,8 +27,6 @@ static void free_item(void *arg, struct queue_item *it)
 
 void queue_free(struct queue *q)
 {
-	while (q->head)
-		queue_pop(q);
 	queue_each(q, free_item, NULL);
 	free(q->chain);
 	free(q->heap);
@@ -182,76 +181,87 @@ int64_t queue_due(struct queue *q, int64_t now_ns)
 	return q->nheap ? q->heap[0]->timer_ns : 0;
 }
 
-/* --- First come, first served ------------------------------------------------------ */
+/* --- Two lines ---------------------------------------------------------------------- */
+
+static struct queue_line *line_of(struct queue *q, const struct queue_item *it)
+{
+	return it->flags & QUEUE_LATER ? &q->later : &q->changed;
+}
+
+/* Begins to wait; it stands in no line yet. */
+static void begin_to_wait(struct queue *q, struct queue_item *it, int64_t now_ns)
+{
+	it->flags = (it->flags & ~(QUEUE_AGAIN | QUEUE_LATER)) | QUEUE_WAITS;
+	it->waits_ns = now_ns;
+	q->waiting++;
+}
+
+/* It is looked at anyway: when its requests are answered, or as it waits already. */
+static bool comes_anyway(struct queue_item *it)
+{
+	it->flags &= ~QUEUE_GONE;
+	if (it->in_flight)
+		it->flags |= QUEUE_AGAIN;
+	return it->in_flight || it->flags & QUEUE_WAITS;
+}
+
+static void leave_line(struct queue *q, struct queue_item *it)
+{
+	TAILQ_REMOVE(line_of(q, it), it, line);
+	it->flags &= ~(QUEUE_WAITS | QUEUE_LATER);
+	q->waiting--;
+}
 
 void queue_add(struct queue *q, struct queue_item *it, int64_t now_ns)
 {
-	it->flags &= ~QUEUE_GONE;
-	if (it->in_flight) {
-		it->flags |= QUEUE_AGAIN;
+	if (!it->in_flight && it->flags & QUEUE_LATER)
+		leave_line(q, it);
+	if (comes_anyway(it))
 		return;
-	}
-	if (it->flags & QUEUE_WAITS)
+	begin_to_wait(q, it, now_ns);
+	TAILQ_INSERT_TAIL(&q->changed, it, line);
+}
+
+void queue_add_later(struct queue *q, struct queue_item *it, int64_t now_ns)
+{
+	if (comes_anyway(it))
 		return;
-	it->flags = (it->flags & ~QUEUE_AGAIN) | QUEUE_WAITS;
-	it->waits_ns = now_ns;
-	it->next = NULL;
-	*q->tail = it;
-	q->tail = &it->next;
-	q->waiting++;
+	begin_to_wait(q, it, now_ns);
+	it->flags |= QUEUE_LATER;
+	TAILQ_INSERT_TAIL(&q->later, it, line);
 }
 
 void queue_push_front(struct queue *q, struct queue_item *it, int64_t now_ns)
 {
-	if (it->in_flight || it->flags & QUEUE_WAITS) {
-		queue_add(q, it, now_ns);
+	if (comes_anyway(it))
 		return;
-	}
-	it->flags = (it->flags & ~QUEUE_AGAIN) | QUEUE_WAITS;
-	it->waits_ns = now_ns;
-	it->next = q->head;
-	if (!q->head)
-		q->tail = &it->next;
-	q->head = it;
-	q->waiting++;
-}
-
-/* Take the first one out. */
-static struct queue_item *take_first(struct queue *q)
-{
-	struct queue_item *it = q->head;
-
-	q->head = it->next;
-	if (!q->head)
-		q->tail = &q->head;
-	return it;
-}
-
-/* The first one is never one that was dropped. */
-static void free_dropped(struct queue *q)
-{
-	while (q->head && q->head->flags & QUEUE_DROPPED)
-		free(take_first(q));
+	begin_to_wait(q, it, now_ns);
+	TAILQ_INSERT_HEAD(&q->changed, it, line);
 }
 
 struct queue_item *queue_pop(struct queue *q)
 {
-	struct queue_item *it;
+	struct queue_item *first = TAILQ_FIRST(&q->changed), *later = TAILQ_FIRST(&q->later), *it;
 
-	if (!q->head)
+	it = !first || (later && ++q->turn % QUEUE_SECOND == 0) ? later : first;
+	if (!it)
 		return NULL;
-	it = take_first(q);
-	free_dropped(q);
-	q->waiting--;
-	it->next = NULL;
-	it->flags &= ~QUEUE_WAITS;
+	leave_line(q, it);
 	timer_off(q, it);
 	return it;
 }
 
+static int64_t waited_ns(const struct queue_item *it, int64_t now_ns)
+{
+	return it ? now_ns - it->waits_ns : 0;
+}
+
 int64_t queue_age_ns(const struct queue *q, int64_t now_ns)
 {
-	return q->head ? now_ns - q->head->waits_ns : 0;
+	int64_t changed = waited_ns(TAILQ_FIRST(&q->changed), now_ns);
+	int64_t later = waited_ns(TAILQ_FIRST(&q->later), now_ns);
+
+	return changed > later ? changed : later;
 }
 
 void queue_drop(struct queue *q, struct queue_item *it)
@@ -260,18 +270,13 @@ void queue_drop(struct queue *q, struct queue_item *it)
 
 	weft_assert(!it->in_flight);
 	timer_off(q, it);
+	if (it->flags & QUEUE_WAITS)
+		leave_line(q, it);
 	while (*at != it)
 		at = &(*at)->same;
 	*at = it->same;
 	q->nitems--;
-	if (!(it->flags & QUEUE_WAITS)) {
-		free(it);
-		return;
-	}
-	/* Who waits before it is not known: it is freed when its turn comes. */
-	it->flags = QUEUE_DROPPED;
-	q->waiting--;
-	free_dropped(q);
+	free(it);
 }
 
 /* --- Requests ----------------------------------------------------------------------- */

@@ -4,7 +4,9 @@
  * cache or sends anything, so a test can drive it alone.
  *
  * An item is one object, found by uid.  It is
- *   - waiting in the queue, once, first come first served (QUEUE_WAITS), or
+ *   - waiting in the queue, once (QUEUE_WAITS), in one of two lines: of what has changed, and
+ *     of what is looked at because everything is; each first come first served, the second
+ *     one a turn in QUEUE_SECOND of them while there are both; or
  *   - in flight: requests made for it are unanswered (in_flight > 0).  What
  *     arrives for it meanwhile is noted (QUEUE_AGAIN) and queued after the last
  *     answer, so that a controller always sees its own writes; or
@@ -14,17 +16,20 @@
 #ifndef PROCS_LIB_QUEUE_H
 #define PROCS_LIB_QUEUE_H
 
+#include <sys/queue.h>
+
 #include "weft/base.h"
 
+#define QUEUE_SECOND	       4
 #define QUEUE_BACKOFF_FIRST_MS 5
 #define QUEUE_BACKOFF_MAX_MS   60000
 
 enum queue_flag {
-	QUEUE_WAITS = 1,    /* is in the queue */
-	QUEUE_AGAIN = 2,    /* queue it when its requests are answered */
-	QUEUE_FAILED = 4,   /* one of its answers was an error */
-	QUEUE_GONE = 8,	    /* drop it when its requests are answered */
-	QUEUE_DROPPED = 16, /* was dropped while it waited: nobody's any more */
+	QUEUE_WAITS = 1,  /* is in the queue */
+	QUEUE_AGAIN = 2,  /* queue it when its requests are answered */
+	QUEUE_FAILED = 4, /* one of its answers was an error */
+	QUEUE_GONE = 8,	  /* drop it when its requests are answered */
+	QUEUE_LATER = 16, /* waits in the second line */
 };
 
 struct queue_item {
@@ -36,15 +41,17 @@ struct queue_item {
 	uint32_t timer;	   /* place in the heap + 1; 0: none */
 	int64_t timer_ns;
 	int64_t waits_ns;			   /* since when it waits */
-	struct queue_item *next;		   /* in the queue */
+	TAILQ_ENTRY(queue_item) line;		   /* in which it waits */
 	struct queue_item *same;		   /* in the hash chain */
 	char state[] __attribute__((aligned(16))); /* the controller's own, zeroed at first */
 };
 
+TAILQ_HEAD(queue_line, queue_item);
+
 struct queue {
 	size_t state_size;
-	struct queue_item *head, **tail;
-	uint32_t waiting;
+	struct queue_line changed, later;
+	uint32_t waiting, turn;
 	struct queue_item **chain; /* by uid */
 	uint32_t nchain, nitems;
 	struct queue_item **heap; /* of timers, earliest first */
@@ -58,16 +65,18 @@ void queue_free(struct queue *q);
 struct queue_item *queue_find(struct queue *q, const uint8_t uid[16]);
 /* The same, made if there is none. */
 struct queue_item *queue_item(struct queue *q, const uint8_t uid[16]);
-/* Forget an object; not while it is in flight.  The same work however many wait. */
+/* Forget an object; not while it is in flight. */
 void queue_drop(struct queue *q, struct queue_item *it);
 
-/* It has to be looked at. */
+/* It has to be looked at: it has changed. */
 void queue_add(struct queue *q, struct queue_item *it, int64_t now_ns);
+/* The same, as everything is looked at: what changes goes before it. */
+void queue_add_later(struct queue *q, struct queue_item *it, int64_t now_ns);
 /* The same, before all others: for one that could not be finished. */
 void queue_push_front(struct queue *q, struct queue_item *it, int64_t now_ns);
 /* The first one, with its timer off; NULL if none waits. */
 struct queue_item *queue_pop(struct queue *q);
-/* For how long the first one has waited. */
+/* For how long the first one has waited, of either line. */
 int64_t queue_age_ns(const struct queue *q, int64_t now_ns);
 
 /* Look at it at `when_ns` at the latest: an earlier timer stays. */

@@ -504,6 +504,14 @@ static void forget(struct node *self, const struct entry *e, const struct versio
 
 /* --- The turn ----------------------------------------------------------------------- */
 
+/* Nothing is to be done for the pod until somebody else changes it: it has ended, or is what a
+ * plan made of it. */
+static bool rests(const struct version *v)
+{
+	return !v->deletion_s && !(v->flags & VERSION_TOMBSTONE) &&
+	       (pod_has_ended(v) || (v->writer_kind == PROC_NODE && v->nholes >= KUBELET_HOLES));
+}
+
 static void look(struct node *self, uint32_t ref)
 {
 	const struct entry *e;
@@ -527,10 +535,7 @@ static void look(struct node *self, uint32_t ref)
 		terminate(self, node, e, v);
 		return;
 	}
-	if (pod_has_ended(v))
-		return;
-	/* What a plan made needs no more until somebody else changes it. */
-	if (v->writer_kind == PROC_NODE && v->nholes >= KUBELET_HOLES)
+	if (rests(v))
 		return;
 	plan = v->hot.phase == POD_PENDING ? plan_for(self, e, v) : NULL;
 	if (plan && !plan->single)
@@ -622,18 +627,18 @@ int64_t pods_turn(struct node *self)
 	return self->ntimers ? self->timers[0].due_ms : due;
 }
 
-/* False if it has no node. */
-static bool mark_address(struct node *self, const struct entry *e)
+/* What the pod is now; NULL if it has no node. */
+static const struct version *mark_address(struct node *self, const struct entry *e)
 {
 	const struct version *v = cache_live(self->c, e);
 	uint32_t ip;
 
 	if (!v || !v->hot.node.u)
-		return false;
+		return NULL;
 	ip = pods_address(self, e, v);
 	if (ip)
 		address_mark(&self->addresses, ip, pods_holder(e));
-	return true;
+	return v;
 }
 
 static void mark_pod(void *arg, const struct entry *e)
@@ -652,8 +657,9 @@ static void take_pod(void *arg, const struct entry *e)
 {
 	struct node *self = arg;
 
-	if (mark_address(self, e) &&
-	    proc_mine_name(self->proc, node_name_of(self, cache_newest(self->c, e))))
+	const struct version *v = mark_address(self, e);
+
+	if (v && !rests(v) && proc_mine_name(self->proc, node_name_of(self, v)))
 		pods_queue(self, cache_entry_ref(self->c, e).u);
 }
 

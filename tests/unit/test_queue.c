@@ -44,6 +44,41 @@ START_TEST(first_come_first_served_and_once)
 }
 END_TEST
 
+/* After a start everything waits to be looked at, and what changes then does not come last. */
+START_TEST(what_changes_goes_before_what_is_looked_at_anyway)
+{
+	for (unsigned i = 1; i <= 100; i++)
+		queue_add_later(&q, item(i), i);
+	queue_add(&q, item(200), 300);
+	queue_add(&q, item(50), 301);
+	queue_add_later(&q, item(200), 302);
+	ck_assert_uint_eq(q.waiting, 101);
+	ck_assert_int_eq(queue_age_ns(&q, 401), 400);
+	ck_assert_ptr_eq(queue_pop(&q), item(200));
+	ck_assert_ptr_eq(queue_pop(&q), item(50));
+	for (unsigned i = 1; i <= 100; i++)
+		if (i != 50)
+			ck_assert_ptr_eq(queue_pop(&q), item(i));
+	ck_assert_ptr_null(queue_pop(&q));
+}
+END_TEST
+
+START_TEST(what_is_looked_at_anyway_has_its_turns)
+{
+	for (unsigned i = 1; i <= 100; i++)
+		queue_add_later(&q, item(i), 0);
+	for (unsigned i = 0; i < 4 * QUEUE_SECOND; i++) {
+		queue_add(&q, item(1000 + i), 0);
+		queue_pop(&q);
+	}
+	ck_assert_uint_eq(q.waiting, 100);
+	for (unsigned i = 1; i <= 4; i++)
+		ck_assert(!(item(i)->flags & QUEUE_WAITS));
+	queue_drop(&q, item(50));
+	ck_assert_uint_eq(q.waiting, 99);
+}
+END_TEST
+
 START_TEST(work_that_arrives_in_flight_comes_after_the_answer)
 {
 	struct queue_item *it = item(1);
@@ -234,24 +269,30 @@ END_TEST
 #define N 64
 
 struct model {
-	bool waits, again, failed;
+	bool waits, later, again, failed;
 	unsigned in_flight, failures;
 	int64_t timer;	/* 0: none */
 	uint64_t order; /* when it was queued */
 };
 
 static struct model m[N];
-static uint64_t order;
+static uint64_t order, turn;
 
-static void model_add(struct model *it)
+static void model_wait(struct model *it, bool later)
 {
 	if (it->in_flight) {
 		it->again = true;
-	} else if (!it->waits) {
+	} else if (!it->waits || (it->later && !later)) {
 		it->waits = true;
+		it->later = later;
 		it->again = false;
 		it->order = ++order;
 	}
+}
+
+static void model_add(struct model *it)
+{
+	model_wait(it, false);
 }
 
 static void model_due(int64_t now)
@@ -301,11 +342,13 @@ static unsigned model_waiting(void)
 static void check_pop(void)
 {
 	struct queue_item *it = queue_pop(&q);
-	int best = -1;
+	int first[2] = {-1, -1}, best;
 
 	for (int i = 0; i < N; i++)
-		if (m[i].waits && (best < 0 || m[i].order < m[best].order))
-			best = i;
+		if (m[i].waits &&
+		    (first[m[i].later] < 0 || m[i].order < m[first[m[i].later]].order))
+			first[m[i].later] = i;
+	best = first[0] < 0 || (first[1] >= 0 && ++turn % QUEUE_SECOND == 0) ? first[1] : first[0];
 	if (best < 0) {
 		ck_assert_ptr_null(it);
 		return;
@@ -326,7 +369,11 @@ static void random_step(int64_t now)
 	int64_t at;
 	int status;
 
-	switch (random() % 6) {
+	switch (random() % 7) {
+	case 4:
+		queue_add_later(&q, item(i), now);
+		model_wait(&m[i], true);
+		break;
 	case 0:
 		queue_add(&q, item(i), now);
 		model_add(&m[i]);
@@ -390,6 +437,8 @@ int main(void)
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, first_come_first_served_and_once);
+	tcase_add_test(tc, what_changes_goes_before_what_is_looked_at_anyway);
+	tcase_add_test(tc, what_is_looked_at_anyway_has_its_turns);
 	tcase_add_test(tc, work_that_arrives_in_flight_comes_after_the_answer);
 	tcase_add_test(tc, success_without_news_leaves_it_resting);
 	tcase_add_test(tc, errors_back_off_and_success_forgets_them);
