@@ -1,7 +1,8 @@
 /*
  * rings.c - load through the rings, as a controller puts it on the store: a process
  * of the cluster, started by its supervisor, whose requests are creates, updates and
- * deletes of ConfigMaps and lookups in the cache.
+ * deletes of ConfigMaps, or with `replicas` of Deployments, which updates scale, and lookups
+ * in the cache.
  *
  * The executable build/bench/weft is weft with this process in it; a configuration
  * with `processes: {load: 1}` starts it, and WEFT_LOAD in the environment of `weft up`
@@ -16,6 +17,8 @@
 #include "kube_types.h"
 #include "procs/lib/mains.h"
 #include "weft/cache.h"
+#include "weft/json.h"
+#include "weft/kube.h"
 
 #define FLIGHT (1u << 14) /* requests open at most; a power of two */
 #define TURN   512	  /* made in a turn of the loop at most */
@@ -37,6 +40,7 @@ static struct rings {
 	enum phase phase;
 	struct mix mix;
 	uint32_t objects, bytes;
+	uint16_t type;
 	struct meter meters[OPS];
 	struct request open[FLIGHT];
 	uint64_t sent, asked, filled, failed; /* asked: of the store */
@@ -44,6 +48,7 @@ static struct rings {
 	int64_t start;
 	struct dice dice;
 	char *value;
+	struct kube_parts parts; /* of the last Deployment that was asked for */
 } r;
 
 /* --- What is asked for -------------------------------------------------------------- */
@@ -67,6 +72,8 @@ static void parse_one(char *key)
 		parse_mix(text);
 	else if (strcmp(key, "objects") == 0)
 		r.objects = (uint32_t)atoi(text);
+	else if (strcmp(key, "replicas") == 0)
+		opt.replicas = (uint32_t)atoi(text);
 	else if (strcmp(key, "bytes") == 0)
 		r.bytes = (uint32_t)atoi(text);
 	else if (strcmp(key, "rate") == 0)
@@ -85,6 +92,7 @@ static void parse(const char *text)
 {
 	char *copy = strdup(text ? text : "mix=update"), *save;
 
+	opt.replicas = 0;
 	r.objects = 100000;
 	r.bytes = 300;
 	for (char *one = strtok_r(copy, " ", &save); one; one = strtok_r(NULL, " ", &save))
@@ -94,6 +102,7 @@ static void parse(const char *text)
 		r.mix.sum = r.mix.weight[OP_UPDATE] = 1;
 	r.dice.state = opt.seed + !opt.seed;
 	opt.connections = 1;
+	r.type = opt.replicas ? TYPE_DEPLOYMENT : TYPE_CONFIGMAP;
 }
 
 /* --- Requests ----------------------------------------------------------------------- */
@@ -137,29 +146,58 @@ static void on_reply(void *arg, const struct msg_reply *reply)
 		meter_add(&r.meters[q->op], q->intended, now_ns());
 }
 
+/* The spec of a Deployment, with the defaults that the API server would have set. */
+static struct str next_spec(struct str name)
+{
+	zone *z = zone_new();
+	value obj;
+	struct str text = zone_printf(
+		z,
+		"{\"spec\":{\"replicas\":%u,\"selector\":{\"matchLabels\":{\"app\":\"" STR_FMT
+		"\"}},\"template\":{\"metadata\":{\"labels\":{\"app\":\"" STR_FMT
+		"\"}},\"spec\":{\"containers\":[{\"name\":\"nginx\",\"image\":\"nginx\"}]}}}}",
+		opt.replicas / 2 + dice_below(&r.dice, opt.replicas) + 1, STR_ARG(name),
+		STR_ARG(name));
+
+	weft_assert(!json_decode(z, text, &obj, NULL, NULL));
+	kube_default(z, kube_by_type(TYPE_DEPLOYMENT), &obj);
+	kube_parts_free(&r.parts);
+	kube_split(z, &obj, &r.parts);
+	zone_free(z);
+	return buf_str(&r.parts.part[PART_SPEC]);
+}
+
 static void make_create(struct msg *m, const char *prefix, uint32_t i)
 {
 	m->kind = MSG_create;
-	m->create.type = TYPE_CONFIGMAP;
+	m->create.type = r.type;
 	m->create.ns = STR("default");
 	m->create.name = name_of(prefix, i);
-	m->create.rest = next_value();
+	if (opt.replicas)
+		m->create.spec = next_spec(m->create.name);
+	else
+		m->create.rest = next_value();
 }
 
 static void make_update(struct msg *m)
 {
 	m->kind = MSG_update;
-	m->update.type = TYPE_CONFIGMAP;
+	m->update.type = r.type;
 	m->update.ns = STR("default");
 	m->update.name = name_of("ring", dice_below(&r.dice, r.objects));
-	m->update.mask = 1u << PART_REST;
-	m->update.rest = next_value();
+	m->update.mask = 1u << (opt.replicas ? PART_SPEC : PART_REST);
+	if (opt.replicas) {
+		m->update.spec = next_spec(m->update.name);
+		m->update.bump = m->update.mask;
+	} else {
+		m->update.rest = next_value();
+	}
 }
 
 static void make_remove(struct msg *m)
 {
 	m->kind = MSG_remove;
-	m->remove.type = TYPE_CONFIGMAP;
+	m->remove.type = r.type;
 	m->remove.ns = STR("default");
 	m->remove.name = name_of("c", r.gone++);
 }
@@ -171,7 +209,7 @@ static void find(int64_t intended)
 	bool found;
 
 	cache_lock(c);
-	found = cache_find(c, TYPE_CONFIGMAP, STR("default"),
+	found = cache_find(c, r.type, STR("default"),
 			   name_of("ring", dice_below(&r.dice, r.objects))) != NULL;
 	cache_unlock(c);
 	if (found)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -529,6 +530,41 @@ START_TEST(who_waits_for_a_core_is_not_taken_for_dead)
 }
 END_TEST
 
+static int nicer_than_we(void)
+{
+	return getpriority(PRIO_PROCESS, (id_t)row(PROC_REPLICASET, 0)->pid) -
+	       getpriority(PRIO_PROCESS, 0);
+}
+
+static pid_t killed;
+
+static bool successor_hastes(void)
+{
+	pid_t pid = (pid_t)row(PROC_REPLICASET, 0)->pid;
+
+	return pid != killed && kill(pid, 0) == 0 && nicer_than_we() <= 0;
+}
+
+static bool is_nice(void)
+{
+	return nicer_than_we() == proc_kind_info(PROC_REPLICASET)->nice;
+}
+
+/* Not so one that is started for the first time; those who may not be less nice are at least
+ * not nicer than we. */
+START_TEST(who_is_started_again_goes_first_for_a_while)
+{
+	start_ready("");
+	ck_assert(wait_until(everybody_runs, 3000));
+	ck_assert(is_nice());
+	killed = (pid_t)row(PROC_REPLICASET, 0)->pid;
+	kill(killed, SIGKILL);
+	ck_assert(wait_until(successor_hastes, 3000));
+	ck_assert(wait_until(replicaset_is_back, 3000));
+	ck_assert(wait_until(is_nice, 3000));
+}
+END_TEST
+
 /* Before, it would not see what its predecessor has written. */
 START_TEST(a_successor_waits_until_all_that_was_left_is_written)
 {
@@ -1026,6 +1062,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, who_said_that_it_will_be_silent_is_left_alone);
 	tcase_add_test(tc, a_silence_that_is_promised_has_a_bound);
 	tcase_add_test(tc, who_waits_for_a_core_is_not_taken_for_dead);
+	tcase_add_test(tc, who_is_started_again_goes_first_for_a_while);
 	tcase_add_test(tc, a_successor_waits_until_all_that_was_left_is_written);
 	tcase_add_test(tc, whom_the_store_accuses_is_replaced_once);
 	tcase_add_test(tc, whoever_always_ends_is_started_more_and_more_seldom);
