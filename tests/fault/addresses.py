@@ -71,6 +71,9 @@ class Bare:
 
     def __init__(self, c):
         self.client, self.path = Client(c), f"{NS}/pods"
+        # Without it pods are refused, and a cluster that is ready is still making it.
+        account = f"{NS}/serviceaccounts/default"
+        wait_until(lambda: self.client.sure("GET", account)[0] == 200, 10, lambda: "there is no ServiceAccount")
 
     def make(self, names):
         for name in names:
