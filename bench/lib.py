@@ -54,13 +54,18 @@ def load(kubeconfig, scenario, *, quiet=False, timeout=300, **flags):
     """Run the load generator; the figures that it told, by name."""
     told = tempfile.NamedTemporaryFile(mode="r", suffix=".json")
     process = load_start(kubeconfig, scenario, told.name, quiet, **flags)
+    load_end(process, timeout)
+    return load_told(told, quiet)
+
+
+def load_end(process, timeout=90):
+    """Wait for it, and no longer than that."""
     try:
         process.wait(timeout)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-        say(f"load {scenario} did not end within {timeout} s")
-    return load_told(told, quiet)
+        say(f"{' '.join(process.args[:2])} did not end in time")
 
 
 def load_and_cpu(kubeconfig, scenario, pids, **flags):
@@ -73,10 +78,7 @@ def load_and_cpu(kubeconfig, scenario, pids, **flags):
         while process.poll() is None and time.monotonic() < until:
             samples.append((time.monotonic(), sum(map(cpu_s, pids))))
             time.sleep(0.01)
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-            say(f"load {scenario} did not end within 300 s")
+        load_end(process, 0)
         told = load_told(told)
     for record in told.values():
         began = record["began_s"]

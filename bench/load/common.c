@@ -81,3 +81,15 @@ struct str pathf(const char *fmt, ...)
 	weft_assert(n >= 0 && n < (int)sizeof(text[0]));
 	return (struct str){out, (uint32_t)n};
 }
+
+void deployment_body(struct buf *out, uint32_t i, uint32_t replicas, uint32_t image)
+{
+	buf_printf(
+		out,
+		"{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"d-%u\"},"
+		"\"spec\":{\"replicas\":%u,\"selector\":{\"matchLabels\":{\"app\":\"d-%u\"}},"
+		"\"template\":{\"metadata\":{\"labels\":{\"app\":\"d-%u\"}},\"spec\":{\"containers\":"
+		"[{\"name\":\"nginx\",\"image\":\"nginx:1.%u\",\"ports\":[{\"containerPort\":80}]}]}}}"
+		"}",
+		i, replicas, i, i, image);
+}

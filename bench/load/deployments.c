@@ -30,18 +30,6 @@ void deployment_path(struct buf *out, uint32_t i)
 	buf_printf(out, "/apis/apps/v1/namespaces/%s/deployments/d-%u", opt.ns, i);
 }
 
-void deployment_body(struct buf *out, uint32_t i, uint32_t replicas, uint32_t image)
-{
-	buf_printf(
-		out,
-		"{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"d-%u\"},"
-		"\"spec\":{\"replicas\":%u,\"selector\":{\"matchLabels\":{\"app\":\"d-%u\"}},"
-		"\"template\":{\"metadata\":{\"labels\":{\"app\":\"d-%u\"}},\"spec\":{\"containers\":"
-		"[{\"name\":\"nginx\",\"image\":\"nginx:1.%u\",\"ports\":[{\"containerPort\":80}]}]}}}"
-		"}",
-		i, replicas, i, i, image);
-}
-
 static uint32_t scaled_down(void)
 {
 	return opt.replicas >= 100000 ? 10 : opt.replicas / 10;

@@ -146,48 +146,47 @@ static void on_reply(void *arg, const struct msg_reply *reply)
 		meter_add(&r.meters[q->op], q->intended, now_ns());
 }
 
-/* The spec of a Deployment, with the defaults that the API server would have set. */
-static struct str next_spec(struct str name)
+/* The spec of Deployment number `i`, with the defaults that the API server would have set. */
+static struct str next_spec(uint32_t i)
 {
 	zone *z = zone_new();
+	struct buf text = {0};
 	value obj;
-	struct str text = zone_printf(
-		z,
-		"{\"spec\":{\"replicas\":%u,\"selector\":{\"matchLabels\":{\"app\":\"" STR_FMT
-		"\"}},\"template\":{\"metadata\":{\"labels\":{\"app\":\"" STR_FMT
-		"\"}},\"spec\":{\"containers\":[{\"name\":\"nginx\",\"image\":\"nginx\"}]}}}}",
-		opt.replicas / 2 + dice_below(&r.dice, opt.replicas) + 1, STR_ARG(name),
-		STR_ARG(name));
 
-	weft_assert(!json_decode(z, text, &obj, NULL, NULL));
+	deployment_body(&text, i, opt.replicas / 2 + dice_below(&r.dice, opt.replicas) + 1, 14);
+	weft_assert(!json_decode(z, buf_str(&text), &obj, NULL, NULL));
 	kube_default(z, kube_by_type(TYPE_DEPLOYMENT), &obj);
 	kube_parts_free(&r.parts);
 	kube_split(z, &obj, &r.parts);
 	zone_free(z);
+	buf_free(&text);
 	return buf_str(&r.parts.part[PART_SPEC]);
 }
 
-static void make_create(struct msg *m, const char *prefix, uint32_t i)
+/* `number` tells them all apart, `i` those of a prefix. */
+static void make_create(struct msg *m, const char *prefix, uint32_t i, uint32_t number)
 {
 	m->kind = MSG_create;
 	m->create.type = r.type;
 	m->create.ns = STR("default");
 	m->create.name = name_of(prefix, i);
 	if (opt.replicas)
-		m->create.spec = next_spec(m->create.name);
+		m->create.spec = next_spec(number);
 	else
 		m->create.rest = next_value();
 }
 
 static void make_update(struct msg *m)
 {
+	uint32_t i = dice_below(&r.dice, r.objects);
+
 	m->kind = MSG_update;
 	m->update.type = r.type;
 	m->update.ns = STR("default");
-	m->update.name = name_of("ring", dice_below(&r.dice, r.objects));
+	m->update.name = name_of("ring", i);
 	m->update.mask = 1u << (opt.replicas ? PART_SPEC : PART_REST);
 	if (opt.replicas) {
-		m->update.spec = next_spec(m->update.name);
+		m->update.spec = next_spec(i);
 		m->update.bump = m->update.mask;
 	} else {
 		m->update.rest = next_value();
@@ -254,7 +253,8 @@ static void do_one(int64_t intended)
 		r.sent++;
 		return;
 	case OP_CREATE:
-		make_create(&m, "c", r.made++);
+		make_create(&m, "c", r.made, r.objects + r.made);
+		r.made++;
 		break;
 	case OP_UPDATE:
 		make_update(&m);
@@ -285,7 +285,7 @@ static void fill(void)
 
 	for (int i = 0; i < TURN && r.sent < r.objects && can_send(); i++) {
 		m = (struct msg){0};
-		make_create(&m, "ring", (uint32_t)r.sent);
+		make_create(&m, "ring", (uint32_t)r.sent, (uint32_t)r.sent);
 		send_one(&m, OP_CREATE, 0);
 	}
 	if (r.filled < r.objects)

@@ -191,7 +191,7 @@ static struct queue_line *line_of(struct queue *q, const struct queue_item *it)
 /* Begins to wait; it stands in no line yet. */
 static void begin_to_wait(struct queue *q, struct queue_item *it, int64_t now_ns)
 {
-	it->flags = (it->flags & ~(QUEUE_AGAIN | QUEUE_LATER)) | QUEUE_WAITS;
+	it->flags = (it->flags & ~QUEUE_AGAIN) | QUEUE_WAITS;
 	it->waits_ns = now_ns;
 	q->waiting++;
 }

@@ -656,7 +656,6 @@ void pods_mark_addresses(struct node *self)
 static void take_pod(void *arg, const struct entry *e)
 {
 	struct node *self = arg;
-
 	const struct version *v = mark_address(self, e);
 
 	if (v && !rests(v) && proc_mine_name(self->proc, node_name_of(self, v)))

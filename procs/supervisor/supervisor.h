@@ -144,9 +144,9 @@ bool child_start(struct supervisor *s, enum proc_kind kind, uint32_t shard);
 void child_restart(struct supervisor *s, struct child *c);
 /* Its pidfd says that it ended. */
 void child_ended(struct supervisor *s, struct child *c);
-/* Nobody follows it. */
 /* It goes first no longer, none of its threads. */
 void child_calm(struct child *c);
+/* Nobody follows it. */
 void child_free(struct supervisor *s, struct child *c);
 void child_signal(struct supervisor *s, struct child *c, int sig);
 /* Ask it to stop, and kill it `within_ms` later. */
