@@ -219,6 +219,11 @@ void cache_prefetch(const struct cache *c, uint32_t ref, int stage)
 	}
 }
 
+uint32_t cache_walk(const struct cache *c, uint64_t *from, uint32_t *refs, uint32_t max)
+{
+	return refset_walk(c->base, &c->h->entries, from, refs, max);
+}
+
 struct str cache_blob(const struct cache *c, blob_ref r)
 {
 	return blob_str(c->base, r.u);
@@ -327,6 +332,15 @@ const struct entry *cache_find_uid(const struct cache *c, const uint8_t uid[16])
 uint64_t cache_type_count(const struct cache *c, uint16_t type)
 {
 	return type < CACHE_TYPES_MAX ? prcu_own(&c->h->types[type].count) : 0;
+}
+
+uint64_t cache_count(const struct cache *c)
+{
+	uint64_t n = 0;
+
+	for (uint16_t type = 0; type < CACHE_TYPES_MAX; type++)
+		n += cache_type_count(c, type);
+	return n;
 }
 
 /* --- Iterating ---------------------------------------------------------------------- */

@@ -62,6 +62,30 @@ static inline void refset_prefetch(const char *base, const struct refset_table *
 		prefetch((const void *)word);
 }
 
+/* Those from *from on, in ascending order: up to `max` go to `refs`.  Returns how many, and *from
+ * becomes where to go on; 0: there are no more.  What is in the set all the while is found. */
+static inline uint32_t refset_walk(const char *base, const struct refset_table *t, uint64_t *from,
+				   uint32_t *refs, uint32_t max)
+{
+	uint32_t n = 0;
+
+	while (n < max && *from >> 32 == 0) {
+		const _Atomic uint32_t *word = refset_word(base, t, (uint32_t)*from);
+		/* [refset.A2] */
+		uint32_t left = word ? prcu_dereference(word) >> *from % 32 : 0;
+
+		if (!word) {
+			*from = (*from / REFSET_CHUNK + 1) * REFSET_CHUNK;
+		} else if (!left) {
+			*from = (*from / 32 + 1) * 32;
+		} else {
+			*from += (uint64_t)__builtin_ctz(left);
+			refs[n++] = (uint32_t)(*from)++;
+		}
+	}
+	return n;
+}
+
 /* --- The writer --------------------------------------------------------------- */
 
 void refset_init(struct refset *s, struct refset_table *t, const struct index_memory *m);

@@ -278,6 +278,11 @@ static inline void cache_prefetch_ahead(const struct cache *c, const uint32_t *r
 			cache_prefetch(c, refs[k], stage);
 }
 
+/* References to the entries of all types from *from on, 0 at first, by where they lie: up to `max`
+ * go to `refs`.  Returns how many, and *from becomes where to go on, in this section or a later
+ * one; 0: there are no more.  Each that is there all the while is shown once; rule 5 holds. */
+uint32_t cache_walk(const struct cache *c, uint64_t *from, uint32_t *refs, uint32_t max);
+
 struct str cache_blob(const struct cache *c, blob_ref r); /* empty for 0 */
 struct str cache_string(const struct cache *c, string_ref r);
 /* The msgpack bytes of a part (labels included), empty if absent. */
@@ -373,6 +378,8 @@ void cache_counts(const struct cache *c, const struct entry *owner, struct count
 
 /* Number of live objects of a type, O(1). */
 uint64_t cache_type_count(const struct cache *c, uint16_t type);
+/* Of all types, in a microsecond. */
+uint64_t cache_count(const struct cache *c);
 
 /* --- Journal ------------------------------------------------------------------- */
 

@@ -350,7 +350,7 @@ struct proc_handlers {
  * we came to it: what it stood for has to be found by looking, so on_resync is called soon. */
 const struct entry *proc_work_entry(struct proc *p, uint16_t type, uint32_t ref);
 
-/* For on_resync: call `cb` for every object of `type`, in key order, as cache_iter shows
+/* For on_resync: call `cb` for every object of `type`, in no order, as cache_iter shows
  * them.  Not within a read section: each has some thousand objects, with a heartbeat
  * between two.  What comes or goes meanwhile may be seen or not, and is routed. */
 void proc_each(struct proc *p, uint16_t type, void (*cb)(void *arg, const struct entry *e),

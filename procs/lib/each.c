@@ -6,7 +6,7 @@
 
 #include "weft/fault.h"
 
-#define CHUNK 4096 /* objects looked at in one read section */
+#define CHUNK 4096u /* objects looked at in one read section */
 
 /* Where the next chunk begins: after this key. */
 struct place {
@@ -33,7 +33,7 @@ static bool chunk(struct proc *p, uint16_t type, struct place *at,
 	cache_lock(c);
 	cache_iter_init(&it, c, type, none, at->first ? none : str_of(at->ns),
 			at->first ? none : str_of(at->name));
-	for (int n = 0; (e = cache_iter_next(&it)); n++) {
+	for (uint32_t n = 0; (e = cache_iter_next(&it)); n++) {
 		if (n >= CHUNK && !cache_same_key(c, e, last))
 			break;
 		cb(arg, e);
@@ -45,12 +45,40 @@ static bool chunk(struct proc *p, uint16_t type, struct place *at,
 	return e != NULL;
 }
 
+/* The same among objects of all types, by where they lie. */
+static bool chunk_of_all(struct proc *p, uint16_t type, uint64_t *from,
+			 void (*cb)(void *arg, const struct entry *e), void *arg)
+{
+	struct cache *c = p->cache;
+	uint32_t refs[CHUNK], n;
+
+	cache_lock(c);
+	n = cache_walk(c, from, refs, CHUNK);
+	for (uint32_t i = 0; i < n; i++) {
+		const struct entry *e = cache_entry(c, (entry_ref){refs[i]});
+
+		cache_prefetch_ahead(c, refs, n, i);
+		if (e->type == type)
+			cb(arg, e);
+	}
+	cache_unlock(c);
+	return n != 0;
+}
+
+/* Are so many of all objects of this type that it is faster to walk over all of them? */
+static bool is_most(const struct cache *c, uint16_t type)
+{
+	return cache_type_count(c, type) > cache_count(c) / 2;
+}
+
 void proc_each(struct proc *p, uint16_t type, void (*cb)(void *arg, const struct entry *e),
 	       void *arg)
 {
 	struct place at = {.first = true};
+	bool most = is_most(p->cache, type);
+	uint64_t from = 0;
 
-	while (chunk(p, type, &at, cb, arg)) {
+	while (most ? chunk_of_all(p, type, &from, cb, arg) : chunk(p, type, &at, cb, arg)) {
 		fault_at(proc_chunk);
 		proc_beat(p);
 	}

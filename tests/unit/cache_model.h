@@ -335,6 +335,28 @@ static inline int key_of_entry(struct model *m, const struct entry *e)
 	return -1;
 }
 
+/* The objects of one type at `rv` that a walk over all shows: each once. */
+static inline int count_walked(struct model *m, uint16_t type, uint64_t rv)
+{
+	bool seen[MODEL_KEYS] = {false};
+	uint32_t refs[7], n;
+	uint64_t from = 0;
+	int got = 0;
+
+	while ((n = cache_walk(m->c, &from, refs, countof(refs))))
+		for (uint32_t i = 0; i < n; i++) {
+			const struct entry *e = cache_entry(m->c, (entry_ref){refs[i]});
+			int key = key_of_entry(m, e);
+
+			if (e->type != type || !cache_at(m->c, e, rv))
+				continue;
+			ck_assert(!seen[key]);
+			seen[key] = true;
+			got++;
+		}
+	return got;
+}
+
 /* A LIST of one type at `rv`: every object once, in order, as it was. */
 static inline void compare_snapshot(struct model *m, uint16_t type, uint64_t rv)
 {
@@ -367,6 +389,7 @@ static inline void compare_snapshot(struct model *m, uint16_t type, uint64_t rv)
 	}
 	buf_free(&last);
 	ck_assert_int_eq(got, want);
+	ck_assert_int_eq(count_walked(m, type, rv), want);
 	if (rv == m->rv)
 		ck_assert_uint_eq(cache_type_count(m->c, type), (unsigned)want);
 }

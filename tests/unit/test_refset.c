@@ -53,6 +53,33 @@ static void toggle(uint32_t i)
 	present[i] = !present[i];
 }
 
+static bool is_present(uint32_t ref)
+{
+	uint32_t near = (ref - refs[0]) / 7;
+
+	for (uint32_t i = 1; i < 4; i++)
+		if (refs[i] == ref)
+			return present[i];
+	return near < REFS && refs[near] == ref && present[near];
+}
+
+/* A walk shows what is there, in order and no more than was asked for at a time. */
+static void check_walk(uint64_t n)
+{
+	uint32_t some[100], got, max = 1 + rng_below(100);
+	uint64_t from = 0, before = 0;
+
+	while ((got = refset_walk(w.base, &w.shared->set, &from, some, max))) {
+		ck_assert_uint_le(got, max);
+		for (uint32_t i = 0; i < got; i++, n--) {
+			ck_assert_uint_ge(some[i], before);
+			ck_assert(is_present(some[i]));
+			before = some[i] + UINT64_C(1);
+		}
+	}
+	ck_assert_uint_eq(n, 0);
+}
+
 static void check_all(void)
 {
 	uint64_t n = 0;
@@ -64,6 +91,7 @@ static void check_all(void)
 	for (uint32_t i = 4; i < REFS; i++)
 		ck_assert(!has(refs[i] + 1 + rng_below(6)));
 	ck_assert_uint_eq(refset_count(&set), n);
+	check_walk(n);
 	ck_assert_uint_eq(world_used(&w, ARENA_INDEX), refset_memory(&set));
 }
 
@@ -121,6 +149,24 @@ static bool look_at_some(struct world *world)
 	return true;
 }
 
+/* So does what a walk finds. */
+static bool look_at_all(struct world *world)
+{
+	uint32_t held[CHURNED], n;
+	uint64_t from = 0;
+
+	n = refset_walk(world->base, &world->shared->set, &from, held, CHURNED);
+	for (uint32_t i = 0; i < n; i++)
+		if (*block_at(world, held[i]) != held[i])
+			return false;
+	return true;
+}
+
+static bool look(struct world *world)
+{
+	return rng_below(64) ? look_at_some(world) : look_at_all(world);
+}
+
 static void toggle_block(struct world *world)
 {
 	static uint32_t blocks[CHURNED];
@@ -140,7 +186,7 @@ static void toggle_block(struct world *world)
 
 START_TEST(what_readers_find_is_whole)
 {
-	struct churn c = {.w = &w, .read_once = look_at_some, .write_once = toggle_block};
+	struct churn c = {.w = &w, .read_once = look, .write_once = toggle_block};
 
 	churn(&c, (enum churn_mode)_i);
 	world_reclaim_all(&w);
