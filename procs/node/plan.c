@@ -166,8 +166,10 @@ void plan_flush(struct node *self, struct plan *plan)
 	};
 	plan->n = 0;
 	asked_add(&self->asked, &b->asked);
-	if (proc_send(self->proc, &m, on_reply, b) == 0)
+	if (proc_send(self->proc, &m, on_reply, b) == 0) {
+		proc_flush(self->proc); /* the store need not wait until all are looked at */
 		return;
+	}
 	asked_remove(&b->asked);
 	for (uint32_t i = 0; i < b->asked.n; i++)
 		give_back(b, i);

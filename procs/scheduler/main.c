@@ -84,6 +84,7 @@ static void on_resync(void *arg)
 	struct scheduler *self = arg;
 
 	self->c = proc_cache(self->proc);
+	self->begun = true;
 	rebuild(self);
 }
 
@@ -229,6 +230,9 @@ static int64_t on_turn(void *arg, int64_t now_ns)
 	struct scheduler *self = arg;
 	int64_t next;
 
+	/* The store has us look at everything once it knows of us; that is soon, and once is enough. */
+	if (!self->begun)
+		return 0;
 	self->c = proc_cache(self->proc);
 	self->tick++;
 	follow(self);

@@ -7,6 +7,7 @@
 #include "weft/place.h"
 
 #define BIND_BATCH    16384u
+#define BIND_FIRST    2048u	   /* so many are enough while the store has none of ours to do */
 #define BIND_NAMES    (512u << 10) /* bytes of names in a batch, but for the last */
 #define BIND_ROOM     (16 * BIND_BATCH + BIND_NAMES + (64u << 10)) /* a full batch fits */
 #define TURN_MAX      16384u /* pods of one kind placed before others have a turn */
@@ -169,6 +170,7 @@ void place_flush(struct scheduler *self)
 	} else {
 		self->nsent++;
 		tell_bound(self, b);
+		proc_flush(self->proc); /* the store need not wait until all are placed */
 	}
 	for (uint32_t i = 0; i < b->nused; i++)
 		b->use_of[b->used[i]] = 0;
@@ -257,13 +259,20 @@ static void add_places(struct places *to, const uint64_t *places, uint32_t n, ui
 	}
 }
 
+static bool is_full(const struct scheduler *self, const struct binding *b)
+{
+	uint32_t max = self->nsent || b->guarded ? BIND_BATCH : BIND_FIRST;
+
+	return b->n >= max || b->bytes >= BIND_NAMES;
+}
+
 /* Can the pod go into the request that is being filled? */
 static bool joins(struct scheduler *self, const struct kind *kind, const struct version *v)
 {
 	const struct binding *b = self->binding;
 
 	return !b || !b->n ||
-	       (b->n < BIND_BATCH && b->bytes < BIND_NAMES && b->guarded == is_guarded(kind) &&
+	       (!is_full(self, b) && b->guarded == is_guarded(kind) &&
 		b->status_hash == status_hash(self, v));
 }
 

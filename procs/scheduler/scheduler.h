@@ -223,6 +223,7 @@ struct scheduler {
 	uint32_t scan_start; /* where the next sample of nodes begins */
 	struct binding *binding;
 	uint32_t nsent; /* requests to bind that are unanswered */
+	bool begun;	/* all was looked at once */
 	bool behind;	/* the journal was lost: rebuild */
 };
 

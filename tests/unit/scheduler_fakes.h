@@ -38,6 +38,10 @@ void proc_follow(struct proc *p, uint64_t rv)
 {
 }
 
+void proc_flush(struct proc *p)
+{
+}
+
 static unsigned failures_told; /* so far */
 
 void proc_event(struct proc *p, const struct entry *about, const struct event_source *source,
