@@ -2,6 +2,7 @@
  * generation of now. */
 #include "procs/lib/lib.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include "weft/json.h"
 
 #define GENERATION_WAIT_NS (10 * INT64_C(1000000000))
+#define TURN_LOOK_MS	   100 /* should a bell be missed */
 
 /* --- Attaching ------------------------------------------------------------------ */
 
@@ -30,11 +32,33 @@ static int attach_control(struct proc *p, struct err *e)
 	return 0;
 }
 
-static int attach_slot(struct proc *p, struct err *e)
+/* Is it this incarnation's turn, or past it? */
+static bool is_our_turn(const struct slot *slot, uint32_t incarnation)
+{
+	/* [control.A1] pairs with [control.R1]: the slot's fields are whole. */
+	uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
+
+	return state == SLOT_FREE ||
+	       (state != SLOT_DEAD &&
+		atomic_load_explicit(&slot->incarnation, memory_order_relaxed) >= incarnation);
+}
+
+/* The supervisor may have started us while the store still applies what our predecessor left:
+ * then it rings when that is done. */
+static void wait_for_turn(struct proc *p, uint32_t incarnation)
+{
+	struct pollfd bell = {.fd = PROC_BELL_FD(p->slot), .events = POLLIN};
+
+	while (!is_our_turn(&p->control->slots[p->slot], incarnation))
+		if (poll(&bell, 1, TURN_LOOK_MS) > 0)
+			bell_clear(bell.fd);
+}
+
+static int attach_slot(struct proc *p, uint32_t incarnation, struct err *e)
 {
 	const struct slot *slot = &p->control->slots[p->slot];
 
-	/* [control.A1] pairs with [control.R1]: the slot's fields are whole. */
+	wait_for_turn(p, incarnation);
 	if (atomic_load_explicit(&slot->state, memory_order_acquire) == SLOT_FREE ||
 	    slot->kind != p->kind)
 		return err_set(e, WEFT_EINVAL, "slot %u is not a %s's", p->slot,
@@ -97,7 +121,7 @@ static int attach_loop(struct proc *p, struct err *e)
 }
 
 int proc_attach(struct proc **out, enum proc_kind kind, uint64_t cluster, uint32_t slot,
-		struct err *e)
+		uint32_t incarnation, struct err *e)
 {
 	struct proc *p = calloc(1, sizeof(*p));
 	int rc;
@@ -112,11 +136,11 @@ int proc_attach(struct proc **out, enum proc_kind kind, uint64_t cluster, uint32
 	flights_init(&p->flights);
 	rc = attach_control(p, e);
 	if (!rc)
-		rc = attach_slot(p, e);
+		rc = attach_config(p, e);
+	if (!rc)
+		rc = attach_slot(p, incarnation, e);
 	if (!rc)
 		rc = attach_rings(p, e);
-	if (!rc)
-		rc = attach_config(p, e);
 	if (!rc)
 		rc = attach_loop(p, e);
 	if (rc) {
@@ -259,6 +283,7 @@ static int wait_for_cache(struct proc *p, struct err *e)
 struct proc *proc_start(enum proc_kind kind)
 {
 	uint64_t slot = need_env("WEFT_SLOT", 10), cluster = need_env("WEFT_CLUSTER", 16);
+	uint32_t incarnation = (uint32_t)need_env("WEFT_INCARNATION", 10);
 	struct proc *p;
 	struct err e = {0};
 
@@ -267,7 +292,7 @@ struct proc *proc_start(enum proc_kind kind)
 		log_error("WEFT_SLOT=%llu is out of range", (unsigned long long)slot);
 		exit(2);
 	}
-	if (proc_attach(&p, kind, cluster, (uint32_t)slot, &e)) {
+	if (proc_attach(&p, kind, cluster, (uint32_t)slot, incarnation, &e)) {
 		log_error("cannot attach to the cluster: %s", e.msg);
 		exit(1);
 	}

@@ -92,9 +92,10 @@ struct proc {
 };
 
 /* Our part of proc_start() that a test can do with segments of its own:
- * attach as slot `slot` of `cluster`.  WEFT_* with a message. */
+ * attach as slot `slot` of `cluster`; waits until it is that incarnation's.  WEFT_* with a
+ * message. */
 int proc_attach(struct proc **out, enum proc_kind kind, uint64_t cluster, uint32_t slot,
-		struct err *e);
+		uint32_t incarnation, struct err *e);
 void proc_detach(struct proc *p);
 /* Attach to this generation of the cache in place of the one before; on an
  * error the old one stays. */

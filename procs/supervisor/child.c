@@ -27,8 +27,7 @@ const char *child_name(const struct child *c, char out[32])
 
 bool child_alive(const struct child *c)
 {
-	return c->state == CHILD_STARTING || c->state == CHILD_RUNNING ||
-	       c->state == CHILD_STOPPING;
+	return c->pid != 0;
 }
 
 struct child *child_find(struct supervisor *s, enum proc_kind kind, uint32_t shard)
@@ -147,9 +146,10 @@ void child_calm(struct child *c)
 /* --- fork and exec ------------------------------------------------------------------ */
 
 /* In the new process, between fork and exec. */
-static _Noreturn void become(struct supervisor *s, struct child *c, pid_t parent, int output)
+static _Noreturn void become(struct supervisor *s, struct child *c, uint32_t incarnation,
+			     pid_t parent, int output)
 {
-	char title[48], name[32], slot[16], cluster[24], supervisor[16];
+	char title[48], name[32], slot[16], number[16], cluster[24], supervisor[16];
 	char *argv[] = {title, NULL};
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	sigset_t none;
@@ -170,10 +170,12 @@ static _Noreturn void become(struct supervisor *s, struct child *c, pid_t parent
 	dup2(output, STDERR_FILENO);
 	snprintf(title, sizeof(title), "weft: %s", child_name(c, name));
 	snprintf(slot, sizeof(slot), "%u", c->slot);
+	snprintf(number, sizeof(number), "%u", incarnation);
 	snprintf(cluster, sizeof(cluster), "%016llx", (unsigned long long)s->dir.cluster);
 	snprintf(supervisor, sizeof(supervisor), "%d", (int)parent);
 	fault_at(super_child);
 	setenv("WEFT_SLOT", slot, 1);
+	setenv("WEFT_INCARNATION", number, 1);
 	setenv("WEFT_CLUSTER", cluster, 1);
 	setenv("WEFT_SUPERVISOR", supervisor, 1);
 	setenv("WEFT_LOG", zone_printf(s->config.z, STR_FMT, STR_ARG(s->config.log_level)).p, 0);
@@ -182,23 +184,27 @@ static _Noreturn void become(struct supervisor *s, struct child *c, pid_t parent
 	_exit(127);
 }
 
-static int spawn(struct supervisor *s, struct child *c, struct err *e)
+/* Start the process that will be this incarnation of the child: it waits until the slot is. */
+static int spawn(struct supervisor *s, struct child *c, uint32_t incarnation, struct err *e)
 {
-	pid_t parent = getpid();
+	pid_t parent = getpid(), pid;
 	int output[2];
+
+	c->hastes = c->has_run;
 
 	if (fault_fails(descriptor_pipe) || pipe2(output, O_CLOEXEC) < 0)
 		return err_errno(e, errno, "pipe");
-	c->pid = fault_fails(process_fork) ? -1 : fork();
-	if (c->pid < 0) {
+	pid = fault_fails(process_fork) ? -1 : fork();
+	if (pid < 0) {
 		int saved = errno;
 
 		close(output[0]);
 		close(output[1]);
 		return err_errno(e, saved, "fork");
 	}
-	if (c->pid == 0)
-		become(s, c, parent, output[1]);
+	if (pid == 0)
+		become(s, c, incarnation, parent, output[1]);
+	c->pid = pid;
 	fault_at(super_forked);
 	close(output[1]);
 	fcntl(output[0], F_SETFL, O_NONBLOCK);
@@ -207,6 +213,7 @@ static int spawn(struct supervisor *s, struct child *c, struct err *e)
 	supervisor_watch(s, c->log_fd, FROM_LOG, c->slot);
 	if (c->pidfd >= 0)
 		supervisor_watch(s, c->pidfd, FROM_PIDFD, c->slot);
+	s->pids_changed = true;
 	return 0;
 }
 
@@ -220,37 +227,54 @@ static void publish_slot(struct supervisor *s, struct child *c)
 	slot->shard = c->shard;
 	slot->ring_out = proc_kind_info(c->kind)->ring_out;
 	slot->ring_in = proc_kind_info(c->kind)->ring_in;
-	atomic_store_explicit(&slot->incarnation, c->incarnation, memory_order_relaxed);
 	atomic_store_explicit(&slot->started_ns, s->now, memory_order_relaxed);
+	atomic_store_explicit(&slot->incarnation, c->incarnation, memory_order_relaxed);
 	/* [control.R1] pairs with [control.A1]. */
 	atomic_store_explicit(&slot->state, SLOT_STARTING, memory_order_release);
 	fault_at(super_slot);
 }
 
-void child_restart(struct supervisor *s, struct child *c)
+static void put_off_restart(struct supervisor *s, struct child *c, const struct err *e)
 {
 	char name[32];
+
+	logs_say(s, LOG_ERROR, "cannot start %s: %s; trying again in a second", child_name(c, name),
+		 e->msg);
+	c->killed = child_alive(c); /* it waits for an incarnation that will not be */
+	child_signal(s, c, SIGKILL);
+	c->state = CHILD_WAITING;
+	c->next_ns = s->now + 1000000000;
+	set_slot_state(s, c, SLOT_DEAD);
+	supervisor_changed(s);
+}
+
+void child_restart(struct supervisor *s, struct child *c)
+{
 	struct err e = {0};
 
 	drop_segments(s, c);
 	c->incarnation++;
 	c->state = CHILD_STARTING;
-	c->was_ready = c->killed = c->late = false;
-	c->hastes = c->has_run;
+	c->late = false;
 	c->beat = c->core_wait_ns = 0;
 	c->started_ns = c->beat_seen_ns = s->now;
-	if (make_segments(s, c, &e) || (publish_slot(s, c), spawn(s, c, &e))) {
-		logs_say(s, LOG_ERROR, "cannot start %s: %s; trying again in a second",
-			 child_name(c, name), e.msg);
-		c->state = CHILD_WAITING;
-		c->next_ns = s->now + 1000000000;
-		set_slot_state(s, c, SLOT_DEAD);
-		supervisor_changed(s);
+	if (make_segments(s, c, &e) ||
+	    (publish_slot(s, c), !child_alive(c) && spawn(s, c, c->incarnation, &e))) {
+		put_off_restart(s, c, &e);
 		return;
 	}
 	atomic_store_explicit(&s->control->slots[c->slot].pid, c->pid, memory_order_relaxed);
 	supervisor_changed(s);
-	s->pids_changed = true;
+}
+
+/* What takes a process longest before it can look at anything, it does while the store applies
+ * what its predecessor left.  If it cannot be started now, it is when it is its turn. */
+static void spawn_ahead(struct supervisor *s, struct child *c)
+{
+	struct err e;
+
+	if (c->state == CHILD_DRAINING && s->now >= c->next_ns)
+		spawn(s, c, c->incarnation + 1, &e);
 }
 
 bool child_start(struct supervisor *s, enum proc_kind kind, uint32_t shard)
@@ -314,6 +338,7 @@ static void plan_restart(struct supervisor *s, struct child *c)
 		pause = BACKOFF_MAX_NS;
 	c->next_ns = c->failures ? s->now + pause : s->now;
 	c->failures++;
+	c->was_ready = false;
 	atomic_fetch_add_explicit(&s->control->slots[c->slot].restarts, 1, memory_order_relaxed);
 }
 
@@ -356,7 +381,7 @@ void child_ended(struct supervisor *s, struct child *c)
 	if (c->pidfd >= 0)
 		close(c->pidfd);
 	c->pidfd = -1;
-	c->ended_ns = s->now;
+	c->pid = 0;
 	atomic_store_explicit(&s->control->slots[c->slot].pid, 0, memory_order_relaxed);
 	set_slot_state(s, c, SLOT_DEAD);
 	if (c->kind == PROC_STORE)
@@ -365,12 +390,17 @@ void child_ended(struct supervisor *s, struct child *c)
 		child_free(s, c);
 		return;
 	}
-	c->state = c->kind == PROC_STORE ? CHILD_WAITING : CHILD_DRAINING;
 	plan_restart(s, c);
-	supervisor_changed(s);
 	if (hopeless(s, c, status)) {
 		logs_say(s, LOG_ERROR, "%s cannot start; its last words are in %s/log",
 			 child_name(c, name), s->dir.path);
 		supervisor_stop(s, 1);
 	}
+	c->killed = false;
+	if (was == CHILD_DRAINING || was == CHILD_WAITING)
+		return; /* it was not its turn yet */
+	c->ended_ns = s->now;
+	c->state = c->kind == PROC_STORE ? CHILD_WAITING : CHILD_DRAINING;
+	supervisor_changed(s);
+	spawn_ahead(s, c);
 }

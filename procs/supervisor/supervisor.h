@@ -51,7 +51,7 @@ enum child_state {
 	CHILD_STARTING, /* runs, is not ready */
 	CHILD_RUNNING,
 	CHILD_STOPPING, /* was told to stop, and will not be replaced */
-	CHILD_DRAINING, /* ended; the store applies what it left */
+	CHILD_DRAINING, /* ended; the store applies what it left; its successor may be there */
 	CHILD_WAITING,	/* ended; its successor starts at `next_ns` */
 };
 
@@ -59,7 +59,7 @@ struct child {
 	enum child_state state;
 	enum proc_kind kind;
 	uint32_t slot, shard, incarnation;
-	pid_t pid;
+	pid_t pid; /* 0: none */
 	int pidfd;
 	struct seg proc, inbox;
 	bool has_segments;
@@ -151,6 +151,7 @@ void child_free(struct supervisor *s, struct child *c);
 void child_signal(struct supervisor *s, struct child *c, int sig);
 /* Ask it to stop, and kill it `within_ms` later. */
 void child_stop(struct supervisor *s, struct child *c, int64_t within_ms);
+/* Is there a process?  In CHILD_DRAINING that is its successor, which waits for its turn. */
 bool child_alive(const struct child *c);
 struct child *child_find(struct supervisor *s, enum proc_kind kind, uint32_t shard);
 const struct proc_segment *child_segment(const struct child *c);

@@ -194,8 +194,9 @@ static struct child *find_accused(struct supervisor *s, uint64_t who)
 	if (!who || PROC_WHO_SLOT(who) >= PROC_SLOTS)
 		return NULL;
 	c = &s->child[PROC_WHO_SLOT(who)];
+	/* While it drains, its process is its successor. */
 	return c->incarnation == PROC_WHO_INCARNATION(who) && child_alive(c) &&
-			       c->kind != PROC_STORE
+			       c->state != CHILD_DRAINING && c->kind != PROC_STORE
 		       ? c
 		       : NULL;
 }
@@ -271,7 +272,13 @@ static void tick_stopping(struct supervisor *s, struct child *c)
 	child_signal(s, c, SIGKILL);
 }
 
-/* Its successor may start when the store has applied what it left, however
+static void tick_waiting(struct supervisor *s, struct child *c)
+{
+	if (!s->stop && s->now >= c->next_ns && !c->killed)
+		child_restart(s, c);
+}
+
+/* Its successor may look at things when the store has applied what it left, however
  * long that takes: before, it would not see its predecessor's last writes, and
  * do the same again.  A store that is away will drop it with the old
  * generation, and one that hangs is ended. */
@@ -285,18 +292,13 @@ static void tick_draining(struct supervisor *s, struct child *c)
 
 	if (drained) {
 		c->state = CHILD_WAITING;
+		tick_waiting(s, c);
 		return;
 	}
 	if (c->late || s->now - c->ended_ns < DRAIN_WARN_NS)
 		return;
 	c->late = true;
 	logs_say(s, LOG_WARN, "waiting for the store to write what %s left", child_name(c, name));
-}
-
-static void tick_waiting(struct supervisor *s, struct child *c)
-{
-	if (!s->stop && s->now >= c->next_ns)
-		child_restart(s, c);
 }
 
 static void (*const ticks[])(struct supervisor *s, struct child *c) = {

@@ -100,7 +100,7 @@ static inline void fake_cluster_make(struct fake_cluster *f, enum proc_kind kind
 		     proc_segment_bytes(1 << 16));
 	fake_process(f, kind);
 	fake_cluster_generation(f);
-	if (proc_attach(&f->p, kind, f->cluster, FAKE_SLOT, &e) || proc_reattach(f->p, 1))
+	if (proc_attach(&f->p, kind, f->cluster, FAKE_SLOT, 1, &e) || proc_reattach(f->p, 1))
 		weft_fatal("%s", e.msg);
 	f->p->store_up = true;
 	f->p->changes = atomic_load(&f->control->changes);

@@ -413,10 +413,10 @@ START_TEST(a_foreign_slot_is_refused)
 	struct proc *other;
 	struct err e = {0};
 
-	ck_assert_int_eq(proc_attach(&other, PROC_GC, cluster, SLOT, &e), WEFT_EINVAL);
+	ck_assert_int_eq(proc_attach(&other, PROC_GC, cluster, SLOT, 1, &e), WEFT_EINVAL);
 	ck_assert_str_eq(e.msg, "slot 1 is not a gc's");
-	ck_assert_int_eq(proc_attach(&other, PROC_GC, cluster, 7, &e), WEFT_EINVAL);
-	ck_assert_int_ne(proc_attach(&other, PROC_GC, cluster + 1, SLOT, &e), 0);
+	ck_assert_int_eq(proc_attach(&other, PROC_GC, cluster, 7, 0, &e), WEFT_EINVAL);
+	ck_assert_int_ne(proc_attach(&other, PROC_GC, cluster + 1, SLOT, 1, &e), 0);
 }
 END_TEST
 
@@ -476,6 +476,61 @@ START_TEST(a_damaged_inbox_is_rebuilt_from_the_cache)
 }
 END_TEST
 
+#define MANY 9000u /* of one type: more than one read section's */
+#define FEW  3u	   /* of another */
+
+static void publish(uint16_t type, uint32_t number)
+{
+	struct version_in in = {.grace_s = -1};
+	uint64_t rv = cache_rv(cw_cache(store.writer)) + 1;
+	uint8_t uid[16] = {(uint8_t)type};
+	struct version *v;
+	char name[16];
+
+	memcpy(uid + 4, &number, sizeof(number));
+	snprintf(name, sizeof(name), "n%u", number);
+	ck_assert_int_eq(cw_prepare_create(store.writer, type, STR("ns"), str_of(name), uid, 1, rv,
+					   &in, &v),
+			 0);
+	cw_publish(store.writer, v);
+	cw_commit_rv(store.writer, rv);
+}
+
+struct seen {
+	uint16_t type;
+	uint32_t n;
+	bool at[MANY];
+};
+
+static void see(void *arg, const struct entry *e)
+{
+	struct seen *seen = arg;
+	uint32_t number;
+
+	memcpy(&number, e->uid + 4, sizeof(number));
+	ck_assert_uint_eq(e->type, seen->type);
+	ck_assert_uint_lt(number, MANY);
+	ck_assert(!seen->at[number]);
+	seen->at[number] = true;
+	seen->n++;
+}
+
+/* By where they lie, and by key. */
+START_TEST(each_of_most_and_each_of_few_is_seen_once)
+{
+	static struct seen pods = {.type = TYPE_POD}, nodes = {.type = TYPE_NODE};
+
+	for (uint32_t i = 0; i < MANY; i++)
+		publish(TYPE_POD, i);
+	for (uint32_t i = 0; i < FEW; i++)
+		publish(TYPE_NODE, i);
+	proc_each(p, TYPE_POD, see, &pods);
+	proc_each(p, TYPE_NODE, see, &nodes);
+	ck_assert_uint_eq(pods.n, MANY);
+	ck_assert_uint_eq(nodes.n, FEW);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("proc");
@@ -504,6 +559,7 @@ int main(void)
 	tcase_add_test(tc, every_route_leads_somewhere);
 	tcase_add_test(tc, answers_of_long_ago_are_nobodys);
 	tcase_add_test(tc, a_damaged_inbox_is_rebuilt_from_the_cache);
+	tcase_add_test(tc, each_of_most_and_each_of_few_is_seen_once);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
 }
