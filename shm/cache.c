@@ -334,6 +334,12 @@ uint64_t cache_type_count(const struct cache *c, uint16_t type)
 	return type < CACHE_TYPES_MAX ? prcu_own(&c->h->types[type].count) : 0;
 }
 
+bool cache_all_plain(const struct cache *c)
+{
+	/* [cache.A10] pairs with [cache.R10]. */
+	return !atomic_load_explicit(&c->h->unplain, memory_order_acquire);
+}
+
 uint64_t cache_count(const struct cache *c)
 {
 	uint64_t n = 0;

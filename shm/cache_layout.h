@@ -56,6 +56,7 @@ struct cache_header {
 	struct hash_table by_space;		/* moving; spaces by (type, ns) */
 
 	struct type_head types[CACHE_TYPES_MAX];
+	_Atomic uint64_t unplain; /* moving; live pods that are not HOT_PLAIN [cache.R10] */
 	_Atomic uint32_t chunk[JOURNAL_CHUNKS]; /* moving; uint32_t version_ref[] [cache.R4] */
 	struct refset_table entries;		/* moving; all in the indexes by key and uid */
 };

@@ -224,11 +224,29 @@ void cw_ahead_fetch(struct cache_writer *w, struct cw_ahead *a, uint32_t n)
 
 /* --- Publishing and aborting ------------------------------------------------------- */
 
+static bool is_unplain(const struct cache_writer *w, const struct entry *e, const struct version *v)
+{
+	return is_live(v) && e->type == w->h->pod_type && !(v->hot.flags & HOT_PLAIN);
+}
+
+/* Pods that may keep others away, or go before them. */
+static void count_unplain(struct cache_writer *w, const struct entry *e, const struct version *old,
+			  const struct version *v)
+{
+	_Atomic uint64_t *count = &w->h->unplain;
+	bool was = is_unplain(w, e, old), is = is_unplain(w, e, v);
+
+	/* [cache.R10] pairs with [cache.A10]: who sees the cache's rv sees the count. */
+	if (was != is)
+		atomic_store_explicit(count, prcu_own(count) + is - was, memory_order_release);
+}
+
 static void count_object(struct cache_writer *w, const struct entry *e, const struct version *old,
 			 const struct version *v)
 {
 	_Atomic uint64_t *count = &w->h->types[e->type].count;
 
+	count_unplain(w, e, old, v);
 	/* Relaxed: nothing is reached through the number. */
 	if (!old) {
 		prcu_set_relaxed(count, prcu_own(count) + 1);

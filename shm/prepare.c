@@ -371,6 +371,7 @@ static bool stays(const struct cache_writer *w, const struct entry *e, const str
 	return !(in->mask & 1u << PART_META) && e->type != w->h->node_type &&
 	       v->part[PART_LABELS] == prev->part[PART_LABELS] &&
 	       v->hot.node.u == prev->hot.node.u && v->hot.phase == prev->hot.phase &&
+	       !((v->hot.flags ^ prev->hot.flags) & HOT_PLAIN) &&
 	       counts_of_state(w->h, e->type, v) == counts_of_state(w->h, e->type, prev);
 }
 

@@ -22,7 +22,7 @@ struct verify {
 	int code; /* the first thing found */
 	struct refs entries, blobs, own_blobs, sets, slots, spaces, edges;
 	uint64_t bytes[ARENA_USE_COUNT];
-	uint64_t live, unpublished, versions;
+	uint64_t live, unpublished, versions, unplain;
 	uint64_t in_sets, on_nodes, owned, edges_listed; /* members that lists should have */
 };
 
@@ -144,6 +144,7 @@ static void count_memberships(struct verify *v, const struct entry *e)
 	if (!x)
 		return;
 	v->live += is_live(x);
+	v->unplain += is_live(x) && e->type == v->w->h->pod_type && !(x->hot.flags & HOT_PLAIN);
 	v->in_sets++;
 	v->on_nodes += e->type == v->w->h->pod_type && x->hot.node.u;
 	v->owned += owner != 0;
@@ -204,6 +205,9 @@ static void check_entries(struct verify *v)
 		    v->entries.n, hash_items(&w->h->by_uid), refset_count(&w->entries));
 	for (size_t i = 0; i < v->entries.n; i++)
 		check_entry(v, v->entries.ref[i]);
+	if (v->unplain != prcu_own(&w->h->unplain))
+		bad(v, "%" PRIu64 " pods are not plain, counted %" PRIu64, v->unplain,
+		    prcu_own(&w->h->unplain));
 	if (v->live != w->objects || v->unpublished != w->unpublished)
 		bad(v,
 		    "%" PRIu64 " live and %" PRIu64 " prepared, counted %" PRIu64 " and %" PRIu64,

@@ -79,6 +79,8 @@ enum hot_flag {
 	HOT_GATED = 4,	       /* pod: spec.schedulingGates not empty */
 	HOT_UNSCHEDULABLE = 8, /* node: spec.unschedulable */
 	HOT_HOSTNET = 16,      /* pod: spec.hostNetwork */
+	HOT_PLAIN = 32,	       /* pod: keeps nobody away (required podAntiAffinity), and its
+				* priority is 0; of one that an older weft wrote nobody knows */
 };
 
 /* What controllers read all the time, extracted by the store from the parts
@@ -380,6 +382,8 @@ void cache_counts(const struct cache *c, const struct entry *owner, struct count
 uint64_t cache_type_count(const struct cache *c, uint16_t type);
 /* Of all types, in a microsecond. */
 uint64_t cache_count(const struct cache *c);
+/* Are all live pods HOT_PLAIN?  O(1); as of cache_rv() or later. */
+bool cache_all_plain(const struct cache *c);
 
 /* --- Journal ------------------------------------------------------------------- */
 

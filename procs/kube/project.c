@@ -152,10 +152,21 @@ static bool read_any(struct peek *k)
 	return peek_array(&at) > 0;
 }
 
+/* Is there required anti-affinity in spec.affinity? */
+static bool keeps_away(struct peek *k)
+{
+	struct str anti = peek_get(peek_raw(k), STR("podAntiAffinity"));
+	struct peek at =
+		peek_of(peek_get(anti, STR("requiredDuringSchedulingIgnoredDuringExecution")));
+
+	return peek_array(&at) > 0;
+}
+
 static void project_spec(uint16_t type, struct str bytes, struct version_in *in)
 {
 	struct peek k = peek_of(bytes);
 	struct hot *hot = &in->hot;
+	bool plain = type == TYPE_POD;
 
 	if (!bytes.n)
 		return;
@@ -173,12 +184,17 @@ static void project_spec(uint16_t type, struct str bytes, struct version_in *in)
 			hot->flags |= peek_bool(&k, false) ? HOT_HOSTNET : 0;
 		} else if (type == TYPE_POD && str_eq(key, STR("schedulingGates"))) {
 			hot->flags |= read_any(&k) ? HOT_GATED : 0;
+		} else if (type == TYPE_POD && str_eq(key, STR("priority"))) {
+			plain &= !peek_int(&k, 0);
+		} else if (type == TYPE_POD && str_eq(key, STR("affinity"))) {
+			plain &= !keeps_away(&k);
 		} else if (type == TYPE_NODE && str_eq(key, STR("unschedulable"))) {
 			hot->flags |= peek_bool(&k, false) ? HOT_UNSCHEDULABLE : 0;
 		} else {
 			peek_skip(&k);
 		}
 	}
+	hot->flags |= plain ? HOT_PLAIN : 0;
 }
 
 /* --- Metadata: owners, finalizers, deletion cost ------------------------------------ */

@@ -177,7 +177,8 @@ static inline void choose(struct model *m, struct mstate *s, struct write *x)
 	s->generation = x->in.generation = rnd(m, 100);
 	s->deletion_s = x->in.deletion_s = rnd(m, 3) ? 0 : 77;
 	s->phase = x->in.hot.phase = pod ? (uint8_t)rnd(m, 5) : 0;
-	s->flags = x->in.hot.flags = pod ? (uint8_t)rnd(m, 2) : 0;
+	s->flags = x->in.hot.flags =
+		pod ? (uint8_t)(rnd(m, 2) * HOT_READY | rnd(m, 2) * HOT_PLAIN) : 0;
 	if (pod && (!s->node || rnd(m, 20) == 0))
 		node = (int)rnd(m, MODEL_NODES + 1);
 	if (node) /* none is named: the pod stays where it is */

@@ -284,6 +284,33 @@ static int project(zone *z, uint16_t type, const value *obj, struct version_in *
 	return err;
 }
 
+static bool is_plain(const char *spec)
+{
+	zone *z = zone_new();
+	value pod = facts_json(z, zone_printf(z, "{\"spec\":%s}", spec).p);
+	struct version_in in = {0};
+
+	ck_assert_int_eq(project(z, TYPE_POD, &pod, &in), 0);
+	zone_free(z);
+	return in.hot.flags & HOT_PLAIN;
+}
+
+/* Who keeps nobody away and goes before nobody. */
+START_TEST(which_pods_are_plain)
+{
+	ck_assert(is_plain("{\"priority\":0,\"hostNetwork\":true}"));
+	ck_assert(is_plain("{\"affinity\":{\"podAffinity\":{}}}"));
+	ck_assert(is_plain("{\"affinity\":{\"podAntiAffinity\":{\"preferredDuringScheduling"
+			   "IgnoredDuringExecution\":[{\"weight\":1}]}}}"));
+	ck_assert(is_plain("{\"affinity\":{\"podAntiAffinity\":{\"requiredDuringScheduling"
+			   "IgnoredDuringExecution\":[]}}}"));
+	ck_assert(!is_plain("{\"affinity\":{\"podAntiAffinity\":{\"requiredDuringScheduling"
+			    "IgnoredDuringExecution\":[{\"topologyKey\":\"zone\"}]}}}"));
+	ck_assert(!is_plain("{\"priority\":1}"));
+	ck_assert(!is_plain("{\"priority\":-1}"));
+}
+END_TEST
+
 START_TEST(what_the_store_reads_off_a_pod)
 {
 	zone *z = zone_new();
@@ -292,7 +319,7 @@ START_TEST(what_the_store_reads_off_a_pod)
 
 	ck_assert_int_eq(project(z, TYPE_POD, &pod, &in), 0);
 	ck_assert_uint_eq(in.hot.phase, POD_RUNNING);
-	ck_assert_uint_eq(in.hot.flags, HOT_READY | HOT_GATED | HOT_HOSTNET);
+	ck_assert_uint_eq(in.hot.flags, HOT_READY | HOT_GATED | HOT_HOSTNET | HOT_PLAIN);
 	ck_assert_uint_eq(in.hot.ready_since_s, 1700000000);
 	ck_assert_uint_eq(in.hot.restarts, 42);
 	ck_assert_int_eq(in.hot.deletion_cost, -5);
@@ -543,6 +570,7 @@ int main(void)
 	tcase_add_test(tc, kept_objects_are_of_one_version);
 	tcase_add_test(tc, only_what_changed_is_encoded);
 	tcase_add_test(tc, what_the_store_reads_off_a_pod);
+	tcase_add_test(tc, which_pods_are_plain);
 	tcase_add_test(tc, deletion_costs);
 	tcase_add_test(tc, what_the_store_reads_off_others);
 	tcase_add_test(tc, holes_are_filled);
