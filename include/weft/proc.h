@@ -356,6 +356,18 @@ const struct entry *proc_work_entry(struct proc *p, uint16_t type, uint32_t ref)
 void proc_each(struct proc *p, uint16_t type, void (*cb)(void *arg, const struct entry *e),
 	       void *arg);
 
+/* The same in pieces, for who has other work between two: how far it has come, {0} at first.
+ * Of one type, and of one generation of the cache: begun anew when that changes. */
+struct proc_walk {
+	bool begun;
+	bool by_place;	/* over all types, by where objects lie; else by key */
+	uint64_t place; /* where to go on */
+	char ns[256], name[256];
+};
+/* The next some thousand objects; false when there are no more.  Not within a read section. */
+bool proc_walk_next(struct proc *p, uint16_t type, struct proc_walk *walk,
+		    void (*cb)(void *arg, const struct entry *e), void *arg);
+
 /* Extra descriptors in the loop. */
 int proc_watch_fd(struct proc *p, int fd, uint32_t epoll_events,
 		  void (*cb)(void *arg, uint32_t events), void *arg);

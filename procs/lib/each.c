@@ -8,31 +8,26 @@
 
 #define CHUNK 4096u /* objects looked at in one read section */
 
-/* Where the next chunk begins: after this key. */
-struct place {
-	bool first;
-	char ns[256], name[256];
-};
-
-static void note_place(struct place *at, const struct cache *c, const struct entry *e)
+/* By key, the next chunk begins after this one. */
+static void note_key(struct proc_walk *walk, const struct cache *c, const struct entry *e)
 {
-	at->first = false;
-	snprintf(at->ns, sizeof(at->ns), STR_FMT, STR_ARG(cache_ns(c, e)));
-	snprintf(at->name, sizeof(at->name), STR_FMT, STR_ARG(entry_name(e)));
+	snprintf(walk->ns, sizeof(walk->ns), STR_FMT, STR_ARG(cache_ns(c, e)));
+	snprintf(walk->name, sizeof(walk->name), STR_FMT, STR_ARG(entry_name(e)));
 }
 
 /* The next objects; false at the end. */
-static bool chunk(struct proc *p, uint16_t type, struct place *at,
+static bool chunk(struct proc *p, uint16_t type, struct proc_walk *walk,
 		  void (*cb)(void *arg, const struct entry *e), void *arg)
 {
 	struct cache *c = p->cache;
 	const struct str none = {0};
 	const struct entry *e, *last = NULL;
 	struct cache_iter it;
+	bool first = !walk->name[0];
 
 	cache_lock(c);
-	cache_iter_init(&it, c, type, none, at->first ? none : str_of(at->ns),
-			at->first ? none : str_of(at->name));
+	cache_iter_init(&it, c, type, none, first ? none : str_of(walk->ns),
+			first ? none : str_of(walk->name));
 	for (uint32_t n = 0; (e = cache_iter_next(&it)); n++) {
 		if (n >= CHUNK && !cache_same_key(c, e, last))
 			break;
@@ -40,20 +35,20 @@ static bool chunk(struct proc *p, uint16_t type, struct place *at,
 		last = e;
 	}
 	if (e)
-		note_place(at, c, last);
+		note_key(walk, c, last);
 	cache_unlock(c);
 	return e != NULL;
 }
 
 /* The same among objects of all types, by where they lie. */
-static bool chunk_of_all(struct proc *p, uint16_t type, uint64_t *from,
+static bool chunk_of_all(struct proc *p, uint16_t type, struct proc_walk *walk,
 			 void (*cb)(void *arg, const struct entry *e), void *arg)
 {
 	struct cache *c = p->cache;
 	uint32_t refs[CHUNK], n;
 
 	cache_lock(c);
-	n = cache_walk(c, from, refs, CHUNK);
+	n = cache_walk(c, &walk->place, refs, CHUNK);
 	for (uint32_t i = 0; i < n; i++) {
 		const struct entry *e = cache_entry(c, (entry_ref){refs[i]});
 
@@ -71,15 +66,22 @@ static bool is_most(const struct cache *c, uint16_t type)
 	return cache_type_count(c, type) > cache_count(c) / 2;
 }
 
+bool proc_walk_next(struct proc *p, uint16_t type, struct proc_walk *walk,
+		    void (*cb)(void *arg, const struct entry *e), void *arg)
+{
+	if (walk->begun)
+		fault_at(proc_chunk);
+	else
+		walk->by_place = is_most(p->cache, type);
+	walk->begun = true;
+	return walk->by_place ? chunk_of_all(p, type, walk, cb, arg) : chunk(p, type, walk, cb, arg);
+}
+
 void proc_each(struct proc *p, uint16_t type, void (*cb)(void *arg, const struct entry *e),
 	       void *arg)
 {
-	struct place at = {.first = true};
-	bool most = is_most(p->cache, type);
-	uint64_t from = 0;
+	struct proc_walk walk = {0};
 
-	while (most ? chunk_of_all(p, type, &from, cb, arg) : chunk(p, type, &at, cb, arg)) {
-		fault_at(proc_chunk);
+	while (proc_walk_next(p, type, &walk, cb, arg))
 		proc_beat(p);
-	}
 }

@@ -1,5 +1,4 @@
-/* follow.c - keeping up with the cache: through the journal, or, when that is lost, by
- * looking at everything anew. */
+/* follow.c - keeping up with the cache through the journal. */
 #include <stdlib.h>
 
 #include "procs/scheduler/scheduler.h"
@@ -16,9 +15,12 @@ static bool on_its_way_out(const struct version *v)
 static void account_pod(struct scheduler *self, const struct entry *e, const struct version *v,
 			int sign)
 {
-	struct kind *kind = kind_of(self, e, v);
 	struct node *node = nodes_of_slot(self, v->hot.node);
+	struct kind *kind;
 
+	if (!node->counted) /* look.c comes to it, and finds the pod as it is then */
+		return;
+	kind = kind_of(self, e, v);
 	nodes_account(self, node, kind, sign);
 	terms_note(self, kind, node, sign, on_its_way_out(v) ? 0 : sign);
 }
@@ -177,76 +179,4 @@ void follow(struct scheduler *self)
 	while (follow_some(self))
 		;
 	proc_follow(self->proc, self->journal_rv);
-}
-
-/* --- Everything anew ---------------------------------------------------------------- */
-
-static void forget_all(struct scheduler *self)
-{
-	for (uint32_t i = 0; i < self->nnodes; i++) {
-		struct node *n = &self->nodes[i];
-
-		n->used = (struct resources){0};
-		n->score_cpu = n->score_memory = n->pods = 0;
-		n->nports = 0;
-		n->present = false;
-		self->slot_of[i] = 0;
-	}
-	for (uint32_t i = 0; i < KIND_BUCKETS; i++)
-		for (struct kind *k = self->kinds[i]; k; k = k->next) {
-			k->n = k->at = k->tell_at = 0;
-			k->running = 0;
-			k->terms_seen = k->feasible_seen = 0;
-			k->own_counted = false;
-			k->from_start = true;
-			kind_drop_on_node(self, k);
-		}
-	refmap_clear(&self->assumed);
-	refmap_clear(&self->victims);
-	self->nnominated = 0;
-	for (uint32_t i = 0; i < self->nactive; i++)
-		self->active[i]->queued = false;
-	self->nactive = 0;
-	refmap_clear(&self->by_slot);
-	self->npresent = 0;
-	self->external++;
-	self->behind = self->forgot = false;
-}
-
-static void read_live(void *arg, const struct entry *e)
-{
-	struct scheduler *self = arg;
-
-	if (cache_live(self->c, e))
-		nodes_look(self, e);
-	if (++self->looked % 64 == 0)
-		zone_reset(self->z);
-}
-
-/* What it takes as it was at journal_rv, as what came later is in the journal; that it waits,
- * as it is now. */
-static void look_at_pod(void *arg, const struct entry *e)
-{
-	struct scheduler *self = arg;
-	const struct version *v = cache_at(self->c, e, self->journal_rv);
-
-	if (pod_on_node(v))
-		nodes_account(self, nodes_of_slot(self, v->hot.node), kind_of(self, e, v), 1);
-	queue_pod(self, e);
-	if (++self->looked % 4096 == 0)
-		zone_reset(self->z);
-}
-
-/* At one resourceVersion.  If the journal's window passes it meanwhile, follow() says so, and
- * it is done again. */
-void rebuild(struct scheduler *self)
-{
-	cache_lock(self->c);
-	place_flush(self);
-	cache_unlock(self->c);
-	forget_all(self);
-	self->journal_rv = cache_rv(self->c);
-	proc_each(self->proc, TYPE_NODE, read_live, self);
-	proc_each(self->proc, TYPE_POD, look_at_pod, self);
-	zone_reset(self->z);
 }

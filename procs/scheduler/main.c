@@ -85,7 +85,7 @@ static void on_resync(void *arg)
 
 	self->c = proc_cache(self->proc);
 	self->begun = true;
-	rebuild(self);
+	look_begin(self);
 }
 
 /* --- The turn ----------------------------------------------------------------------- */
@@ -237,7 +237,10 @@ static int64_t on_turn(void *arg, int64_t now_ns)
 	self->tick++;
 	follow(self);
 	if (self->behind)
-		rebuild(self);
+		look_begin(self);
+	look_on(self);
+	if (self->behind)
+		return now_ns;
 	cache_lock(self->c);
 	next = schedule(self, now_ns);
 	place_flush(self);
@@ -245,7 +248,7 @@ static int64_t on_turn(void *arg, int64_t now_ns)
 	count_queue(self, clock_mono_ns());
 	kinds_trim(self);
 	zone_reset(self->z);
-	return next;
+	return is_looking(self) ? now_ns : next;
 }
 
 static void scheduler_free(struct scheduler *self)

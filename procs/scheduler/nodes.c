@@ -232,6 +232,8 @@ void nodes_look(struct scheduler *self, const struct entry *e)
 	else
 		n->present = false;
 	self->slot_of[n - self->nodes] = v ? v->hot.node.u : 0;
+	if (n->present && !n->counted && (uint32_t)(n - self->nodes) < self->count_at)
+		self->count_at = (uint32_t)(n - self->nodes);
 	self->npresent += n->present;
 	if (!different)
 		return;

@@ -414,7 +414,8 @@ static void find_feasible(struct scheduler *self, struct kind *k)
 	weft_assert(k->feasible);
 	k->nfeasible = 0;
 	for (uint32_t i = 0; i < self->nnodes; i++)
-		if (self->nodes[i].present && filter_static(k, &self->nodes[i], NULL))
+		if (self->nodes[i].present && self->nodes[i].counted &&
+		    filter_static(k, &self->nodes[i], NULL))
 			k->feasible[k->nfeasible++] = i;
 	k->feasible_seen = self->nodes_changed;
 }
@@ -575,6 +576,8 @@ bool place_kind(struct scheduler *self, struct kind *k)
 
 	if (!may_place(self, k))
 		return false;
+	if (k->nterms && is_looking(self))
+		return true;
 	kind_keep_on_node(self, k);
 	find_feasible(self, k);
 	filter_find_against(self, k);
@@ -587,7 +590,7 @@ bool place_kind(struct scheduler *self, struct kind *k)
 	if (placed)
 		k->backoff_ns = 0;
 	k->blocked = false;
-	if (k->at < k->n && !room)
+	if (k->at < k->n && !room && !is_looking(self))
 		wait_block(self, k, clock_mono_ns());
 	nominated_hold(self, k, -1);
 	if (k->at == k->n)

@@ -10,6 +10,7 @@
  *   kind.c      what a pod asks for, parsed once per kind
  *   nodes.c     nodes, what is used on them
  *   follow.c    keeping up with the cache: nodes, pods on them, pods that wait
+ *   look.c      looking at everything, some at a time: nodes and their pods, pods that wait
  *   filter.c    may this kind go to that node, and if not, why
  *   terms.c     counts of matching pods by topology, for affinity and spread
  *   place.c     choosing nodes, sending binds
@@ -160,6 +161,7 @@ struct used_port {
 struct node {
 	/* What each pod that comes or goes is reckoned with stands together. */
 	bool present, unschedulable;
+	bool counted;	 /* what is on it is known, up to journal_rv */
 	bool ours;	 /* our shard's to go to first */
 	bool avoided;	 /* has a taint with PreferNoSchedule */
 	uint32_t name_n; /* bytes of `name` */
@@ -205,7 +207,14 @@ struct scheduler {
 	uint64_t external;     /* rises when counts by topology have to be taken anew */
 	uint64_t nodes_changed, tick;
 	int64_t idle_ns; /* blocked kinds are not tried before their back-off until then */
-	uint64_t looked; /* objects, when all are looked at */
+	/* look.c */
+	uint32_t count_at;  /* of the nodes, those before it are counted, if present */
+	uint32_t ncounted;  /* since all was looked at anew */
+	uint32_t nshown;    /* of them, when kinds were last told that there are more */
+	bool walking;	    /* over the pods, for those that wait */
+	uint64_t walk_rv;   /* those created since are found in the journal */
+	struct proc_walk walk;
+	uint64_t looked; /* objects */
 	uint64_t moved[MOVE_COUNT];
 	struct kind *kinds[KIND_BUCKETS];
 	uint32_t nkinds, nkept; /* nkept: those that have on_node */
@@ -274,8 +283,22 @@ bool pod_waits(const struct version *v);
 /* follow.c.  Outside read sections. */
 /* What is new in the journal; a lost one sets self->behind. */
 void follow(struct scheduler *self);
-/* All anew. */
-void rebuild(struct scheduler *self);
+
+/* look.c.  Outside read sections. */
+/* Begin to look at all anew: the nodes at once. */
+void look_begin(struct scheduler *self);
+/* Go on: as far as one turn may go, and at least until there are nodes to place pods on; to the
+ * end if pods may keep others away or go before them. */
+void look_on(struct scheduler *self);
+/* Is there more to look at?  Until then not every node may be chosen, nobody who finds none is
+ * told so, and those with terms about other pods wait. */
+bool is_looking(const struct scheduler *self);
+/* How much is enough for a turn.  Not constant, so that a test needs no million pods. */
+extern struct look_limits {
+	uint32_t nodes; /* counted, that are a choice */
+	uint32_t pods;	/* on nodes */
+	uint32_t lanes; /* nodes that are counted together, LANES at most */
+} look_limits;
 
 /* filter.c */
 /* Reasons are static strings, or in self->z; at most this many for one node. */

@@ -14,8 +14,6 @@ struct cache *proc_cache(struct proc *p)
 	return cache;
 }
 
-static void (*before_pods)(void); /* once, when all pods are to be looked at */
-
 void proc_each(struct proc *p, uint16_t type, void (*cb)(void *arg, const struct entry *e),
 	       void *arg)
 {
@@ -23,15 +21,37 @@ void proc_each(struct proc *p, uint16_t type, void (*cb)(void *arg, const struct
 	const struct entry *e;
 	struct cache_iter it;
 
-	if (type == TYPE_POD && before_pods) {
-		before_pods();
-		before_pods = NULL;
-	}
 	cache_lock(cache);
 	cache_iter_init(&it, cache, type, none, none, none);
 	while ((e = cache_iter_next(&it)))
 		cb(arg, e);
 	cache_unlock(cache);
+}
+
+/* A few at a time. */
+bool proc_walk_next(struct proc *p, uint16_t type, struct proc_walk *walk,
+		    void (*cb)(void *arg, const struct entry *e), void *arg)
+{
+	uint32_t refs[16], n;
+
+	cache_lock(cache);
+	n = cache_walk(cache, &walk->place, refs, countof(refs));
+	for (uint32_t i = 0; i < n; i++)
+		if (cache_entry(cache, (entry_ref){refs[i]})->type == type)
+			cb(arg, cache_entry(cache, (entry_ref){refs[i]}));
+	cache_unlock(cache);
+	return n != 0;
+}
+
+static void (*meanwhile)(void); /* once, between two parts of a look */
+
+void proc_beat(struct proc *p)
+{
+	void (*once)(void) = meanwhile;
+
+	meanwhile = NULL;
+	if (once)
+		once();
 }
 
 void proc_follow(struct proc *p, uint64_t rv)

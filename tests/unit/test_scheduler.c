@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "kube_cache.h"
+#include "procs/scheduler/scheduler.h"
 #include "scheduler_fakes.h"
 #include "scheduler_model.h"
 #include "weft/proc.h"
@@ -436,16 +437,50 @@ static void come_and_go(void)
 			bind_by_others(npods - 1, n);
 }
 
+/* Nodes that are counted get pods while others are not, and where there is no choice yet all
+ * wait; but who may be kept away, or give way, waits until all is known. */
+static void place_while_it_looks(const struct proc_handlers *h)
+{
+	static const char *const important =
+		"{\"metadata\":{\"name\":\"first\",\"namespace\":\"d\"},\"spec\":"
+		"{\"schedulerName\":\"another\",\"priority\":1,\"containers\":[{\"name\":"
+		"\"c\"}]},\"status\":{\"phase\":\"Pending\"}}";
+	value obj = facts_json(shelf.z, important);
+
+	for (int i = 0; i < NODES * TIGHT_PODS - 3; i++)
+		add_pod();
+	turns(h, 60);
+	ck_assert_int_eq(count_waiting(), 0);
+	for (int i = 0; i < 6; i++)
+		add_pod();
+	look_limits = (struct look_limits){.nodes = 2, .pods = 1, .lanes = 2};
+	h->on_resync(h->arg);
+	for (int i = 0; i < 4; i++) {
+		h->on_turn(h->arg, now_ns);
+		ck_assert(is_looking(h->arg));
+	}
+	ck_assert_int_lt(count_waiting(), 6);
+	ck_assert_uint_eq(failures_told, 0);
+	give_replies();
+	shelf_put(&shelf, TYPE_POD, &obj, (struct str){0});
+	h->on_turn(h->arg, now_ns);
+	ck_assert(!is_looking(h->arg));
+	turns(h, 60);
+	ck_assert_int_eq(count_waiting(), 3);
+	ck_assert_uint_gt(failures_told, 0);
+}
+
 static void look_while_others_write(const struct proc_handlers *h)
 {
 	for (int i = 0; i < NODES; i++)
 		add_pod();
 	turns(h, 2);
 	ck_assert_int_eq(count_waiting(), 0);
-	before_pods = come_and_go;
+	look_limits = (struct look_limits){.nodes = NODES, .pods = 1, .lanes = 1};
+	meanwhile = come_and_go;
 	h->on_resync(h->arg);
-	turns(h, 2);
-	ck_assert(!before_pods);
+	turns(h, 60);
+	ck_assert(!meanwhile);
 }
 
 static void be_outrun_twice(const struct proc_handlers *h)
@@ -522,6 +557,8 @@ int proc_run(struct proc *p, const struct proc_handlers *h)
 		return 0;
 	}
 	if (tight) {
+		while (is_looking(h->arg))
+			h->on_turn(h->arg, now_ns);
 		take_room_at_once(h);
 		return 0;
 	}
@@ -554,6 +591,12 @@ int proc_run(struct proc *p, const struct proc_handlers *h)
 static void scenario(bool terms)
 {
 	struct err e = {0};
+
+	/* Sometimes a look at everything takes many turns. */
+	look_limits = (struct look_limits){.nodes = 100, .pods = 8192, .lanes = 16};
+	if (one_in(2))
+		look_limits = (struct look_limits){
+			.nodes = 1 + (uint32_t)random() % 4, .pods = 1, .lanes = 2};
 
 	npods = nreplies = unschedulable = 0;
 	refuse_one_in = 0;
@@ -624,6 +667,15 @@ START_TEST(what_is_written_during_a_look_is_counted_once)
 }
 END_TEST
 
+START_TEST(pods_are_placed_during_a_look)
+{
+	srandom(facts_seed());
+	alike = tight = true;
+	contend = place_while_it_looks;
+	scenario(false);
+}
+END_TEST
+
 START_TEST(a_lost_journal_means_looking_at_everything)
 {
 	srandom(facts_seed());
@@ -655,6 +707,7 @@ int main(void)
 	tcase_add_test(tc, room_is_taken_at_once);
 	tcase_add_test(tc, pods_that_others_bind_take_room_where_they_are);
 	tcase_add_test(tc, what_is_written_during_a_look_is_counted_once);
+	tcase_add_test(tc, pods_are_placed_during_a_look);
 	tcase_add_test(tc, a_lost_journal_means_looking_at_everything);
 	tcase_add_test(tc, long_names_take_more_requests);
 	suite_add_tcase(s, tc);
