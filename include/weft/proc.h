@@ -193,6 +193,11 @@ struct proc_segment {
 	/* Checkpoint only: up to where the tables are on the disk, and the same
 	 * inverted.  The log is cut by it: rubbish must not pass for it. */
 	_Atomic uint64_t safe_rv, safe_rv_inverted;
+	/* What the process leaves to its successor, for whom the supervisor copies it,
+	 * unread, before that one attaches; 0: nothing, also where the copy was lost or
+	 * another shard had the slot before.  It is true at each moment, as is what of it
+	 * a request depends on before that is flushed: its process may be killed at any. */
+	_Atomic uint64_t bequest;
 	struct proc_counters counters;
 	struct ring_in inbox; /* our end of the inbox ring */
 	struct prcu_reader readers[PRCU_READERS_MAX];

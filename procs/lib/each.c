@@ -74,7 +74,8 @@ bool proc_walk_next(struct proc *p, uint16_t type, struct proc_walk *walk,
 	else
 		walk->by_place = is_most(p->cache, type);
 	walk->begun = true;
-	return walk->by_place ? chunk_of_all(p, type, walk, cb, arg) : chunk(p, type, walk, cb, arg);
+	return walk->by_place ? chunk_of_all(p, type, walk, cb, arg)
+			      : chunk(p, type, walk, cb, arg);
 }
 
 void proc_each(struct proc *p, uint16_t type, void (*cb)(void *arg, const struct entry *e),

@@ -93,6 +93,7 @@ uint32_t proc_layout_proc(void)
 {
 	static const uint64_t words[] = {
 		sizeof(struct proc_segment),
+		offsetof(struct proc_segment, bequest),
 		offsetof(struct proc_segment, counters),
 		offsetof(struct proc_segment, inbox),
 		offsetof(struct proc_segment, readers),

@@ -9,6 +9,7 @@
 
 #define BLOCK	  256u
 #define ROUND_MIN 65536u
+#define ROOM_MIN  65536u /* addresses above a predecessor's mark that are worth it */
 
 int addresses_init(struct addresses *a, struct str cidr, uint32_t share, uint32_t shares)
 {
@@ -41,10 +42,61 @@ void addresses_free(struct addresses *a)
 	*a = (struct addresses){0};
 }
 
+/* --- The mark ----------------------------------------------------------------------- */
+
+#define LEFT_WORD(epoch, mark) ((uint64_t)(epoch) << 32 | (mark))
+#define LEFT_EPOCH(word)       ((uint32_t)((word) >> 32))
+#define LEFT_MARK(word)	       ((uint32_t)(word))
+
+/* What is below the floor others may hold. */
+static void leave(struct addresses *a)
+{
+	uint32_t mark = a->mark > a->floor ? a->mark : a->floor;
+
+	/* Whoever reads it has seen our end, and all requests before that. */
+	if (a->left)
+		atomic_store_explicit(a->left, LEFT_WORD(a->epoch, mark), memory_order_relaxed);
+}
+
+static void raise_mark(struct addresses *a, uint32_t i)
+{
+	if (i < a->mark)
+		return;
+	a->mark = i + 1;
+	if (a->mark > a->floor)
+		leave(a);
+}
+
+bool addresses_above(struct addresses *a, uint64_t left, uint32_t epoch)
+{
+	uint32_t mark = LEFT_MARK(left);
+
+	if (LEFT_EPOCH(left) != epoch || !mark || mark > a->count ||
+	    (a->count - mark) / a->shares < ROOM_MIN)
+		return false;
+	a->next = a->floor = mark;
+	return true;
+}
+
+void addresses_known(struct addresses *a)
+{
+	a->floor = 0;
+	leave(a);
+}
+
+void addresses_leave(struct addresses *a, _Atomic uint64_t *to, uint32_t epoch)
+{
+	a->left = to;
+	a->epoch = epoch;
+	leave(a);
+}
+
+/* --- Taken, marked, given back ------------------------------------------------------ */
+
 /* The first and last address of a range have other uses by custom. */
 static bool may_take(const struct addresses *a, uint32_t i)
 {
-	return i != 0 && i != a->count - 1 && !a->holder[i] && i / BLOCK % a->shares == a->share;
+	return i != 0 && i != a->count - 1 && i / BLOCK % a->shares == a->share && !a->holder[i];
 }
 
 static void set_holder(struct addresses *a, uint32_t i, uint32_t holder)
@@ -52,6 +104,22 @@ static void set_holder(struct addresses *a, uint32_t i, uint32_t holder)
 	a->held += (holder != 0) - (a->holder[i] != 0);
 	a->holder[i] = holder;
 	a->full = a->full && holder;
+	if (holder)
+		raise_mark(a, i);
+}
+
+/* Under a floor: upwards, and never round, as what is below may be held. */
+static uint32_t take_above(struct addresses *a, uint32_t holder)
+{
+	while (a->next < a->count) {
+		uint32_t i = a->next++;
+
+		if (may_take(a, i)) {
+			set_holder(a, i, holder);
+			return a->first + i;
+		}
+	}
+	return 0;
 }
 
 /* Addresses are taken in rounds of so many of the range: four times what is held, so that one
@@ -64,7 +132,7 @@ static uint32_t round_of(const struct addresses *a)
 	return n < a->count ? (uint32_t)n : a->count;
 }
 
-uint32_t address_take(struct addresses *a, uint32_t holder)
+static uint32_t take_round(struct addresses *a, uint32_t holder)
 {
 	uint32_t round = round_of(a);
 
@@ -85,11 +153,24 @@ uint32_t address_take(struct addresses *a, uint32_t holder)
 	return 0;
 }
 
+uint32_t address_take(struct addresses *a, uint32_t holder)
+{
+	return a->floor ? take_above(a, holder) : take_round(a, holder);
+}
+
 void address_mark(struct addresses *a, uint32_t ip, uint32_t holder)
 {
 	uint32_t i = ip - a->first;
 
 	if (ip >= a->first && i < a->count)
+		set_holder(a, i, holder);
+}
+
+void address_note(struct addresses *a, uint32_t ip, uint32_t holder)
+{
+	uint32_t i = ip - a->first;
+
+	if (ip >= a->first && i < a->count && !a->holder[i])
 		set_holder(a, i, holder);
 }
 
@@ -100,6 +181,8 @@ void address_give(struct addresses *a, uint32_t ip, uint32_t holder)
 	if (ip >= a->first && i < a->count && a->holder[i] == holder)
 		set_holder(a, i, 0);
 }
+
+/* --- Of a text, and of a node ------------------------------------------------------- */
 
 uint32_t address_parse(struct str text)
 {

@@ -45,6 +45,12 @@ static void renew_addresses(struct node *self)
 	self->renewed_ns = clock_mono_ns();
 }
 
+/* Once all pods have been looked at, or addresses are given above what any of them shows. */
+static void leave_addresses(struct node *self)
+{
+	addresses_leave(&self->addresses, &proc_own(self->proc)->bequest, proc_epoch(self->proc));
+}
+
 /* None is free, but a pod may have one that shows it no longer: what told that it went was
  * let go before we came to it, or somebody has changed its status. */
 static void find_free_addresses(struct node *self, int64_t now_ns)
@@ -53,6 +59,15 @@ static void find_free_addresses(struct node *self, int64_t now_ns)
 		return;
 	renew_addresses(self);
 	pods_mark_addresses(self);
+	leave_addresses(self);
+}
+
+/* At our start: has a predecessor left from where on addresses are free, whatever pods show? */
+static bool is_successor(struct node *self)
+{
+	uint64_t left = atomic_load_explicit(&proc_own(self->proc)->bequest, memory_order_relaxed);
+
+	return !self->registered && addresses_above(&self->addresses, left, proc_epoch(self->proc));
 }
 
 static void on_resync(void *arg)
@@ -62,7 +77,11 @@ static void on_resync(void *arg)
 
 	self->c = c;
 	renew_addresses(self);
-	pods_resync(self);
+	if (is_successor(self))
+		pods_walk(self);
+	else
+		pods_resync(self);
+	leave_addresses(self);
 	cache_lock(c);
 	kubelets_resync(self);
 	cache_unlock(c);
@@ -77,15 +96,20 @@ static int64_t on_turn(void *arg, int64_t now_ns)
 {
 	struct node *self = arg;
 	int64_t due_ms, left_ms, nodes_ns;
+	bool walks = self->walking;
 
 	self->c = proc_cache(self->proc);
 	due_ms = pods_turn(self);
 	find_free_addresses(self, now_ns);
+	if (pods_walk_on(self))
+		addresses_known(&self->addresses);
 	nodes_ns = kubelets_turn(self, now_ns);
 	if (!self->ready && kubelets_registered(self)) {
 		self->ready = true;
 		proc_ready(self->proc);
 	}
+	if (walks) /* the next piece, or what the last one queued */
+		return now_ns;
 	if (!due_ms)
 		return nodes_ns;
 	left_ms = due_ms == 1 ? 0 : due_ms - clock_wall_ns() / 1000000;

@@ -95,7 +95,14 @@ void plan_forget(struct node *self);
 /* --- pods.c: the queue, timers, single pods ----------------------------------------- */
 
 void pods_queue(struct node *self, uint32_t entry);
+/* Forget the queue and all that is known of pods, to look at all of them: at once, or in
+ * pieces, of which each comes after what is routed.  Either notes their addresses, those of
+ * other shards' too, and queues our own that do not rest. */
 void pods_resync(struct node *self);
+void pods_walk(struct node *self);
+/* The next piece, if there is a walk and it is time for one; all that is left, if a pod waits
+ * for an address that is known to be free only then.  True when that was the end. */
+bool pods_walk_on(struct node *self);
 /* Work on the queue; returns when (wall ms) the next timer is due, 0: none. */
 int64_t pods_turn(struct node *self);
 void pods_tell(struct node *self, const struct entry *e, const struct known_node *node,
@@ -108,7 +115,8 @@ uint32_t pods_address(struct node *self, const struct entry *e, const struct ver
 uint32_t pods_holder(const struct entry *e);
 /* Note the addresses that pods show, those of other shards too. */
 void pods_mark_addresses(struct node *self);
-/* No address is free for the pod: it is told, and looked at again after a while. */
+/* No address is free for the pod: it is told, and looked at again after a while; or at the end
+ * of the walk, if there is one, as more may be free then. */
 void pods_wait_for_address(struct node *self, const struct known_node *node, const struct entry *e);
 
 /* --- register.c: Node objects and Leases -------------------------------------------- */
@@ -162,6 +170,10 @@ struct node {
 	int64_t renewed_ns;  /* monotonic: when addresses were worked out */
 	struct plan *plans[PLAN_SLOTS];
 	/* pods.c */
+	struct proc_walk walk;
+	bool walking;	       /* it has not come to its end */
+	bool hurry;	       /* a pod waits for an address until it has */
+	uint32_t walk_put_off; /* turns in which other work went first */
 	struct known_address known_address;
 	uint32_t *queue;
 	uint32_t queue_n, queue_at, queue_cap;

@@ -10,6 +10,7 @@
 #define DOOMED_MAX  4096u
 #define SEND_ROOM   (384u << 10) /* a full batch fits */
 #define ADDRESS_MS  2000	 /* until a pod that found no address tries again */
+#define WALK_TURNS  4		 /* a walk goes on in every so many at least */
 
 /* A pod that is taken forward one by one.  `key` is its created_rv, which no
  * other object of this generation has. */
@@ -318,6 +319,11 @@ void pods_wait_for_address(struct node *self, const struct known_node *node, con
 		"Warning", "FailedCreatePodSandBox",
 		STR("Failed to create pod sandbox: no address of pods.cidr is free"), STR("")};
 
+	if (self->walking) {
+		self->hurry = true;
+		pods_queue(self, cache_entry_ref(self->c, e).u);
+		return;
+	}
 	self->none_free = true;
 	pods_tell(self, e, node, &none, 1);
 	wake_at(self, e, want_lively(self, e->created_rv), clock_wall_ns() / 1000000 + ADDRESS_MS);
@@ -512,6 +518,15 @@ static bool rests(const struct version *v)
 	       (pod_has_ended(v) || (v->writer_kind == PROC_NODE && v->nholes >= KUBELET_HOLES));
 }
 
+/* Clients, too, write addresses into statuses. */
+static void note_address(struct node *self, const struct entry *e, const struct version *v)
+{
+	uint32_t ip = pods_address(self, e, v);
+
+	if (ip)
+		address_note(&self->addresses, ip, pods_holder(e));
+}
+
 static void look(struct node *self, uint32_t ref)
 {
 	const struct entry *e;
@@ -535,6 +550,8 @@ static void look(struct node *self, uint32_t ref)
 		terminate(self, node, e, v);
 		return;
 	}
+	if (v->writer_kind != PROC_NODE)
+		note_address(self, e, v);
 	if (rests(v))
 		return;
 	plan = v->hot.phase == POD_PENDING ? plan_for(self, e, v) : NULL;
@@ -607,7 +624,7 @@ int64_t pods_turn(struct node *self)
 	int64_t due = run_timers(self);
 	uint32_t done = 0;
 
-	while (self->queue_at < self->queue_n && done < TURN_MAX &&
+	while (self->queue_at < self->queue_n && done < TURN_MAX && !self->hurry &&
 	       proc_can_send(self->proc, SEND_ROOM)) {
 		cache_lock(c);
 		for (uint32_t i = 0; i < SECTION_MAX && self->queue_at < self->queue_n;
@@ -651,6 +668,19 @@ void pods_mark_addresses(struct node *self)
 	proc_each(self->proc, TYPE_POD, mark_pod, self);
 }
 
+/* --- A look at all ------------------------------------------------------------------- */
+
+static void forget_all(struct node *self)
+{
+	self->queue_gone += self->queue_n;
+	self->queue_n = self->queue_at = self->ntimers = self->ndoomed = 0;
+	free(self->lively);
+	self->lively = NULL;
+	self->lively_n = self->lively_cap = 0;
+	plan_forget(self);
+	self->walking = self->hurry = false;
+}
+
 /* Note the address of every pod, as those of other shards may lie in our share after a
  * change of their number; and look at the pods of our nodes. */
 static void take_pod(void *arg, const struct entry *e)
@@ -664,11 +694,36 @@ static void take_pod(void *arg, const struct entry *e)
 
 void pods_resync(struct node *self)
 {
-	self->queue_gone += self->queue_n;
-	self->queue_n = self->queue_at = self->ntimers = self->ndoomed = 0;
-	free(self->lively);
-	self->lively = NULL;
-	self->lively_n = self->lively_cap = 0;
-	plan_forget(self);
+	forget_all(self);
 	proc_each(self->proc, TYPE_POD, take_pod, self);
+}
+
+void pods_walk(struct node *self)
+{
+	forget_all(self);
+	self->walk = (struct proc_walk){0};
+	self->walking = true;
+}
+
+/* While more waits than a turn takes, in every few turns. */
+static bool is_time_to_walk(struct node *self)
+{
+	if (self->queue_n - self->queue_at >= TURN_MAX && ++self->walk_put_off < WALK_TURNS)
+		return false;
+	self->walk_put_off = 0;
+	return true;
+}
+
+bool pods_walk_on(struct node *self)
+{
+	if (!self->walking || (!self->hurry && !is_time_to_walk(self)))
+		return false;
+	do {
+		self->walking = proc_walk_next(self->proc, TYPE_POD, &self->walk, take_pod, self);
+		proc_beat(self->proc);
+	} while (self->walking && self->hurry);
+	if (self->walking)
+		return false;
+	self->hurry = false;
+	return true;
 }

@@ -115,6 +115,21 @@ static int make_segments(struct supervisor *s, struct child *c, struct err *e)
 	return 0;
 }
 
+/* What the dead incarnation left to the next one; see struct proc_segment. */
+static uint64_t bequest_of(const struct child *c)
+{
+	const struct proc_segment *own = child_segment(c);
+
+	return own ? atomic_load_explicit(&own->bequest, memory_order_relaxed) : 0;
+}
+
+/* Before the slot is published, as the rest of the segment. */
+static void bequeath(struct child *c, uint64_t bequest)
+{
+	atomic_store_explicit(&((struct proc_segment *)c->proc.base)->bequest, bequest,
+			      memory_order_relaxed);
+}
+
 /* --- Who goes first ----------------------------------------------------------------- */
 
 /* In the new process.  One that is started again is behind all others, and on a machine that is
@@ -250,6 +265,7 @@ static void put_off_restart(struct supervisor *s, struct child *c, const struct 
 
 void child_restart(struct supervisor *s, struct child *c)
 {
+	uint64_t bequest = bequest_of(c);
 	struct err e = {0};
 
 	drop_segments(s, c);
@@ -258,8 +274,8 @@ void child_restart(struct supervisor *s, struct child *c)
 	c->late = false;
 	c->beat = c->core_wait_ns = 0;
 	c->started_ns = c->beat_seen_ns = s->now;
-	if (make_segments(s, c, &e) ||
-	    (publish_slot(s, c), !child_alive(c) && spawn(s, c, c->incarnation, &e))) {
+	if (make_segments(s, c, &e) || (bequeath(c, bequest), publish_slot(s, c),
+					!child_alive(c) && spawn(s, c, c->incarnation, &e))) {
 		put_off_restart(s, c, &e);
 		return;
 	}

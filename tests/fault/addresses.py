@@ -2,8 +2,9 @@
 works out anew which ones are free while statuses are on their way; and where there are fewer
 addresses than pods, the others wait, and are told why.  No address is lost: not when a pod goes
 and nothing of it is left when the node process comes to it, nor when a client changes statuses.
-Nodes have addresses of their own, too, and keep them, however many processes play them."""
-import signal, subprocess, time
+One that is killed again and again gives no address that any pod has, though it has not looked
+at all of them.  Nodes have addresses of their own, too, and keep them, however many processes play them."""
+import random, signal, subprocess, time
 from cluster import NS, Client, Cluster, Failure, await_pod, get_pod, options, run_on, wait_until
 from crowd import APPS, PODS, Crowd
 from load import Shared
@@ -17,6 +18,7 @@ WINDOW_CONFIG = FEW_CONFIG + f"""supervisor: {{stallAfter: 20s}}
 cache: {{journalMin: {WINDOW}, journalMax: {WINDOW}}}
 """
 HOSTS, MORE_HOSTS = 10000, 300  # nodes; those made while the number of processes changes
+PLAYED, KILLS = 300, 7  # pods on three nodes, and how often in a row their process is killed
 FREE_S = 30  # until addresses that nobody shows any more are found
 MERGE = "application/merge-patch+json"
 
@@ -64,6 +66,48 @@ def too_few(c, tally, o):
     crowd.await_rest(60)
     crowd.count()
     tally.add("range of addresses used up")
+
+
+def numbers(client):
+    """The addresses of all pods that show one."""
+    pods = client.sure("GET", PODS)[1]["items"]
+    texts = [p["status"]["podIP"] for p in pods if p["status"].get("podIP")]
+    if len(set(texts)) != len(texts):
+        raise Failure(f"{len(texts)} pods have {len(set(texts))} addresses")
+    return [tuple(map(int, text.split("."))) for text in texts]
+
+
+def kill_node(c, before):
+    """And its successor, as soon as there is one that is not `before`."""
+    pid = lambda: c.processes().get("node/0", before)
+    wait_until(lambda: pid() != before, 10, lambda: "the node process does not come back")
+    found = pid()
+    c.send(found, signal.SIGKILL)
+    return found
+
+
+def killed(c, tally, o):
+    """At first one that rests: its successor begins above all that was given so far."""
+    crowd = Crowd(Shared(c, 1), PLAYED)
+    crowd.make()
+    highest = max(numbers(crowd.client))
+    crowd.scale(PLAYED // 3)
+    crowd.await_rest(30)
+    pid = kill_node(c, 0)
+    crowd.scale(PLAYED)
+    crowd.await_rest(30)
+    new = [n for n in numbers(crowd.client) if n > highest]
+    if len(new) != PLAYED - PLAYED // 3:
+        raise Failure(f"{len(new)} addresses are above {highest}")
+    for i in range(KILLS):
+        pid = kill_node(c, pid)
+        crowd.scale((PLAYED // 4, PLAYED)[i % 2])
+        time.sleep(random.random() / 4)
+        numbers(crowd.client)
+    crowd.scale(PLAYED)
+    crowd.await_rest(30)
+    crowd.count()
+    tally.add("node process killed again and again")
 
 
 class Bare:
@@ -192,6 +236,7 @@ def main():
     o = o.parse_args()
     big = f"nodes: {{pods: {room(o)}, cpu: '100000', memory: 100Ti}}\n"
     run_on(Cluster(o.weft, 1, big, NODES), o, missed)
+    run_on(Cluster(o.weft, 1, "", 3), o, killed)
     run_on(Cluster(o.weft, 1, FEW_CONFIG), o, too_few)
     run_on(Cluster(o.weft, 1, WINDOW_CONFIG), o, unseen)
     run_on(Cluster(o.weft, 1, FEW_CONFIG), o, taken_away)

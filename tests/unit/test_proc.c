@@ -489,9 +489,9 @@ static void publish(uint16_t type, uint32_t number)
 
 	memcpy(uid + 4, &number, sizeof(number));
 	snprintf(name, sizeof(name), "n%u", number);
-	ck_assert_int_eq(cw_prepare_create(store.writer, type, STR("ns"), str_of(name), uid, 1, rv,
-					   &in, &v),
-			 0);
+	ck_assert_int_eq(
+		cw_prepare_create(store.writer, type, STR("ns"), str_of(name), uid, 1, rv, &in, &v),
+		0);
 	cw_publish(store.writer, v);
 	cw_commit_rv(store.writer, rv);
 }
@@ -531,6 +531,38 @@ START_TEST(each_of_most_and_each_of_few_is_seen_once)
 }
 END_TEST
 
+#define LESS 5000u /* of another: fewer than half of all, and more than one read section's */
+
+/* Two walks side by side, one by place and one by key, while more comes that may be seen or not. */
+START_TEST(a_walk_goes_on_where_it_was)
+{
+	static struct seen pods = {.type = TYPE_POD}, nodes = {.type = TYPE_NODE};
+	struct proc_walk by_place = {0}, by_key = {0};
+	bool more_pods = true, more_nodes = true;
+	uint32_t pieces = 0;
+
+	for (uint32_t i = 0; i < MANY - 100; i++)
+		publish(TYPE_POD, i);
+	for (uint32_t i = 0; i < LESS; i++)
+		publish(TYPE_NODE, i);
+	for (; more_pods || more_nodes; pieces++) {
+		if (more_pods)
+			more_pods = proc_walk_next(p, TYPE_POD, &by_place, see, &pods);
+		if (more_nodes)
+			more_nodes = proc_walk_next(p, TYPE_NODE, &by_key, see, &nodes);
+		if (pieces == 0)
+			ck_assert(pods.n < MANY - 100 && nodes.n < LESS);
+		if (pieces < 2)
+			publish(TYPE_POD, MANY - 100 + pieces);
+	}
+	ck_assert(by_place.by_place && !by_key.by_place);
+	ck_assert_uint_gt(pieces, 2);
+	for (uint32_t i = 0; i < MANY - 100; i++)
+		ck_assert(pods.at[i]);
+	ck_assert_uint_eq(nodes.n, LESS);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("proc");
@@ -560,6 +592,7 @@ int main(void)
 	tcase_add_test(tc, answers_of_long_ago_are_nobodys);
 	tcase_add_test(tc, a_damaged_inbox_is_rebuilt_from_the_cache);
 	tcase_add_test(tc, each_of_most_and_each_of_few_is_seen_once);
+	tcase_add_test(tc, a_walk_goes_on_where_it_was);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
 }

@@ -143,12 +143,25 @@ static void start_late(void)
 	}
 }
 
+#define BEQUEST UINT64_C(0x123456789abcdef)
+
+/* Each shows what it was left, and leaves a bit more to the next. */
+static void inherit(void)
+{
+	struct proc_segment *own = proc_own(self);
+	uint64_t was = atomic_load(&own->bequest);
+
+	atomic_store(&proc_counters(self)->watches, was);
+	atomic_store(&own->bequest, was ? was + 1 : BEQUEST);
+}
+
 static int small_main(enum proc_kind kind)
 {
 	struct proc_handlers h = {.on_turn = keep_asking};
 	const char *bad = getenv("WEFT_TEST_BAD");
 
 	self = proc_start(kind);
+	inherit();
 	start_late();
 	if (bad && strcmp(bad, proc_kind_info(kind)->name) == 0) {
 		log_error("this cannot work");
@@ -385,6 +398,55 @@ START_TEST(a_killed_process_is_back_at_once)
 	ck_assert_int_ne(row(PROC_DEPLOYMENT, 0)->pid, before);
 	ck_assert_uint_eq(row(PROC_DEPLOYMENT, 0)->incarnation, 2);
 	ck_assert_uint_eq(row(PROC_REPLICASET, 0)->restarts, 0);
+}
+END_TEST
+
+/* What the replicaset process was left. */
+static uint64_t left_to(uint32_t shard)
+{
+	struct view_row *r = row(PROC_REPLICASET, shard);
+
+	for (uint32_t i = 0; r && i < view_counter_count(); i++)
+		if (strcmp(view_counter_name(i), "watches") == 0)
+			return r->counter[i];
+	return UINT64_MAX;
+}
+
+static uint32_t lives; /* the killed one's so far */
+
+static bool next_one_runs(void)
+{
+	struct view_row *r = row(PROC_REPLICASET, 0);
+
+	return r && r->incarnation == lives && r->state == SLOT_RUNNING;
+}
+
+static void scale_replicasets(uint32_t count)
+{
+	struct buf answer = {0};
+	struct err e = {0};
+
+	ck_assert_msg(scale_request(&view.dir, "replicaset", count, &answer, &e) == 0, "%s", e.msg);
+	buf_free(&answer);
+}
+
+/* One word, to each successor; nothing to whoever gets the slot of one that was told to stop. */
+START_TEST(a_process_leaves_a_word_to_its_successor)
+{
+	start_ready("");
+	ck_assert(wait_until(everybody_runs, 3000));
+	ck_assert_uint_eq(left_to(0), 0);
+	for (lives = 2; lives <= 4; lives++) {
+		kill(row(PROC_REPLICASET, 0)->pid, SIGKILL);
+		ck_assert(wait_until(next_one_runs, 5000));
+		ck_assert_uint_eq(left_to(0), BEQUEST + lives - 2);
+	}
+	for (int i = 0; i < 2; i++) {
+		scale_replicasets(2);
+		ck_assert_uint_eq(left_to(1), 0);
+		scale_replicasets(1);
+		ck_assert(wait_until(everybody_runs, 3000));
+	}
 }
 END_TEST
 
@@ -1096,6 +1158,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, asked_twice_at_once_is_asked_once);
 	tcase_add_test(tc, two_on_one_directory_do_not_go);
 	tcase_add_test(tc, a_killed_process_is_back_at_once);
+	tcase_add_test(tc, a_process_leaves_a_word_to_its_successor);
 	tcase_add_test(tc, a_killed_store_comes_back_with_the_next_generation);
 	tcase_add_test(tc, all_killed_at_once_come_back);
 	tcase_add_test(tc, a_stopped_process_is_replaced);
