@@ -6,8 +6,8 @@
  * has the newest, and then by a walk over all. */
 #include "procs/scheduler/scheduler.h"
 
-#define LANES  16u     /* nodes whose lists are followed together */
-#define RECENT 65536u  /* records of the journal that are read back */
+#define LANES  16u    /* nodes whose lists are followed together */
+#define RECENT 65536u /* records of the journal that are read back */
 
 struct look_limits look_limits = {.nodes = 100, .pods = 8192, .lanes = LANES};
 
@@ -233,8 +233,8 @@ static void count_on(struct scheduler *self, bool to_the_end)
 {
 	uint32_t pods = 0;
 
-	while (!all_counted(self) && (to_the_end || self->ncounted < look_limits.nodes ||
-				      pods < look_limits.pods)) {
+	while (!all_counted(self) &&
+	       (to_the_end || self->ncounted < look_limits.nodes || pods < look_limits.pods)) {
 		pods += count_some(self);
 		proc_beat(self->proc);
 	}
@@ -244,8 +244,8 @@ static void count_on(struct scheduler *self, bool to_the_end)
 static void walk_on(struct scheduler *self, bool to_the_end)
 {
 	do {
-		self->walking = proc_walk_next(self->proc, TYPE_POD, &self->walk, queue_if_older,
-					       self);
+		self->walking =
+			proc_walk_next(self->proc, TYPE_POD, &self->walk, queue_if_older, self);
 		proc_beat(self->proc);
 	} while (to_the_end && self->walking);
 }
