@@ -208,11 +208,11 @@ struct scheduler {
 	uint64_t nodes_changed, tick;
 	int64_t idle_ns; /* blocked kinds are not tried before their back-off until then */
 	/* look.c */
-	uint32_t count_at;  /* of the nodes, those before it are counted, if present */
-	uint32_t ncounted;  /* since all was looked at anew */
-	uint32_t nshown;    /* of them, when kinds were last told that there are more */
-	bool walking;	    /* over the pods, for those that wait */
-	uint64_t walk_rv;   /* those created since are found in the journal */
+	uint32_t count_at; /* of the nodes, those before it are counted, if present */
+	uint32_t ncounted; /* since all was looked at anew */
+	uint32_t nshown;   /* of them, when kinds were last told that there are more */
+	bool walking;	   /* over the pods, for those that wait */
+	uint64_t walk_rv;  /* those created since are found in the journal */
 	struct proc_walk walk;
 	uint64_t looked; /* objects */
 	uint64_t moved[MOVE_COUNT];
