@@ -142,6 +142,17 @@ for i in 0 1 2; do s patch pod "low$i" --type merge -p '{"metadata":{"finalizers
 soon 'it takes the place' 30 "$promised" node_of urgent
 is 'the promise is kept and gone' '' "$(nominated)"
 
+echo "a pod is on a node before there is one"
+pod early 'nodeName: late' '' | s create -f - >/dev/null
+sleep 0.5
+echo '{"apiVersion":"v1","kind":"Node","metadata":{"name":"late","labels":{"which":"late"}},"status":{"allocatable":{"cpu":"8","memory":"8Gi","pods":"2"}}}' | k create -f - >/dev/null
+for i in 1 2; do pod "late$i" 'nodeSelector: {which: late}' '' | s create -f - >/dev/null; done
+on_late() { s get pods -o jsonpath='{range .items[?(@.spec.nodeName=="late")]}{.metadata.name}{"\n"}{end}' | wc -l; }
+soon 'there is room for one more' 10 2 on_late
+waits late2 "0/4 nodes are available: 1 Too many pods, 3 node(s) didn't match Pod's node affinity/selector. preemption: 0/4 nodes are available: 1 No preemption victims found for incoming pod, 3 Preemption is not helpful for scheduling."
+k delete node late >/dev/null
+s delete pod late1 late2 early --force --grace-period=0 >/dev/null 2>&1
+
 if on_weft; then
 	echo "several schedulers"
 	"$WEFT" scale --data "$data" scheduler=3 >/dev/null || fail 'three schedulers'
