@@ -114,7 +114,7 @@ START_TEST(own_binds_do_not_hide_those_of_others)
 	struct msg *m;
 
 	for (int i = 0; i < 4; i++) {
-		char name[8];
+		char name[16];
 
 		snprintf(name, sizeof(name), "p%d", i);
 		make_pod("a", name, "{}");
@@ -260,7 +260,7 @@ START_TEST(binds_of_other_clients_count)
 	make_pod("a", "one", "{}");
 	make_pod("a", "lonely", lonely);
 	for (int i = 0; i < 4; i++) {
-		char name[8];
+		char name[16];
 
 		snprintf(name, sizeof(name), "p%d", i);
 		make_pod("b", name, "{}");
