@@ -665,10 +665,12 @@ END_TEST
 START_TEST(rounds_grow_with_what_is_held)
 {
 	struct addresses a;
+	uint32_t none = 0;
 
 	ck_assert_int_eq(addresses_init(&a, STR("10.0.0.0/9"), 1, 2), 0);
 	for (uint32_t i = 0; i < 200000; i++)
-		ck_assert_uint_ne(address_take(&a, i + 1), 0);
+		none += !address_take(&a, i + 1);
+	ck_assert_uint_eq(none, 0);
 	addresses_free(&a);
 }
 END_TEST
@@ -677,15 +679,14 @@ END_TEST
 START_TEST(addresses_are_of_ones_own_share)
 {
 	static uint32_t ips[8000];
-	uint32_t first = 0, n = 0;
+	uint32_t first = 0, n = 0, wrong = 0;
 	struct addresses a;
 
 	ck_assert_int_eq(addresses_init(&a, STR("10.0.0.0/14"), 1, 3), 0);
 	for (uint32_t i = 0; i < 1000000; i++) {
 		uint32_t ip = address_take(&a, 1);
 
-		ck_assert_uint_ne(ip, 0);
-		ck_assert_uint_eq((ip - 0x0a000000u) / 256 % 3, 1);
+		wrong += !ip || (ip - 0x0a000000u) / 256 % 3 != 1;
 		if (n == 4000 + i / 250) {
 			address_give(&a, ips[first], 1);
 			first = (first + 1) % countof(ips);
@@ -693,6 +694,7 @@ START_TEST(addresses_are_of_ones_own_share)
 		}
 		ips[(first + n++) % countof(ips)] = ip;
 	}
+	ck_assert_uint_eq(wrong, 0);
 	addresses_free(&a);
 }
 END_TEST
