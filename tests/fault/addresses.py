@@ -233,14 +233,14 @@ def nodes(c, tally, o):
 def main():
     o = options()
     o.add_argument("--pods", type=int, default=700000)
+    o.add_argument("--only", help="one of the parts")
+    o.add_argument("--but", help="all parts but this one")
     o = o.parse_args()
     big = f"nodes: {{pods: {room(o)}, cpu: '100000', memory: 100Ti}}\n"
-    run_on(Cluster(o.weft, 1, big, NODES), o, missed)
-    run_on(Cluster(o.weft, 1, "", 3), o, killed)
-    run_on(Cluster(o.weft, 1, FEW_CONFIG), o, too_few)
-    run_on(Cluster(o.weft, 1, WINDOW_CONFIG), o, unseen)
-    run_on(Cluster(o.weft, 1, FEW_CONFIG), o, taken_away)
-    run_on(Cluster(o.weft, 1, "", HOSTS), o, nodes)
+    for run, *cluster in ((missed, big, NODES), (killed, "", 3), (too_few, FEW_CONFIG), (unseen, WINDOW_CONFIG),
+                          (taken_away, FEW_CONFIG), (nodes, "", HOSTS)):
+        if run.__name__ == (o.only or run.__name__) and run.__name__ != o.but:
+            run_on(Cluster(o.weft, 1, *cluster), o, run)
 
 
 main()
