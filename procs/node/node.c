@@ -95,27 +95,26 @@ static void on_resync(void *arg)
 static int64_t on_turn(void *arg, int64_t now_ns)
 {
 	struct node *self = arg;
-	int64_t due_ms, left_ms, nodes_ns;
-	bool walks = self->walking;
+	int64_t due_ms, left_ms, next_ns;
 
 	self->c = proc_cache(self->proc);
-	due_ms = pods_turn(self);
-	find_free_addresses(self, now_ns);
 	if (pods_walk_on(self))
 		addresses_known(&self->addresses);
-	nodes_ns = kubelets_turn(self, now_ns);
+	due_ms = pods_turn(self);
+	find_free_addresses(self, now_ns);
+	next_ns = kubelets_turn(self, now_ns);
+	if (self->walking && self->walk_ns < next_ns)
+		next_ns = self->walk_ns;
 	if (!self->ready && kubelets_registered(self)) {
 		self->ready = true;
 		proc_ready(self->proc);
 	}
-	if (walks) /* the next piece, or what the last one queued */
-		return now_ns;
 	if (!due_ms)
-		return nodes_ns;
+		return next_ns;
 	left_ms = due_ms == 1 ? 0 : due_ms - clock_wall_ns() / 1000000;
 	if (left_ms < 0)
 		left_ms = 0;
-	return now_ns + left_ms * 1000000 < nodes_ns ? now_ns + left_ms * 1000000 : nodes_ns;
+	return now_ns + left_ms * 1000000 < next_ns ? now_ns + left_ms * 1000000 : next_ns;
 }
 
 int node_main(void)

@@ -171,9 +171,9 @@ struct node {
 	struct plan *plans[PLAN_SLOTS];
 	/* pods.c */
 	struct proc_walk walk;
-	bool walking;	       /* it has not come to its end */
-	bool hurry;	       /* a pod waits for an address until it has */
-	uint32_t walk_put_off; /* turns in which other work went first */
+	bool walking;	 /* it has not come to its end */
+	bool hurry;	 /* a pod waits for an address until it has */
+	int64_t walk_ns; /* monotonic: when it may go on */
 	struct known_address known_address;
 	uint32_t *queue;
 	uint32_t queue_n, queue_at, queue_cap;

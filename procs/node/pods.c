@@ -10,7 +10,7 @@
 #define DOOMED_MAX  4096u
 #define SEND_ROOM   (384u << 10) /* a full batch fits */
 #define ADDRESS_MS  2000	 /* until a pod that found no address tries again */
-#define WALK_TURNS  4		 /* a walk goes on in every so many at least */
+#define WALK_REST   2		 /* a walk pauses for so many times as long as it took */
 
 /* A pod that is taken forward one by one.  `key` is its created_rv, which no
  * other object of this generation has. */
@@ -705,23 +705,18 @@ void pods_walk(struct node *self)
 	self->walking = true;
 }
 
-/* While more waits than a turn takes, in every few turns. */
-static bool is_time_to_walk(struct node *self)
-{
-	if (self->queue_n - self->queue_at >= TURN_MAX && ++self->walk_put_off < WALK_TURNS)
-		return false;
-	self->walk_put_off = 0;
-	return true;
-}
-
 bool pods_walk_on(struct node *self)
 {
-	if (!self->walking || (!self->hurry && !is_time_to_walk(self)))
+	int64_t start = clock_mono_ns(), end;
+
+	if (!self->walking || (!self->hurry && start < self->walk_ns))
 		return false;
 	do {
 		self->walking = proc_walk_next(self->proc, TYPE_POD, &self->walk, take_pod, self);
 		proc_beat(self->proc);
 	} while (self->walking && self->hurry);
+	end = clock_mono_ns();
+	self->walk_ns = end + WALK_REST * (end - start);
 	if (self->walking)
 		return false;
 	self->hurry = false;

@@ -9,7 +9,7 @@
 #define LANES  16u    /* nodes whose lists are followed together */
 #define RECENT 65536u /* records of the journal that are read back */
 
-struct look_limits look_limits = {.nodes = 100, .pods = 8192, .lanes = LANES};
+struct look_limits look_limits = {.nodes = 100, .pods = 8192, .lanes = LANES, .rest = 1};
 
 /* --- Beginning anew ----------------------------------------------------------------- */
 
@@ -253,10 +253,16 @@ static void walk_on(struct scheduler *self, bool to_the_end)
 void look_on(struct scheduler *self)
 {
 	bool to_the_end = is_patient(self);
+	int64_t start = clock_mono_ns(), end;
 
+	if (!is_looking(self) ||
+	    (!to_the_end && start < self->look_ns && self->ncounted >= look_limits.nodes))
+		return;
 	count_on(self, to_the_end);
 	if (self->walking)
 		walk_on(self, to_the_end);
+	end = clock_mono_ns();
+	self->look_ns = end + (end - start) * look_limits.rest;
 	/* What was counted may not have been as it was at journal_rv. */
 	self->behind = cache_oldest(self->c) > self->journal_rv + 1;
 }

@@ -248,7 +248,7 @@ static int64_t on_turn(void *arg, int64_t now_ns)
 	count_queue(self, clock_mono_ns());
 	kinds_trim(self);
 	zone_reset(self->z);
-	return is_looking(self) ? now_ns : next;
+	return is_looking(self) && (!next || self->look_ns < next) ? self->look_ns : next;
 }
 
 static void scheduler_free(struct scheduler *self)

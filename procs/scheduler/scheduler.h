@@ -211,6 +211,7 @@ struct scheduler {
 	uint32_t count_at; /* of the nodes, those before it are counted, if present */
 	uint32_t ncounted; /* since all was looked at anew */
 	uint32_t nshown;   /* of them, when kinds were last told that there are more */
+	int64_t look_ns;   /* monotonic: when to go on */
 	bool walking;	   /* over the pods, for those that wait */
 	uint64_t walk_rv;  /* those created since are found in the journal */
 	struct proc_walk walk;
@@ -287,8 +288,8 @@ void follow(struct scheduler *self);
 /* look.c.  Outside read sections. */
 /* Begin to look at all anew: the nodes at once. */
 void look_begin(struct scheduler *self);
-/* Go on: as far as one turn may go, and at least until there are nodes to place pods on; to the
- * end if pods may keep others away or go before them. */
+/* Go on: as far as one turn may go, after a pause, and at least until there are nodes to place
+ * pods on; to the end if pods may keep others away or go before them. */
 void look_on(struct scheduler *self);
 /* Is there more to look at?  Until then not every node may be chosen, nobody who finds none is
  * told so, and those with terms about other pods wait. */
@@ -298,6 +299,7 @@ extern struct look_limits {
 	uint32_t nodes; /* counted, that are a choice */
 	uint32_t pods;	/* on nodes */
 	uint32_t lanes; /* nodes that are counted together, LANES at most */
+	uint32_t rest;	/* then comes a pause, so many times as long */
 } look_limits;
 
 /* filter.c */
