@@ -125,7 +125,7 @@ preemptionPolicy: Never
 Y
 for i in 0 1 2; do
 	pod "low$i" '' 'grp: low' "$(requests 'cpu: "60"')"
-done | sed 's/metadata: {/metadata: {annotations: {weft.dev\/stop: 2s}, finalizers: [example.com\/hold], /' | s apply -f - >/dev/null
+done | sed 's/metadata: {/metadata: {annotations: {weft.dev\/stop: 4s}, finalizers: [example.com\/hold], /; s/Seconds: 1/Seconds: 5/' | s apply -f - >/dev/null
 soon 'three fill the nodes' 15 3 bound grp=low
 pod patient 'priorityClassName: patient' '' "$(requests 'cpu: "50"')" | s apply -f - >/dev/null
 waits patient '0/3 nodes are available: 3 Insufficient cpu. preemption: not eligible due to preemptionPolicy=Never.'
