@@ -25,6 +25,7 @@ static void setup(void)
 	memset(&e, 0, sizeof(e));
 	snprintf(prefix, sizeof(prefix), "/weft.test%d.", (int)getpid());
 	snprintf(name, sizeof(name), "%sseg", prefix);
+	seg_unlink_all(prefix, NULL); /* of one that failed, whose pid was ours */
 }
 
 static void teardown(void)
