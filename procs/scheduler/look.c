@@ -212,8 +212,6 @@ static void queue_if_older(void *arg, const struct entry *e)
 
 	if (e->created_rv <= self->walk_rv)
 		queue_pod(self, e);
-	if (++self->looked % 4096 == 0)
-		zone_reset(self->z);
 }
 
 /* --- The turn ----------------------------------------------------------------------- */
@@ -221,12 +219,6 @@ static void queue_if_older(void *arg, const struct entry *e)
 bool is_looking(const struct scheduler *self)
 {
 	return self->walking || !all_counted(self);
-}
-
-/* Who keeps others away, or goes before them, may be anywhere: then all is looked at first. */
-static bool is_patient(const struct scheduler *self)
-{
-	return !cache_all_plain(self->c);
 }
 
 static void count_on(struct scheduler *self, bool to_the_end)
@@ -246,13 +238,15 @@ static void walk_on(struct scheduler *self, bool to_the_end)
 	do {
 		self->walking =
 			proc_walk_next(self->proc, TYPE_POD, &self->walk, queue_if_older, self);
+		zone_reset(self->z);
 		proc_beat(self->proc);
 	} while (to_the_end && self->walking);
 }
 
 void look_on(struct scheduler *self)
 {
-	bool to_the_end = is_patient(self);
+	/* Who keeps others away, or goes before them, may be anywhere. */
+	bool to_the_end = !cache_all_plain(self->c);
 	int64_t start = clock_mono_ns(), end;
 
 	if (!is_looking(self) ||

@@ -215,7 +215,7 @@ struct scheduler {
 	bool walking;	   /* over the pods, for those that wait */
 	uint64_t walk_rv;  /* those created since are found in the journal */
 	struct proc_walk walk;
-	uint64_t looked; /* objects */
+	uint64_t looked; /* nodes */
 	uint64_t moved[MOVE_COUNT];
 	struct kind *kinds[KIND_BUCKETS];
 	uint32_t nkinds, nkept; /* nkept: those that have on_node */
@@ -234,7 +234,7 @@ struct scheduler {
 	struct binding *binding;
 	uint32_t nsent; /* requests to bind that are unanswered */
 	bool begun;	/* all was looked at once */
-	bool behind;	/* the journal was lost: rebuild */
+	bool behind;	/* the journal was lost: look_begin() */
 };
 
 /* main.c */

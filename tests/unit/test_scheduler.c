@@ -649,30 +649,30 @@ START_TEST(room_is_taken_at_once)
 }
 END_TEST
 
-START_TEST(pods_that_others_bind_take_room_where_they_are)
+/* Others write while pods come that are alike, for which there is little room. */
+static void contended(void (*with)(const struct proc_handlers *h))
 {
 	srandom(facts_seed());
 	alike = tight = true;
-	contend = be_outrun_twice;
+	contend = with;
 	scenario(false);
+}
+
+START_TEST(pods_that_others_bind_take_room_where_they_are)
+{
+	contended(be_outrun_twice);
 }
 END_TEST
 
 START_TEST(what_is_written_during_a_look_is_counted_once)
 {
-	srandom(facts_seed());
-	alike = tight = true;
-	contend = look_while_others_write;
-	scenario(false);
+	contended(look_while_others_write);
 }
 END_TEST
 
 START_TEST(pods_are_placed_during_a_look)
 {
-	srandom(facts_seed());
-	alike = tight = true;
-	contend = place_while_it_looks;
-	scenario(false);
+	contended(place_while_it_looks);
 }
 END_TEST
 
