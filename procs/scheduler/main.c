@@ -143,13 +143,13 @@ static bool is_due(const struct scheduler *self, const struct kind *k, bool idle
 	return (idle || now_ns >= k->retry_ns) && k->moves_seen != moves_of(self, k->waits_for);
 }
 
-/* When a kind wants its next turn; 0: when something happens. */
+/* When a kind wants its next turn; 0: when something happens, or more has been looked at. */
 static int64_t next_turn(const struct scheduler *self, const struct kind *k, int64_t now_ns)
 {
 	if (k->at == k->n)
 		return 0;
 	if (!k->blocked)
-		return now_ns;
+		return k->for_look ? 0 : now_ns;
 	if (k->moves_seen == moves_of(self, k->waits_for))
 		return flush_ns(k);
 	return self->idle_ns < k->retry_ns ? self->idle_ns : k->retry_ns;

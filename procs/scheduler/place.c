@@ -576,7 +576,8 @@ bool place_kind(struct scheduler *self, struct kind *k)
 
 	if (!may_place(self, k))
 		return false;
-	if (k->nterms && is_looking(self))
+	k->for_look = k->nterms && is_looking(self);
+	if (k->for_look)
 		return true;
 	kind_keep_on_node(self, k);
 	find_feasible(self, k);
@@ -590,7 +591,8 @@ bool place_kind(struct scheduler *self, struct kind *k)
 	if (placed)
 		k->backoff_ns = 0;
 	k->blocked = false;
-	if (k->at < k->n && !room && !is_looking(self))
+	k->for_look = k->at < k->n && !room && is_looking(self);
+	if (k->at < k->n && !room && !k->for_look)
 		wait_block(self, k, clock_mono_ns());
 	nominated_hold(self, k, -1);
 	if (k->at == k->n)

@@ -142,6 +142,7 @@ struct kind {
 	bool early; /* the last try was before that: who knows why it waits was passed over ... */
 	bool owed;  /* ... and is looked at then, though nothing moves any more */
 	bool blocked;
+	bool for_look;	     /* they wait for what has not been looked at yet */
 	uint32_t waits_for;  /* moves that may help: MOVES(...) */
 	uint64_t moves_seen; /* how many there were of them when it did not fit */
 	struct buf why;	     /* what its waiting pods are told */
@@ -215,7 +216,7 @@ struct scheduler {
 	bool walking;	   /* over the pods, for those that wait */
 	uint64_t walk_rv;  /* those created since are found in the journal */
 	struct proc_walk walk;
-	uint64_t looked; /* nodes */
+	uint64_t looked; /* nodes, and records of the journal */
 	uint64_t moved[MOVE_COUNT];
 	struct kind *kinds[KIND_BUCKETS];
 	uint32_t nkinds, nkept; /* nkept: those that have on_node */

@@ -437,6 +437,8 @@ static void come_and_go(void)
 			bind_by_others(npods - 1, n);
 }
 
+#define PAUSE_NS INT64_C(100000000)
+
 /* Nodes that are counted get pods while others are not, and where there is no choice yet all
  * wait; but who may be kept away, or give way, waits until all is known. */
 static void place_while_it_looks(const struct proc_handlers *h)
@@ -453,9 +455,13 @@ static void place_while_it_looks(const struct proc_handlers *h)
 	ck_assert_int_eq(count_waiting(), 0);
 	for (int i = 0; i < 6; i++)
 		add_pod();
-	look_limits = (struct look_limits){.nodes = 2, .pods = 1, .lanes = 2};
+	look_limits = (struct look_limits){.nodes = 2, .pods = 1, .lanes = 2, .rest = 1 << 30};
 	h->on_resync(h->arg);
-	for (int i = 0; i < 4; i++) {
+	/* Who found no room does not make a loop of the pause. */
+	ck_assert_int_gt(h->on_turn(h->arg, clock_mono_ns()), clock_mono_ns() + PAUSE_NS);
+	((struct scheduler *)h->arg)->look_ns = 0;
+	look_limits.rest = 0;
+	for (int i = 0; i < 3; i++) {
 		h->on_turn(h->arg, now_ns);
 		ck_assert(is_looking(h->arg));
 	}
@@ -544,6 +550,8 @@ int proc_run(struct proc *p, const struct proc_handlers *h)
 	now_ns = clock_mono_ns();
 	h->on_resync(h->arg);
 	if (far_nodes) {
+		while (is_looking(h->arg))
+			turns(h, 1);
 		turns(h, 2);
 		return 0;
 	}
