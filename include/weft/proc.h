@@ -373,6 +373,15 @@ struct proc_walk {
 bool proc_walk_next(struct proc *p, uint16_t type, struct proc_walk *walk,
 		    void (*cb)(void *arg, const struct entry *e), void *arg);
 
+/* For on_resync of who is awaited: what has changed last, before a look at all comes to it.  Calls
+ * `cb` for the versions of the journal's last PROC_RECENT records up to `rv`, in order and in read
+ * sections of some hundred.  Not within one.  Returns after which resourceVersion it began;
+ * UINT64_MAX if the window has passed that, and some or all were left out. */
+#define PROC_RECENT 16384u
+uint64_t proc_recent(struct proc *p, uint64_t rv,
+		     void (*cb)(void *arg, const struct entry *e, const struct version *v),
+		     void *arg);
+
 /* Extra descriptors in the loop. */
 int proc_watch_fd(struct proc *p, int fd, uint32_t epoll_events,
 		  void (*cb)(void *arg, uint32_t events), void *arg);

@@ -1,5 +1,5 @@
-/* each.c - every object of a type, without holding up the store or being taken for
- * dead. */
+/* each.c - every object of a type, and what has changed last, without holding up the store
+ * or being taken for dead. */
 #include "procs/lib/lib.h"
 
 #include <stdio.h>
@@ -85,4 +85,41 @@ void proc_each(struct proc *p, uint16_t type, void (*cb)(void *arg, const struct
 
 	while (proc_walk_next(p, type, &walk, cb, arg))
 		proc_beat(p);
+}
+
+/* --- What has changed last ----------------------------------------------------------- */
+
+/* Of some records, those up to `rv`; how many there were. */
+static int some_recent(struct cache *c, uint64_t after, uint64_t rv,
+		       void (*cb)(void *arg, const struct entry *e, const struct version *v),
+		       void *arg)
+{
+	const struct version *some[256];
+	int n = cache_journal(c, after, some, (int)countof(some));
+
+	for (int i = 0; i < n; i++) {
+		prefetch(some[i]);
+		prefetch(&some[i]->flags);
+	}
+	for (int i = 0; i < n && after + (uint64_t)i < rv; i++)
+		cb(arg, cache_entry(c, some[i]->entry), some[i]);
+	return n;
+}
+
+uint64_t proc_recent(struct proc *p, uint64_t rv,
+		     void (*cb)(void *arg, const struct entry *e, const struct version *v),
+		     void *arg)
+{
+	struct cache *c = p->cache;
+	uint64_t begin = cache_oldest(c) - 1, at;
+	int n = 1;
+
+	if (rv > PROC_RECENT && begin < rv - PROC_RECENT)
+		begin = rv - PROC_RECENT;
+	for (at = begin; n > 0 && at<rv; at += n> 0 ? (uint64_t)n : 0) {
+		cache_lock(c);
+		n = some_recent(c, at, rv, cb, arg);
+		cache_unlock(c);
+	}
+	return n < 0 ? UINT64_MAX : begin;
 }

@@ -698,9 +698,21 @@ void pods_resync(struct node *self)
 	proc_each(self->proc, TYPE_POD, take_pod, self);
 }
 
+/* A pod that was given a node, or is to go, a moment ago: who follows a dead process has these to
+ * do before the walk comes to them. */
+static void queue_if_new(void *arg, const struct entry *e, const struct version *v)
+{
+	struct node *self = arg;
+
+	if (e->type == TYPE_POD && v->hot.node.u && v->writer_kind != PROC_NODE &&
+	    v == cache_newest(self->c, e) && proc_mine_name(self->proc, node_name_of(self, v)))
+		pods_queue(self, cache_entry_ref(self->c, e).u);
+}
+
 void pods_walk(struct node *self)
 {
 	forget_all(self);
+	proc_recent(self->proc, cache_rv(self->c), queue_if_new, self);
 	self->walk = (struct proc_walk){0};
 	self->walking = true;
 }

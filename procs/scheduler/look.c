@@ -6,8 +6,7 @@
  * has the newest, and then by a walk over all. */
 #include "procs/scheduler/scheduler.h"
 
-#define LANES  16u    /* nodes whose lists are followed together */
-#define RECENT 65536u /* records of the journal that are read back */
+#define LANES 16u /* nodes whose lists are followed together */
 
 struct look_limits look_limits = {.nodes = 100, .pods = 8192, .lanes = LANES, .rest = 1};
 
@@ -55,43 +54,15 @@ static void read_live(void *arg, const struct entry *e)
 		zone_reset(self->z);
 }
 
-/* Pods that were created a moment ago and wait, of some records; how many records. */
-static int queue_some_recent(struct scheduler *self, uint64_t after)
+/* A pod that was created a moment ago, and may wait. */
+static void queue_if_new(void *arg, const struct entry *e, const struct version *v)
 {
-	const struct version *some[256];
-	int n = cache_journal(self->c, after, some, (int)countof(some));
+	struct scheduler *self = arg;
 
-	for (int i = 0; i < n; i++) {
-		prefetch(some[i]);
-		prefetch(&some[i]->flags);
-	}
-	for (int i = 0; i < n && after + (uint64_t)i < self->journal_rv; i++) {
-		const struct entry *e = cache_entry(self->c, some[i]->entry);
-
-		if (some[i]->flags & VERSION_FIRST && e->type == TYPE_POD)
-			queue_pod(self, e);
-	}
-	return n;
-}
-
-/* Those are most of the pods that wait; the walk finds the others. */
-static void queue_recent(struct scheduler *self)
-{
-	uint64_t at = cache_oldest(self->c) - 1;
-	int n = 1;
-
-	if (self->journal_rv > RECENT && at < self->journal_rv - RECENT)
-		at = self->journal_rv - RECENT;
-	self->walk_rv = at;
-	while (n > 0 && at < self->journal_rv) {
-		cache_lock(self->c);
-		n = queue_some_recent(self, at);
-		cache_unlock(self->c);
+	if (v->flags & VERSION_FIRST && e->type == TYPE_POD)
+		queue_pod(self, e);
+	if (++self->looked % 64 == 0)
 		zone_reset(self->z);
-		at += n > 0 ? (uint64_t)n : 0;
-	}
-	if (n < 0) /* the window has passed it: all are found by the walk */
-		self->walk_rv = UINT64_MAX;
 }
 
 /* At one resourceVersion.  If the journal's window passes it meanwhile, follow() says so, and
@@ -107,7 +78,8 @@ void look_begin(struct scheduler *self)
 	zone_reset(self->z);
 	self->walk = (struct proc_walk){0};
 	self->walking = true;
-	queue_recent(self);
+	/* Those are most of the pods that wait; the walk finds the others. */
+	self->walk_rv = proc_recent(self->proc, self->journal_rv, queue_if_new, self);
 }
 
 /* --- Counting ----------------------------------------------------------------------- */

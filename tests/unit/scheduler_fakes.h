@@ -43,6 +43,25 @@ bool proc_walk_next(struct proc *p, uint16_t type, struct proc_walk *walk,
 	return n != 0;
 }
 
+/* Few: the walk has to find the others. */
+uint64_t proc_recent(struct proc *p, uint64_t rv,
+		     void (*cb)(void *arg, const struct entry *e, const struct version *v),
+		     void *arg)
+{
+	const struct version *some[16];
+	uint64_t begin = cache_oldest(cache) - 1;
+	int n;
+
+	if (rv > countof(some) && begin < rv - countof(some))
+		begin = rv - countof(some);
+	cache_lock(cache);
+	n = cache_journal(cache, begin, some, (int)(rv - begin));
+	for (int i = 0; i < n; i++)
+		cb(arg, cache_entry(cache, some[i]->entry), some[i]);
+	cache_unlock(cache);
+	return n < 0 ? UINT64_MAX : begin;
+}
+
 static void (*meanwhile)(void); /* once, between two parts of a look */
 
 void proc_beat(struct proc *p)

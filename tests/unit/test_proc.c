@@ -563,6 +563,44 @@ START_TEST(a_walk_goes_on_where_it_was)
 }
 END_TEST
 
+/* Numbers of pods, in the order in which they are met. */
+struct met {
+	uint32_t first, next;
+};
+
+static void meet(void *arg, const struct entry *e, const struct version *v)
+{
+	struct met *met = arg;
+	uint32_t number;
+
+	memcpy(&number, e->uid + 4, sizeof(number));
+	ck_assert_ptr_eq(cache_entry(p->cache, v->entry), e);
+	if (!met->next)
+		met->first = met->next = number;
+	ck_assert_uint_eq(number, met->next);
+	met->next++;
+}
+
+/* Of the last records those up to a resourceVersion, or up to the end. */
+START_TEST(what_has_changed_last_is_met_in_order)
+{
+	struct met some = {0}, all = {0}, none = {0};
+	uint64_t rv = cache_rv(p->cache);
+
+	for (uint32_t i = 1; i <= PROC_RECENT; i++)
+		publish(TYPE_POD, i);
+	ck_assert_uint_le(proc_recent(p, rv + 1000, meet, &some), rv);
+	ck_assert_uint_eq(some.first, 1);
+	ck_assert_uint_eq(some.next, 1001);
+	for (uint32_t i = 1; i <= 300; i++)
+		publish(TYPE_POD, PROC_RECENT + i);
+	ck_assert_uint_eq(proc_recent(p, cache_rv(p->cache), meet, &all), rv + 300);
+	ck_assert_uint_eq(all.first, 301);
+	ck_assert_uint_eq(all.next, PROC_RECENT + 301);
+	ck_assert_uint_eq(proc_recent(p, rv + 300, meet, &none) + 1, cache_oldest(p->cache));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("proc");
@@ -593,6 +631,7 @@ int main(void)
 	tcase_add_test(tc, a_damaged_inbox_is_rebuilt_from_the_cache);
 	tcase_add_test(tc, each_of_most_and_each_of_few_is_seen_once);
 	tcase_add_test(tc, a_walk_goes_on_where_it_was);
+	tcase_add_test(tc, what_has_changed_last_is_met_in_order);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
 }
