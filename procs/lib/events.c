@@ -8,8 +8,9 @@
  *   known     the same Event again: its count rises
  *   talkers   one object may make 25 in a row and one every five minutes then
  * Above them a token bucket for the process, so that a burst over many objects
- * never floods the store.  What falls out of a cache makes a new Event; what
- * is not sent is lost: Events are for people.
+ * never floods the store; a process that follows a dead one begins with little in it.
+ * What falls out of a cache makes a new Event; what is not sent is lost: Events are
+ * for people.
  */
 #include "procs/lib/lib.h"
 
@@ -26,6 +27,7 @@
 #define TALK_PER_NS	   (1.0 / 300e9)
 #define PER_SECOND_DEFAULT 2000
 #define BURST_DEFAULT	   5000
+#define BURST_AGAIN	   50.0
 #define NAME_MAX_OBJECT	   236 /* "." and 16 digits still fit 253 */
 
 struct bucket {
@@ -314,6 +316,15 @@ static void send_event(struct proc *p, const struct event_in *in, const struct k
 
 /* --- Recording ---------------------------------------------------------------------- */
 
+/* The burst is the slot's, whoever is in it: a successor has much to do at once, and the store
+ * with it, and Events of all that would stand in front. */
+static struct bucket first_bucket(const struct proc *p, double burst)
+{
+	if (p->incarnation == 1 || burst < BURST_AGAIN)
+		return (struct bucket){0};
+	return (struct bucket){BURST_AGAIN, clock_mono_rough_ns()};
+}
+
 static struct events *events_new(struct proc *p)
 {
 	const value *rate = v_path(p->config, "events.perSecond");
@@ -324,6 +335,7 @@ static struct events *events_new(struct proc *p)
 		weft_fatal("out of memory for the events recorder");
 	p->events->per_ns = (double)v_as_int(rate, PER_SECOND_DEFAULT) / 1e9;
 	p->events->burst = (double)v_as_int(burst, BURST_DEFAULT);
+	p->events->bucket = first_bucket(p, p->events->burst);
 	p->events->z = zone_new();
 	return p->events;
 }

@@ -169,8 +169,8 @@ void place_flush(struct scheduler *self)
 		free(s);
 	} else {
 		self->nsent++;
-		tell_bound(self, b);
 		proc_flush(self->proc); /* the store need not wait until all are placed */
+		tell_bound(self, b);
 	}
 	for (uint32_t i = 0; i < b->nused; i++)
 		b->use_of[b->used[i]] = 0;

@@ -605,6 +605,23 @@ START_TEST(a_process_does_not_flood_the_store)
 }
 END_TEST
 
+/* It has more than enough to do, and so has the store: the burst was its predecessor's. */
+START_TEST(who_follows_a_dead_process_says_little_at_first)
+{
+	char name[16];
+
+	creates = updates = 0;
+	fc.p->incarnation = 2;
+	for (int i = 0; i < 500; i++) {
+		snprintf(name, sizeof(name), "p%d", i);
+		say(pod(name), "BackOff", "again");
+	}
+	read_events();
+	ck_assert_int_ge(creates, 10);
+	ck_assert_int_lt(creates, 500);
+}
+END_TEST
+
 START_TEST(an_event_that_expired_is_made_again)
 {
 	const struct entry *e = pod("web");
@@ -684,6 +701,7 @@ int main(void)
 	tcase_add_test(tc, many_alike_are_combined);
 	tcase_add_test(tc, one_object_does_not_talk_for_ever);
 	tcase_add_test(tc, a_process_does_not_flood_the_store);
+	tcase_add_test(tc, who_follows_a_dead_process_says_little_at_first);
 	tcase_add_test(tc, an_event_that_expired_is_made_again);
 	tcase_add_test(tc, a_controllers_event_names_its_component);
 	tcase_add_test(tc, what_could_not_send_all_is_reconciled_again);
