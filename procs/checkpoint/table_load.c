@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <xxhash.h>
 
-#include "procs/checkpoint/table_priv.h"
+#include "procs/checkpoint/table_rows.h"
 #include "weft/kube.h"
 
 /* Owners of the metadata looked at last: objects of one owner come together. */
@@ -14,17 +14,6 @@ struct owners {
 	uint64_t blob; /* 0: none */
 	zone *z;
 	struct version_in in;
-};
-
-/* Rows are taken in blocks: what some will touch is fetched while those before them are
- * put in, and a whole block gets its place in key order, which is LMDB's, at once. */
-#define BLOCK_ROWS 256u
-
-/* A row that checks out, and its key taken apart; all text is LMDB's. */
-struct object {
-	uint16_t type;
-	struct str key, ns, name;
-	struct row_view row;
 };
 
 struct held {
@@ -43,10 +32,8 @@ struct load {
 	struct owners owners;
 	struct held *held; /* open addressing, all shared blobs */
 	uint32_t nheld, held_cap;
+	struct rows *rows;
 	uint64_t objects;
-	struct object block[BLOCK_ROWS];
-	entry_ref made[BLOCK_ROWS];
-	uint32_t nblock;
 	struct err *e;
 };
 
@@ -71,7 +58,7 @@ static int open_db(struct table *t, MDB_txn *txn, const char *name, MDB_dbi *out
 static int load_open(struct load *l)
 {
 	struct table *t = &l->t;
-	int rc = table_env(t, l->dir, MDB_RDONLY, l->e);
+	int rc = table_env(t, l->dir, MDB_RDONLY | MDB_NOTLS, l->e);
 
 	if (!rc)
 		rc = table_err(t, mdb_txn_begin(t->env, NULL, MDB_RDONLY, &l->txn), "begin", l->e);
@@ -95,35 +82,47 @@ static void load_close(struct load *l)
 
 /* --- Pages that are not there ------------------------------------------------------- */
 
-static sigjmp_buf no_page;
+static _Thread_local sigjmp_buf *no_page; /* where this thread goes on */
 
 static void on_no_page(int sig)
 {
-	siglongjmp(no_page, 1);
+	if (no_page)
+		siglongjmp(*no_page, 1);
+	signal(sig, SIG_DFL); /* it is none of ours, and comes again */
 }
 
-/* fn(l), which reads the mapped file: a page that lies behind the end of a file
- * cut short, or that the disk does not give, is a SIGBUS, and here an error.
- * One thread only. */
-static int guarded(struct load *l, int (*fn)(struct load *l))
+int table_guarded(const char *dir, int (*fn)(void *arg), void *arg, struct err *e)
 {
-	const struct sigaction act = {.sa_handler = on_no_page};
-	struct sigaction before;
+	sigjmp_buf here;
 	int rc;
 
-	sigaction(SIGBUS, &act, &before);
-	if (sigsetjmp(no_page, 1))
-		rc = err_set(l->e, WEFT_ECORRUPT,
-			     "checkpoint '%s/data.mdb': it is cut short, or cannot be read",
-			     l->t.dir);
+	no_page = &here;
+	if (sigsetjmp(here, 1))
+		rc = err_set(e, WEFT_ECORRUPT,
+			     "checkpoint '%s/data.mdb': it is cut short, or cannot be read", dir);
 	else
-		rc = fn(l);
-	sigaction(SIGBUS, &before, NULL);
+		rc = fn(arg);
+	no_page = NULL;
 	return rc;
 }
 
-static int peek(struct load *l)
+static struct sigaction watch_pages(void)
 {
+	const struct sigaction act = {.sa_handler = on_no_page};
+	struct sigaction before;
+
+	sigaction(SIGBUS, &act, &before);
+	return before;
+}
+
+static void unwatch_pages(const struct sigaction *before)
+{
+	sigaction(SIGBUS, before, NULL);
+}
+
+static int peek(void *arg)
+{
+	struct load *l = arg;
 	int rc = load_open(l);
 
 	return rc || l->none ? rc : table_get_state(&l->t, l->txn, l->e);
@@ -132,12 +131,15 @@ static int peek(struct load *l)
 int table_peek_rv(const char *dir, uint64_t *rv, struct err *e)
 {
 	struct load l = {.dir = dir, .e = e};
+	struct sigaction before;
 	int rc;
 
 	*rv = 0;
 	if (!there(dir))
 		return WEFT_OK;
-	rc = guarded(&l, peek);
+	before = watch_pages();
+	rc = table_guarded(dir, peek, &l, e);
+	unwatch_pages(&before);
 	if (!rc)
 		*rv = l.t.rv;
 	load_close(&l);
@@ -182,31 +184,20 @@ static int load_blob(struct load *l, const MDB_val *key, const MDB_val *v)
 
 /* --- Rows --------------------------------------------------------------------------- */
 
+int table_bad_row(const struct table *t, struct str key, const char *why, struct err *e)
+{
+	return err_set(e, WEFT_ECORRUPT, "checkpoint '%s/data.mdb': object '%.*s': %s", t->dir,
+		       key.n > 2 ? (int)key.n - 2 : 0, key.p + 2, why);
+}
+
 static int bad_row(struct load *l, struct str key, const char *why)
 {
-	return err_set(l->e, WEFT_ECORRUPT, "checkpoint '%s/data.mdb': object '%.*s': %s", l->t.dir,
-		       key.n > 2 ? (int)key.n - 2 : 0, key.p + 2, why);
+	return table_bad_row(&l->t, key, why, l->e);
 }
 
 static int too_small(struct load *l)
 {
 	return err_set(l->e, WEFT_ENOMEM, "the cache is too small for the checkpoint");
-}
-
-/* "ns/name" or "name" behind the type. */
-static bool split_key(struct object *o)
-{
-	const uint8_t *p = (const uint8_t *)o->key.p;
-	const char *text = o->key.p + 2, *slash;
-	uint32_t n = o->key.n - 2;
-
-	if (o->key.n < 3)
-		return false;
-	o->type = (uint16_t)(p[0] << 8 | p[1]);
-	slash = memchr(text, '/', n);
-	o->ns = (struct str){text, slash ? (uint32_t)(slash - text) : 0};
-	o->name = slash ? (struct str){slash + 1, n - o->ns.n - 1} : (struct str){text, n};
-	return true;
 }
 
 /* Who owns it stands in the metadata. */
@@ -276,13 +267,13 @@ static int put(struct load *l, const struct object *o, entry_ref *out)
 }
 
 /* What the next CACHE_TOGETHER from `i` on will touch. */
-static void fetch_from(struct load *l, uint32_t i)
+static void fetch_from(struct load *l, const struct row_block *b, uint32_t i)
 {
 	struct str node[CACHE_TOGETHER];
 	uint32_t n = 0;
 
-	for (uint32_t end = i + CACHE_TOGETHER; i < end && i < l->nblock; i++) {
-		const struct object *o = &l->block[i];
+	for (uint32_t end = i + CACHE_TOGETHER; i < end && i < b->n; i++) {
+		const struct object *o = &b->at[i];
 
 		cw_ahead_new(l->w, o->type, o->ns, o->name, o->row.row.uid);
 		if (o->row.node.n)
@@ -292,56 +283,59 @@ static void fetch_from(struct load *l, uint32_t i)
 }
 
 /* Objects of one type follow each other. */
-static int list_block(struct load *l)
+static int list_block(struct load *l, const struct row_block *b, const entry_ref *made)
 {
-	for (uint32_t i = 0, end; i < l->nblock; i = end) {
-		uint16_t type = l->block[i].type;
+	for (uint32_t i = 0, end; i < b->n; i = end) {
+		uint16_t type = b->at[i].type;
 
-		for (end = i + 1; end < l->nblock && l->block[end].type == type; end++)
+		for (end = i + 1; end < b->n && b->at[end].type == type; end++)
 			;
-		if (cw_list(l->w, type, l->made + i, end - i) < end - i)
+		if (cw_list(l->w, type, made + i, end - i) < end - i)
 			return too_small(l);
 	}
 	return WEFT_OK;
 }
 
-static int load_block(struct load *l)
+static int load_block(struct load *l, const struct row_block *b)
 {
+	entry_ref made[BLOCK_ROWS];
 	int rc = WEFT_OK;
 
-	fetch_from(l, 0);
-	for (uint32_t i = 0; !rc && i < l->nblock; i++) {
+	fetch_from(l, b, 0);
+	for (uint32_t i = 0; !rc && i < b->n; i++) {
 		if (i % CACHE_TOGETHER == 0)
-			fetch_from(l, i + CACHE_TOGETHER);
-		rc = put(l, &l->block[i], &l->made[i]);
+			fetch_from(l, b, i + CACHE_TOGETHER);
+		rc = put(l, &b->at[i], &made[i]);
 	}
-	if (!rc)
-		rc = list_block(l);
-	l->nblock = 0;
+	return rc ? rc : list_block(l, b, made);
+}
+
+static int load_objects(void *arg)
+{
+	struct load *l = arg;
+	const struct row_block *b;
+	int rc;
+
+	while (!(rc = rows_next(l->rows, &b, l->e)) && b)
+		if ((rc = load_block(l, b)))
+			return rc;
+	if (!rc && l->objects != l->t.count)
+		rc = err_set(l->e, WEFT_ECORRUPT,
+			     "checkpoint '%s/data.mdb': %llu objects of %llu are there", l->t.dir,
+			     (unsigned long long)l->objects, (unsigned long long)l->t.count);
 	return rc;
 }
 
-static int load_row(struct load *l, const MDB_val *key, const MDB_val *val)
-{
-	struct object *o = &l->block[l->nblock];
-
-	o->key = val_str(key);
-	if (!split_key(o) || !row_decode(o->key, val_str(val), &o->row))
-		return bad_row(l, o->key, "its row does not check out");
-	return ++l->nblock < BLOCK_ROWS ? WEFT_OK : load_block(l);
-}
-
-static int load_each(struct load *l, MDB_dbi dbi,
-		     int (*fn)(struct load *l, const MDB_val *key, const MDB_val *v))
+static int load_blobs(struct load *l)
 {
 	MDB_cursor *cur;
 	MDB_val key, v;
-	int rc = mdb_cursor_open(l->txn, dbi, &cur), out = WEFT_OK;
+	int rc = mdb_cursor_open(l->txn, l->t.blobs, &cur), out = WEFT_OK;
 
 	if (rc)
 		return table_err(&l->t, rc, "read", l->e);
 	while (!out && !(rc = mdb_cursor_get(cur, &key, &v, MDB_NEXT)))
-		out = fn(l, &key, &v);
+		out = load_blob(l, &key, &v);
 	mdb_cursor_close(cur);
 	if (!out && rc != MDB_NOTFOUND)
 		out = table_err(&l->t, rc, "read", l->e);
@@ -370,15 +364,16 @@ static int held_init(struct load *l, uint64_t n)
 	return WEFT_OK;
 }
 
-static int load_all(struct load *l)
+/* All that objects hold. */
+static int load_held(void *arg)
 {
+	struct load *l = arg;
 	MDB_stat stat;
 	int rc = load_open(l);
 
-	if (l->none)
-		return WEFT_OK;
-	if (!rc)
-		rc = table_check_meta(&l->t, l->txn, l->cluster_id, l->e);
+	if (rc || l->none)
+		return rc;
+	rc = table_check_meta(&l->t, l->txn, l->cluster_id, l->e);
 	if (!rc)
 		rc = table_err(&l->t, mdb_stat(l->txn, l->t.blobs, &stat), "stat", l->e);
 	if (!rc)
@@ -386,20 +381,15 @@ static int load_all(struct load *l)
 	if (rc)
 		return rc;
 	cw_expect(l->w, TYPE_POD, l->t.count);
-	rc = load_each(l, l->t.blobs, load_blob);
-	if (!rc)
-		rc = load_each(l, l->t.objects, load_row);
-	if (!rc)
-		rc = load_block(l);
-	if (!rc && l->objects != l->t.count)
-		rc = err_set(l->e, WEFT_ECORRUPT,
-			     "checkpoint '%s/data.mdb': %llu objects of %llu are there", l->t.dir,
-			     (unsigned long long)l->objects, (unsigned long long)l->t.count);
+	return load_blobs(l);
+}
+
+/* The objects hold them now. */
+static void drop_held(struct load *l)
+{
 	for (uint32_t i = 0; i < l->held_cap; i++)
 		if (l->held[i].ref.u)
 			cw_blob_drop(l->w, l->held[i].ref);
-	free(l->held);
-	return rc;
 }
 
 int table_load(const char *dir, struct cache_writer *w, const uint8_t cluster_id[16],
@@ -407,15 +397,26 @@ int table_load(const char *dir, struct cache_writer *w, const uint8_t cluster_id
 {
 	struct load l = {
 		.dir = dir, .cluster_id = cluster_id, .w = w, .memory_types = memory_types, .e = e};
+	struct sigaction before;
 	int rc;
 
 	*rv = 0;
 	if (!there(dir))
 		return WEFT_OK;
 	l.owners.z = zone_new();
-	rc = guarded(&l, load_all);
-	if (!rc)
+	before = watch_pages();
+	rc = table_guarded(dir, load_held, &l, e);
+	if (!rc && !l.none)
+		rc = rows_open(&l.rows, &l.t, l.txn, e);
+	if (!rc && !l.none)
+		rc = table_guarded(dir, load_objects, &l, e);
+	rows_close(l.rows);
+	unwatch_pages(&before);
+	if (!rc) {
+		drop_held(&l);
 		*rv = l.t.rv;
+	}
+	free(l.held);
 	zone_free(l.owners.z);
 	load_close(&l);
 	return rc;

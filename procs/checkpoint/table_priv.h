@@ -1,4 +1,4 @@
-/* table_priv.h - what table.c (writing) and table_load.c share. */
+/* table_priv.h - what table.c (writing), table_load.c and table_rows.c share. */
 #ifndef WEFT_CHECKPOINT_TABLE_PRIV_H
 #define WEFT_CHECKPOINT_TABLE_PRIV_H
 
@@ -50,5 +50,11 @@ int table_get_meta(struct table *t, MDB_txn *txn, const char *name, void *out, s
 		   struct err *e);
 int table_get_state(struct table *t, MDB_txn *txn, struct err *e);
 int table_check_meta(struct table *t, MDB_txn *txn, const uint8_t cluster_id[16], struct err *e);
+/* WEFT_ECORRUPT, with the object that `key` names. */
+int table_bad_row(const struct table *t, struct str key, const char *why, struct err *e);
+/* fn(arg), which reads the mapped file of `dir` in this thread, while table_load() or
+ * table_peek_rv() watch: a page that lies behind the end of a file cut short, or that the disk does
+ * not give, is a SIGBUS, and here WEFT_ECORRUPT. */
+int table_guarded(const char *dir, int (*fn)(void *arg), void *arg, struct err *e);
 
 #endif
