@@ -202,6 +202,16 @@ static void ahead_parts(struct cache_writer *w, const struct version *v)
 			prefetch(ref_ptr(w->base, v->part[p]));
 }
 
+static void ahead_versions(struct cache_writer *w, const struct cw_ahead *a, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t version = ahead_version(w, &a[i]);
+
+		if (version)
+			cw_prefetch_lines(w, version);
+	}
+}
+
 void cw_ahead_fetch(struct cache_writer *w, struct cw_ahead *a, uint32_t n)
 {
 	uint32_t version;
@@ -210,16 +220,30 @@ void cw_ahead_fetch(struct cache_writer *w, struct cw_ahead *a, uint32_t n)
 		ahead_buckets(w, &a[i]);
 	for (uint32_t i = 0; i < n; i++)
 		ahead_entry(w, &a[i]);
-	for (uint32_t i = 0; i < n; i++) {
-		version = ahead_version(w, &a[i]);
-		if (version)
-			cw_prefetch_lines(w, version);
-	}
+	ahead_versions(w, a, n);
 	for (uint32_t i = 0; i < n; i++) {
 		version = ahead_version(w, &a[i]);
 		if (version)
 			ahead_parts(w, version_at(w, version));
 	}
+}
+
+void cw_ahead_uids(struct cache_writer *w, const uint8_t (*uid)[16], uint32_t n)
+{
+	struct cw_ahead a[CACHE_TOGETHER];
+
+	n = n < CACHE_TOGETHER ? n : CACHE_TOGETHER;
+	for (uint32_t i = 0; i < n; i++) {
+		a[i].hash = cache_hash_uid(uid[i]);
+		hash_prefetch(w->base, &w->h->by_uid, a[i].hash);
+		arena_ahead(w->arena, sizeof(struct version));
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		a[i].ref = hash_peek(w->base, &w->h->by_uid, a[i].hash);
+		if (a[i].ref)
+			cw_prefetch_entry(w, a[i].ref);
+	}
+	ahead_versions(w, a, n);
 }
 
 /* --- Publishing and aborting ------------------------------------------------------- */

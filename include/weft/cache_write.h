@@ -115,6 +115,9 @@ void cw_ahead_key(struct cw_ahead *a, uint16_t type, struct str ns, struct str n
 		  struct str bytes, uint32_t own);
 void cw_ahead_fetch(struct cache_writer *w, struct cw_ahead *a, uint32_t n);
 
+/* The same for up to CACHE_TOGETHER objects that records name by uid, which change or go. */
+void cw_ahead_uids(struct cache_writer *w, const uint8_t (*uid)[16], uint32_t n);
+
 /* The same for an object that will be created. */
 void cw_ahead_new(struct cache_writer *w, uint16_t type, struct str ns, struct str name,
 		  const uint8_t uid[16]);

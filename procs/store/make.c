@@ -244,6 +244,14 @@ static struct entry *replay_find(struct replay *p, const void *uid)
 	return e;
 }
 
+/* The same for one of many: what the next of them lead to is fetched together. */
+static struct entry *replay_find_next(struct replay *p, const struct uids *uids, uint32_t i)
+{
+	if (i % CACHE_TOGETHER == 0)
+		cw_ahead_uids(p->s->w, uids->p + i, uids->n - i);
+	return replay_find(p, uids->p[i]);
+}
+
 static int replay_create(struct replay *p, const struct rec_create *r)
 {
 	return r->rv <= p->s->replay_after ? WEFT_OK : make_create(p->s, r, NULL);
@@ -273,7 +281,7 @@ static int replay_gone(struct replay *p, const struct rec_gone *r)
 
 		if (r->rv + i <= p->s->replay_after)
 			continue;
-		e = replay_find(p, r->uids.p[i]);
+		e = replay_find_next(p, &r->uids, i);
 		rc = e ? make_one_gone(p->s, e, r->rv + i, r) : WEFT_ECORRUPT;
 	}
 	return rc;
@@ -309,8 +317,26 @@ static int replay_create_many(struct replay *p, const struct rec_create_many *r)
 	return rc;
 }
 
+/* `slots`: of the nodes to which pods of this record have gone. */
+static int replay_bind(struct replay *p, struct bulk *b, const struct rec_bind_many *r, uint32_t i,
+		       const value *nodes, nodeslot_ref *slots)
+{
+	uint32_t node = r->node_of.p[i];
+	struct entry *e = replay_find_next(p, &r->uids, i);
+	int rc;
+
+	if (!e || node >= v_len(nodes))
+		return WEFT_ECORRUPT;
+	b->in.slot = slots[node];
+	rc = bulk_status_one(p->s, b, e, r->holes.p, v_as_str(v_at(nodes, node)), r->rv + i);
+	if (!rc)
+		slots[node] = cw_newest(p->s->w, e)->hot.node;
+	return rc;
+}
+
 static int replay_bind_many(struct replay *p, const struct rec_bind_many *r)
 {
+	nodeslot_ref *slots;
 	struct bulk b;
 	value nodes;
 	int rc;
@@ -318,19 +344,15 @@ static int replay_bind_many(struct replay *p, const struct rec_bind_many *r)
 	if (r->node_of.n != r->uids.n || r->holes.n > UINT8_MAX ||
 	    v_decode(p->s->z, r->nodes, &nodes))
 		return WEFT_ECORRUPT;
+	slots = zone_alloc(p->s->z, (v_len(&nodes) + 1) * sizeof(*slots));
+	memset(slots, 0, (v_len(&nodes) + 1) * sizeof(*slots));
 	rc = bulk_status_begin(p->s, TYPE_POD, r->status, (uint8_t)r->holes.n, r->cause, r->writer,
 			       &b);
 	if (rc)
 		return rc;
 	for (uint32_t i = 0; !rc && i < r->uids.n; i++) {
-		struct entry *e;
-
-		if (r->rv + i <= p->s->replay_after)
-			continue;
-		e = replay_find(p, r->uids.p[i]);
-		rc = e ? bulk_status_one(p->s, &b, e, r->holes.p,
-					 v_as_str(v_at(&nodes, r->node_of.p[i])), r->rv + i)
-		       : WEFT_ECORRUPT;
+		if (r->rv + i > p->s->replay_after)
+			rc = replay_bind(p, &b, r, i, &nodes, slots);
 	}
 	bulk_end(p->s, &b);
 	return rc;
@@ -348,7 +370,7 @@ static int replay_status_many(struct replay *p, const struct rec_status_many *r)
 	for (uint32_t i = 0; !rc && i < r->uids.n; i++) {
 		if (r->rv + i <= p->s->replay_after)
 			continue;
-		e = replay_find(p, r->uids.p[i]);
+		e = replay_find_next(p, &r->uids, i);
 		if (!e)
 			rc = WEFT_ECORRUPT;
 		else if (!begun)
@@ -375,7 +397,7 @@ static int replay_mark_many(struct replay *p, const struct rec_mark_many *r)
 
 		if (r->rv + i <= p->s->replay_after)
 			continue;
-		e = replay_find(p, r->uids.p[i]);
+		e = replay_find_next(p, &r->uids, i);
 		rc = e ? make_one_mark(p->s, e, r->rv + i, r, r->deletion_s.p[i],
 				       (int32_t)r->grace_s.p[i])
 		       : WEFT_ECORRUPT;
