@@ -146,6 +146,23 @@ int table_peek_rv(const char *dir, uint64_t *rv, struct err *e)
 	return rc;
 }
 
+int table_each(const struct table *t, MDB_txn *txn, MDB_dbi dbi,
+	       int (*fn)(void *arg, const MDB_val *key, const MDB_val *v), void *arg, struct err *e)
+{
+	MDB_cursor *cur;
+	MDB_val key, v;
+	int rc = mdb_cursor_open(txn, dbi, &cur), out = WEFT_OK;
+
+	if (rc)
+		return table_err(t, rc, "read", e);
+	while (!out && !(rc = mdb_cursor_get(cur, &key, &v, MDB_NEXT)))
+		out = fn(arg, &key, &v);
+	mdb_cursor_close(cur);
+	if (!out && rc != MDB_NOTFOUND)
+		out = table_err(t, rc, "read", e);
+	return out;
+}
+
 /* --- Blobs -------------------------------------------------------------------------- */
 
 static struct held *held_slot(struct load *l, uint64_t id)
@@ -157,8 +174,9 @@ static struct held *held_slot(struct load *l, uint64_t id)
 	return &l->held[i];
 }
 
-static int load_blob(struct load *l, const MDB_val *key, const MDB_val *v)
+static int load_blob(void *arg, const MDB_val *key, const MDB_val *v)
 {
+	struct load *l = arg;
 	struct str bytes = {(char *)v->mv_data + sizeof(uint64_t),
 			    (uint32_t)(v->mv_size - sizeof(uint64_t))};
 	struct held *h;
@@ -326,22 +344,6 @@ static int load_objects(void *arg)
 	return rc;
 }
 
-static int load_blobs(struct load *l)
-{
-	MDB_cursor *cur;
-	MDB_val key, v;
-	int rc = mdb_cursor_open(l->txn, l->t.blobs, &cur), out = WEFT_OK;
-
-	if (rc)
-		return table_err(&l->t, rc, "read", l->e);
-	while (!out && !(rc = mdb_cursor_get(cur, &key, &v, MDB_NEXT)))
-		out = load_blob(l, &key, &v);
-	mdb_cursor_close(cur);
-	if (!out && rc != MDB_NOTFOUND)
-		out = table_err(&l->t, rc, "read", l->e);
-	return out;
-}
-
 #define BLOB_MIN 16u		     /* a blob's key and count, in bytes */
 #define HELD_MAX (UINT64_C(1) << 31) /* held_cap is a power of 2 in 32 bits */
 
@@ -381,7 +383,7 @@ static int load_held(void *arg)
 	if (rc)
 		return rc;
 	cw_expect(l->w, TYPE_POD, l->t.count);
-	return load_blobs(l);
+	return table_each(&l->t, l->txn, l->t.blobs, load_blob, l, l->e);
 }
 
 /* The objects hold them now. */

@@ -50,6 +50,11 @@ int table_get_meta(struct table *t, MDB_txn *txn, const char *name, void *out, s
 		   struct err *e);
 int table_get_state(struct table *t, MDB_txn *txn, struct err *e);
 int table_check_meta(struct table *t, MDB_txn *txn, const uint8_t cluster_id[16], struct err *e);
+/* fn(arg, key, value) for all of one of the tables, in key order, until one is not 0: that, or
+ * what table_err() says. */
+int table_each(const struct table *t, MDB_txn *txn, MDB_dbi dbi,
+	       int (*fn)(void *arg, const MDB_val *key, const MDB_val *v), void *arg,
+	       struct err *e);
 /* WEFT_ECORRUPT, with the object that `key` names. */
 int table_bad_row(const struct table *t, struct str key, const char *why, struct err *e);
 /* fn(arg), which reads the mapped file of `dir` in this thread, while table_load() or

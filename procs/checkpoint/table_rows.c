@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "weft/proc.h"
+
 #define AHEAD 4u /* blocks: so many, less the caller's, are filled ahead of it */
 
 struct rows {
@@ -61,8 +63,9 @@ static bool split_key(struct object *o)
 	return true;
 }
 
-static int read_row(struct rows *r, const MDB_val *key, const MDB_val *val)
+static int read_row(void *arg, const MDB_val *key, const MDB_val *val)
 {
+	struct rows *r = arg;
 	struct row_block *b = filling(r);
 	struct object *o = &b->at[b->n];
 
@@ -75,32 +78,19 @@ static int read_row(struct rows *r, const MDB_val *key, const MDB_val *val)
 static int read_all(void *arg)
 {
 	struct rows *r = arg;
-	MDB_cursor *cur;
-	MDB_val key, v;
-	int rc = mdb_cursor_open(r->txn, r->t->objects, &cur), out = WEFT_OK;
 
-	if (rc)
-		return table_err(r->t, rc, "read", &r->e);
-	while (!out && !(rc = mdb_cursor_get(cur, &key, &v, MDB_NEXT)))
-		out = read_row(r, &key, &v);
-	mdb_cursor_close(cur);
-	if (!out && rc != MDB_NOTFOUND)
-		out = table_err(r->t, rc, "read", &r->e);
-	return out;
+	return table_each(r->t, r->txn, r->t->objects, read_row, r, &r->e);
 }
-
-/* Who has a round of the checkpoint to finish while there is no store is to get there: how much
- * there is to replay after the next death depends on it. */
-#define GIVES_WAY 10 /* niceness, of this thread alone, as the checkpoint process has */
 
 static void *rows_main(void *arg)
 {
 	struct rows *r = arg;
 	int rc;
 
-	(void)!nice(GIVES_WAY);
+	/* This thread alone, as the checkpoint process: while there is no store, that is to come
+	 * to the end of its round, or there is more to replay after the next death. */
+	(void)!nice(proc_kind_info(PROC_CHECKPOINT)->nice);
 	rc = table_guarded(r->t->dir, read_all, r, &r->e);
-
 	pthread_mutex_lock(&r->lock);
 	r->filled += filling(r)->n > 0;
 	r->rc = rc;

@@ -116,10 +116,13 @@ uint64_t proc_recent(struct proc *p, uint64_t rv,
 
 	if (rv > PROC_RECENT && begin < rv - PROC_RECENT)
 		begin = rv - PROC_RECENT;
-	for (at = begin; n > 0 && at<rv; at += n> 0 ? (uint64_t)n : 0) {
+	at = begin;
+	while (n > 0 && at < rv) {
 		cache_lock(c);
 		n = some_recent(c, at, rv, cb, arg);
 		cache_unlock(c);
+		if (n > 0)
+			at += (uint64_t)n;
 	}
 	return n < 0 ? UINT64_MAX : begin;
 }

@@ -591,9 +591,11 @@ bool place_kind(struct scheduler *self, struct kind *k)
 	if (placed)
 		k->backoff_ns = 0;
 	k->blocked = false;
-	k->for_look = k->at < k->n && !room && is_looking(self);
-	if (k->at < k->n && !room && !k->for_look)
-		wait_block(self, k, clock_mono_ns());
+	if (k->at < k->n && !room) {
+		k->for_look = is_looking(self);
+		if (!k->for_look)
+			wait_block(self, k, clock_mono_ns());
+	}
 	nominated_hold(self, k, -1);
 	if (k->at == k->n)
 		k->at = k->n = k->tell_at = 0;
