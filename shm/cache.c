@@ -460,6 +460,13 @@ const struct nodeslot *cache_nodeslot(const struct cache *c, nodeslot_ref r)
 	return ref_ptr(c->base, r.u);
 }
 
+struct str cache_node_name(const struct cache *c, const struct version *v)
+{
+	if (!v->hot.node.u)
+		return (struct str){NULL, 0};
+	return cache_string(c, cache_nodeslot(c, v->hot.node)->name);
+}
+
 const struct entry *cache_first_on_node(const struct cache *c, const struct nodeslot *n)
 {
 	return follow(c, &n->first);

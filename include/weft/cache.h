@@ -358,6 +358,8 @@ const struct edge *cache_next_edge(const struct cache *c, const struct edge *edg
 
 const struct nodeslot *cache_node(const struct cache *c, struct str name); /* NULL: never named */
 const struct nodeslot *cache_nodeslot(const struct cache *c, nodeslot_ref r);
+/* The name of the node that v's pod is on, or that v is of; empty: none. */
+struct str cache_node_name(const struct cache *c, const struct version *v);
 /* The pods of a node, in no order; also shows ones that were deleted, for as long as
  * cache_iter_next() shows them: taken at one S, they are a consistent LIST. */
 const struct entry *cache_first_on_node(const struct cache *c, const struct nodeslot *n);

@@ -12,8 +12,7 @@ void row_encode(struct buf *out, struct str key, const struct cache *c, const st
 		const struct version *v, const struct row_part part[PART_COUNT])
 {
 	static const char zeros[8];
-	struct str node = v->hot.node.u ? cache_string(c, cache_nodeslot(c, v->hot.node)->name)
-					: (struct str){0};
+	struct str node = cache_node_name(c, v);
 	struct row r = {
 		.created_rv = o->created_rv,
 		.rv = v->rv,

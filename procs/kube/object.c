@@ -4,16 +4,6 @@
  */
 #include "object.h"
 
-struct str object_node(const struct cache *c, const struct version *v)
-{
-	const struct nodeslot *slot;
-
-	if (!v->hot.node.u)
-		return (struct str){NULL, 0};
-	slot = cache_nodeslot(c, v->hot.node);
-	return slot ? cache_string(c, slot->name) : (struct str){NULL, 0};
-}
-
 struct hole_values object_holes(const struct cache *c, const struct entry *e,
 				const struct version *v)
 {
@@ -22,7 +12,7 @@ struct hole_values object_holes(const struct cache *c, const struct entry *e,
 		.nholes = v->nholes,
 		.uid = e->uid,
 		.name = entry_name(e),
-		.node = object_node(c, v),
+		.node = cache_node_name(c, v),
 	};
 }
 
@@ -116,7 +106,7 @@ static value metadata(const struct making *m)
 static void add_spec(const struct making *m, value *obj)
 {
 	value spec = part_of(m, PART_SPEC);
-	struct str node = object_node(m->c, m->v);
+	struct str node = cache_node_name(m->c, m->v);
 
 	if (m->e->type == TYPE_POD && node.n) {
 		if (!v_is_map(&spec))

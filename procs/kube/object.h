@@ -9,8 +9,6 @@
 /* What the holes of this version's parts are filled from. */
 struct hole_values object_holes(const struct cache *c, const struct entry *e,
 				const struct version *v);
-/* The name of the pod's node; empty if it has none. */
-struct str object_node(const struct cache *c, const struct version *v);
 
 /* True if the part that holds metadata leaves this member to entry, version or
  * PART_LABELS. */

@@ -120,7 +120,7 @@ void kube_split(zone *z, const value *obj, struct kube_parts *out)
 static void leave_out_node(zone *z, const struct cache *c, const struct version *old,
 			   const value *old_spec, value *spec)
 {
-	struct str node = object_node(c, old);
+	struct str node = cache_node_name(c, old);
 	value out = v_map();
 
 	if (!node.n || v_get(old_spec, "nodeName") || !str_eq(v_get_str(spec, "nodeName"), node))

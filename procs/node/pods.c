@@ -164,11 +164,6 @@ static void wake_at(struct node *self, const struct entry *e, struct lively *l, 
 
 /* --- Reading ------------------------------------------------------------------------ */
 
-static struct str node_name_of(struct node *self, const struct version *v)
-{
-	return cache_string(self->c, cache_nodeslot(self->c, v->hot.node)->name);
-}
-
 void pods_read(struct node *self, const struct entry *e, const struct version *v, bool fill,
 	       struct kubelet_pod *out)
 {
@@ -190,7 +185,7 @@ void pods_read(struct node *self, const struct entry *e, const struct version *v
 		.facts = {.meta = &trees[1],
 			  .labels = &trees[2],
 			  .ns = cache_ns(c, e),
-			  .node = node_name_of(self, v)},
+			  .node = cache_node_name(self->c, v)},
 		.status = v_map(),
 	};
 	memcpy(out->uid, e->uid, 16);
@@ -688,7 +683,7 @@ static void take_pod(void *arg, const struct entry *e)
 	struct node *self = arg;
 	const struct version *v = mark_address(self, e);
 
-	if (v && !rests(v) && proc_mine_name(self->proc, node_name_of(self, v)))
+	if (v && !rests(v) && proc_mine_name(self->proc, cache_node_name(self->c, v)))
 		pods_queue(self, cache_entry_ref(self->c, e).u);
 }
 
@@ -705,7 +700,8 @@ static void queue_if_new(void *arg, const struct entry *e, const struct version 
 	struct node *self = arg;
 
 	if (e->type == TYPE_POD && v->hot.node.u && v->writer_kind != PROC_NODE &&
-	    v == cache_newest(self->c, e) && proc_mine_name(self->proc, node_name_of(self, v)))
+	    v == cache_newest(self->c, e) &&
+	    proc_mine_name(self->proc, cache_node_name(self->c, v)))
 		pods_queue(self, cache_entry_ref(self->c, e).u);
 }
 

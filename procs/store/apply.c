@@ -167,11 +167,9 @@ static int update_check(struct store *s, const struct msg_update *m, const struc
 				    " is being deleted, cannot be assigned to a host",
 				    STR_ARG(entry_name(e)));
 	if (v->hot.node.u)
-		return answer_error(
-			s, r, WEFT_ECONFLICT,
-			"pod " STR_FMT " is already assigned to node \"" STR_FMT "\"",
-			STR_ARG(entry_name(e)),
-			STR_ARG(cache_string(s->c, cache_nodeslot(s->c, v->hot.node)->name)));
+		return answer_error(s, r, WEFT_ECONFLICT,
+				    "pod " STR_FMT " is already assigned to node \"" STR_FMT "\"",
+				    STR_ARG(entry_name(e)), STR_ARG(cache_node_name(s->c, v)));
 	return WEFT_OK;
 }
 

@@ -198,8 +198,7 @@ static void to_node(struct ports *p, uint32_t kind, const struct version *v, con
 	if (p->count[kind] == 1)
 		to_shard(p, kind, 0, e);
 	else
-		to_name(p, kind, cache_string(p->s->c, cache_nodeslot(p->s->c, v->hot.node)->name),
-			e);
+		to_name(p, kind, cache_node_name(p->s->c, v), e);
 }
 
 static bool is_going(const struct ports *p, const struct entry *e)

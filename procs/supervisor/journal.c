@@ -86,8 +86,7 @@ static void put_change(struct journal *j, const struct version *v)
 		   (unsigned long long)v->rv, operation(v));
 	put_object(j, cache_entry(j->cache, v->entry));
 	if (v->hot.node.u)
-		put_text(&j->line, "node",
-			 cache_string(j->cache, cache_nodeslot(j->cache, v->hot.node)->name));
+		put_text(&j->line, "node", cache_node_name(j->cache, v));
 	if (v->writer_kind < PROC_KIND_COUNT)
 		put_text(&j->line, "by", str_of(proc_kind_info(v->writer_kind)->name));
 	buf_printf(&j->line, ",\"slot\":%u", CAUSE_SLOT(v->cause));
