@@ -230,6 +230,7 @@ struct request {
 	/* life */
 	bool answered, stream_ended;
 	bool idle;	    /* its stream has nothing to say until stream_wake() */
+	bool dry;	    /* it found nothing to say when it was last asked */
 	uint32_t in_flight; /* requests to the store that have not been answered */
 	size_t sent;	    /* of `out` */
 
@@ -304,7 +305,13 @@ struct sending;
 
 struct turn; /* turn.c */
 
+/* What a feed asks for, besides type and namespace. */
+enum lead { LEAD_ALL, LEAD_NAME, LEAD_NODE, LEADS };
+
 #define FEED_PLACES 4096
+struct feed_count {
+	uint32_t n[2][LEADS]; /* of all namespaces; of one */
+};
 #define TURN_PLACES 1024
 
 struct api {
@@ -337,9 +344,12 @@ struct api {
 
 	/* watch.c, feed.c */
 	uint64_t followed; /* resourceVersion up to which idle watches were told */
+	uint64_t step;	   /* the follower's, each in a read section */
 	struct feed *feeds[FEED_PLACES];
-	uint32_t *nfeeds, ntypes; /* feeds of each type */
+	struct feed_count *nfeeds; /* of each type */
+	uint32_t ntypes;
 	struct watch *all;
+	struct watch *ahead; /* have seen more than the follower, and wait for it */
 	int64_t look_again_ns;
 };
 

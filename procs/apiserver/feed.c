@@ -5,22 +5,38 @@
 #include "procs/apiserver/feed.h"
 #include "procs/apiserver/watch.h"
 
-#define BATCH 256 /* journal records read at once */
+#define BATCH	  256			 /* journal records read at once */
+#define FETCH	  8			 /* records that are fetched ahead */
+#define FOLLOW_NS (5 * INT64_C(1000000)) /* then others get their turn */
 
 /* --- The table ---------------------------------------------------------------------- */
 
-/* A feed lies where the objects that concern it lead: by type, namespace (or all)
- * and name (or all). */
-static struct feed **place_of(struct api *api, uint16_t type, struct str ns, struct str name)
+/* A feed lies where the objects that concern it lead: by type, namespace (or all), and what
+ * it asks for. */
+static struct feed **place_of(struct api *api, uint16_t type, struct str ns, enum lead lead,
+			      struct str text)
 {
 	uint64_t h = XXH3_64bits_withSeed(ns.p, ns.n, type);
 
-	return &api->feeds[XXH3_64bits_withSeed(name.p, name.n, h) % FEED_PLACES];
+	return &api->feeds[XXH3_64bits_withSeed(text.p, text.n, h + lead) % FEED_PLACES];
+}
+
+static enum lead lead_to(const struct filter *f)
+{
+	return f->name.n ? LEAD_NAME : f->node.n ? LEAD_NODE : LEAD_ALL;
 }
 
 static struct feed **place(struct api *api, const struct filter *f)
 {
-	return place_of(api, f->type, f->one_ns ? f->ns : STR(""), f->name);
+	struct str text[] = {[LEAD_ALL] = STR(""), [LEAD_NAME] = f->name, [LEAD_NODE] = f->node};
+
+	return place_of(api, f->type, f->one_ns ? f->ns : STR(""), lead_to(f), text[lead_to(f)]);
+}
+
+/* How many feeds of f's kind there are. */
+static uint32_t *count(struct api *api, const struct filter *f)
+{
+	return &api->nfeeds[f->type].n[f->one_ns][lead_to(f)];
 }
 
 static void add_text(struct buf *key, struct str s)
@@ -81,7 +97,7 @@ struct feed *feed_join(struct request *q)
 		f = made;
 		f->next = *at;
 		*at = f;
-		q->api->nfeeds[f->filter.type]++;
+		(*count(q->api, &f->filter))++;
 	}
 	f->holders++;
 	return f;
@@ -96,38 +112,50 @@ void feed_leave(struct api *api, struct feed *f)
 	while (*at != f)
 		at = &(*at)->next;
 	*at = f->next;
-	api->nfeeds[f->filter.type]--;
+	(*count(api, &f->filter))--;
 	feed_free(f);
 }
 
 /* --- Events ------------------------------------------------------------------------- */
 
 static const char *change_of(const struct feed *f, struct cache *c, const struct entry *e,
-			     const struct version *v)
+			     const struct version *v, struct filter_last *last)
 {
 	bool gone = v->flags & VERSION_TOMBSTONE, was = false, is;
 	uint32_t prev = v->flags & VERSION_FIRST ? 0 : prcu_dereference(&v->prev);
 
-	is = !gone && filter_matches(&f->filter, c, e, v, NULL);
+	is = !gone && filter_matches(&f->filter, c, e, v, last);
 	if (prev)
-		was = filter_matches(&f->filter, c, e, cache_version(c, (version_ref){prev}), NULL);
+		was = filter_matches(&f->filter, c, e, cache_version(c, (version_ref){prev}), last);
 	else if (gone)
-		was = filter_matches(&f->filter, c, e, v, NULL);
+		was = filter_matches(&f->filter, c, e, v, last);
 	if (is)
 		return was ? "MODIFIED" : "ADDED";
 	return was ? "DELETED" : NULL;
 }
 
-bool feed_print(struct api *api, const struct feed *f, struct buf *out, const struct version *v,
-		bool columns)
+bool feed_print(struct api *api, const struct feed *f, struct filter_last *last, struct buf *out,
+		const struct version *v, bool columns)
 {
 	struct cache *c = api_cache(api);
 	const struct entry *e = cache_entry(c, v->entry);
-	const char *type = filter_covers(&f->filter, c, e) ? change_of(f, c, e, v) : NULL;
+	const char *type = NULL;
 
+	if (filter_covers(&f->filter, c, e) && filter_on_node(&f->filter, c, v))
+		type = change_of(f, c, e, v, last);
 	if (type)
 		item_add_event(out, api, &f->form, type, e, v, columns);
 	return type != NULL;
+}
+
+void feed_fetch(const struct cache *c, const struct version *const *v, int n, int i)
+{
+	if (i + 2 * FETCH < n)
+		prefetch(v[i + 2 * FETCH]);
+	if (i + FETCH < n) {
+		prefetch(cache_entry(c, v[i + FETCH]->entry));
+		prefetch(cache_version(c, (version_ref){prcu_dereference(&v[i + FETCH]->prev)}));
+	}
 }
 
 /* --- The follower ------------------------------------------------------------------- */
@@ -142,7 +170,10 @@ static void feed_offer(struct api *api, struct step *s, struct feed *f, const st
 {
 	if (!f->chunk.n)
 		chunk_begin(&f->chunk);
-	if (!feed_print(api, f, &f->chunk, v, false))
+	if (f->step != api->step)
+		f->last = (struct filter_last){0};
+	f->step = api->step;
+	if (!feed_print(api, f, &f->last, &f->chunk, v, false))
 		return;
 	s->full |= f->chunk.n >= CHUNK_SIZE;
 	if (f->fresh)
@@ -152,13 +183,12 @@ static void feed_offer(struct api *api, struct step *s, struct feed *f, const st
 	s->fresh = f;
 }
 
-/* To the feeds of one namespace (empty: all) and name (empty: all). */
-static void offer_at(struct api *api, struct step *s, uint16_t type, struct str ns, struct str name,
-		     const struct version *v)
+/* To the feeds of one namespace (empty: all) and one lead. */
+static void offer_at(struct api *api, struct step *s, uint16_t type, struct str ns, enum lead lead,
+		     struct str text, const struct version *v)
 {
-	for (struct feed *f = *place_of(api, type, ns, name); f; f = f->next)
-		if (f->idle && f->filter.one_ns == (ns.n > 0) &&
-		    (f->filter.name.n > 0) == (name.n > 0))
+	for (struct feed *f = *place_of(api, type, ns, lead, text); f; f = f->next)
+		if (f->idle && f->filter.one_ns == (ns.n > 0) && lead_to(&f->filter) == lead)
 			feed_offer(api, s, f, v);
 }
 
@@ -166,16 +196,15 @@ static void offer(struct api *api, struct step *s, const struct version *v)
 {
 	struct cache *c = api_cache(api);
 	const struct entry *e = cache_entry(c, v->entry);
-	struct str ns = cache_ns(c, e), name = entry_name(e), all = STR("");
+	struct str ns[] = {STR(""), cache_ns(c, e)};
+	struct str text[] = {[LEAD_NAME] = entry_name(e), [LEAD_NODE] = cache_node_name(c, v)};
 
-	if (e->type >= api->ntypes || !api->nfeeds[e->type])
+	if (e->type >= api->ntypes)
 		return;
-	offer_at(api, s, e->type, all, all, v);
-	offer_at(api, s, e->type, all, name, v);
-	if (!ns.n)
-		return;
-	offer_at(api, s, e->type, ns, all, v);
-	offer_at(api, s, e->type, ns, name, v);
+	for (uint32_t one_ns = 0; one_ns < 2; one_ns++)
+		for (enum lead lead = 0; lead < LEADS; lead++)
+			if (api->nfeeds[e->type].n[one_ns][lead])
+				offer_at(api, s, e->type, ns[one_ns], lead, text[lead], v);
 }
 
 static void deliver(struct feed *f)
@@ -200,9 +229,11 @@ static bool follow_step(struct api *api)
 	struct step s = {0};
 	int n, i;
 
+	api->step++;
 	cache_lock(c);
 	n = cache_journal(c, api->followed, v, BATCH);
 	for (i = 0; i < n && !s.full; i++) {
+		feed_fetch(c, v, n, i);
 		offer(api, &s, v[i]);
 		upto = v[i]->rv;
 	}
@@ -218,8 +249,12 @@ static bool follow_step(struct api *api)
 	return n == BATCH || s.full;
 }
 
-void feed_follow(struct api *api)
+bool feed_follow(struct api *api)
 {
-	while (follow_step(api))
+	int64_t until = proc_mono_ns() + FOLLOW_NS;
+	bool more;
+
+	while ((more = follow_step(api)) && proc_mono_ns() < until)
 		;
+	return !more;
 }

@@ -328,7 +328,8 @@ static bool send_more(struct http *h)
 		conn_drop(&h->c);
 		return false;
 	}
-	if (piece->n > CHUNK_ROOM) {
+	q->dry = piece->n == CHUNK_ROOM;
+	if (!q->dry) {
 		chunk_end(piece);
 		if (state == STREAM_END && !q->head.http10)
 			buf_add(piece, "0\r\n\r\n", 5);
@@ -345,7 +346,7 @@ static bool step_stream(struct http *h)
 {
 	struct request *q = h->one.q;
 
-	if (h->c.broken || (h->c.hup && q->idle)) {
+	if (h->c.broken || (h->c.hup && (q->idle || q->dry))) {
 		conn_drop(&h->c);
 		return false;
 	}

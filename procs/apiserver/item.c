@@ -52,6 +52,11 @@ bool filter_covers(const struct filter *f, const struct cache *c, const struct e
 	return !f->name.n || str_eq(entry_name(e), f->name);
 }
 
+bool filter_on_node(const struct filter *f, const struct cache *c, const struct version *v)
+{
+	return !f->node.n || str_eq(cache_node_name(c, v), f->node);
+}
+
 static bool labels_match(const struct filter *f, const struct cache *c, const struct version *v,
 			 struct filter_last *last)
 {

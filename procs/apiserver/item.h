@@ -23,6 +23,9 @@ struct filter {
 /* From q's options; what is made lies in z.  WEFT_EINVAL: an error was answered. */
 int filter_parse(struct request *q, zone *z, struct filter *f);
 bool filter_covers(const struct filter *f, const struct cache *c, const struct entry *e);
+/* Is v's pod on the node that is asked for, if one is?  A pod never leaves its node, so of
+ * another one's no state matches. */
+bool filter_on_node(const struct filter *f, const struct cache *c, const struct version *v);
 /* What the label selector said of the last object, for the next that has the same
  * labels.  Good within one read section; zero-initialise. */
 struct filter_last {

@@ -15,19 +15,21 @@
 #define BATCH	      256		       /* journal records read at once */
 #define LOOK_NS	      (100 * INT64_C(1000000)) /* how often ends and bookmarks are looked for */
 #define BOOKMARK_NS   INT64_C(60000000000)
-#define TIMEOUT_MIN_S 1800 /* of watches that set none */
+#define TIMEOUT_MIN_S 1800	   /* of watches that set none */
+#define FILL_MAX      (16 * BATCH) /* journal records that one piece of a stream is made from */
 
 struct watch {
-	struct watch *next, **link;	    /* of its feed's idle ones */
+	struct watch *next, **link;	    /* of its feed's idle ones, or of those ahead */
 	struct watch *all_next, **all_link; /* all open watches */
 	struct request *q;
 	struct feed *feed;
-	uint64_t rv;   /* everything up to here has been sent; idle: to api->followed */
+	uint64_t rv;   /* everything up to here has been sent; idle in its feed: to api->followed */
 	bool initial;  /* the present state is being sent first */
 	bool end_mark; /* a bookmark says when that is done */
 	bool columns_done;
-	bool expired; /* an ERROR was sent */
-	bool idle;
+	bool expired;	     /* an ERROR was sent */
+	bool idle;	     /* nothing to do, until there are changes */
+	bool ahead;	     /* idle, and not in its feed: the follower has not come to rv */
 	int64_t ends_ns;     /* monotonic */
 	int64_t bookmark_ns; /* the next one; 0: none */
 	struct place at;     /* initial: the last object that was visited */
@@ -43,11 +45,14 @@ static void leave_idle(struct watch *w)
 		w->next->link = w->link;
 }
 
-/* It has seen everything that the follower has. */
+/* It has seen everything that the follower has, or more. */
 static void watch_sleep(struct watch *w)
 {
-	struct watch **head = &w->feed->idle;
+	struct api *api = w->q->api;
+	struct watch **head;
 
+	w->ahead = w->rv > api->followed;
+	head = w->ahead ? &api->ahead : &w->feed->idle;
 	w->idle = true;
 	w->next = *head;
 	w->link = head;
@@ -61,7 +66,8 @@ static void watch_wake(struct watch *w)
 {
 	if (w->idle) {
 		leave_idle(w);
-		w->rv = w->q->api->followed;
+		if (!w->ahead)
+			w->rv = w->q->api->followed;
 	}
 	stream_wake(w->q);
 }
@@ -188,6 +194,7 @@ static bool add_changes(struct watch *w, struct cache *c, struct buf *out)
 {
 	struct api *api = w->q->api;
 	const struct version *v[BATCH];
+	struct filter_last last = {0};
 	int n = cache_journal(c, w->rv, v, BATCH);
 
 	if (n < 0) {
@@ -197,7 +204,8 @@ static bool add_changes(struct watch *w, struct cache *c, struct buf *out)
 	for (int i = 0; i < n && v[i]->rv <= api->followed; i++) {
 		if (out->n >= CHUNK_SIZE)
 			return false;
-		w->columns_done |= feed_print(api, w->feed, out, v[i], !w->columns_done);
+		feed_fetch(c, v, n, i);
+		w->columns_done |= feed_print(api, w->feed, &last, out, v[i], !w->columns_done);
 		w->rv = v[i]->rv;
 	}
 	return n < BATCH || w->rv >= api->followed;
@@ -227,6 +235,7 @@ static enum stream_state watch_fill(struct request *q, void *arg, struct buf *ou
 	struct cache *c = api_cache(q->api);
 	int64_t now = clock_mono_ns();
 	size_t start = out->n;
+	uint32_t looked = 0;
 	bool done;
 
 	if (w->expired || now >= w->ends_ns)
@@ -241,14 +250,15 @@ static enum stream_state watch_fill(struct request *q, void *arg, struct buf *ou
 		cache_lock(c);
 		done = add_changes(w, c, out);
 		cache_unlock(c);
-	} while (!done && out->n < CHUNK_SIZE);
+		looked += BATCH;
+	} while (!done && out->n < CHUNK_SIZE && looked < FILL_MAX);
 	if (w->expired)
 		return STREAM_END;
 	if (done && w->bookmark_ns && now >= w->bookmark_ns) {
 		w->bookmark_ns = now + BOOKMARK_NS;
 		add_bookmark(w, out, false);
 	}
-	if (out->n > start)
+	if (out->n > start || !done)
 		return STREAM_MORE;
 	watch_sleep(w);
 	return STREAM_IDLE;
@@ -309,17 +319,32 @@ static void wake_due(struct api *api, int64_t now_ns)
 	api->look_again_ns = next > now_ns + LOOK_NS ? next : now_ns + LOOK_NS;
 }
 
+/* The follower has come to where they are. */
+static void wake_ahead(struct api *api)
+{
+	struct watch *w, *next;
+
+	for (w = api->ahead; w; w = next) {
+		next = w->next;
+		if (w->rv <= api->followed)
+			watch_wake(w);
+	}
+}
+
 int64_t watch_turn(struct api *api, int64_t now_ns)
 {
+	bool all;
+
 	if (!api->all) {
 		proc_unfollow(api->p);
 		return 0;
 	}
-	feed_follow(api);
+	all = feed_follow(api);
+	wake_ahead(api);
 	if (now_ns >= api->look_again_ns)
 		wake_due(api, now_ns);
 	proc_follow(api->p, api->followed);
-	return api->look_again_ns;
+	return all ? api->look_again_ns : now_ns;
 }
 
 void watch_resync(struct api *api)
@@ -356,10 +381,10 @@ static void watch_open(struct api *api, struct watch *w)
 /* Where the journal stands; whoever watches from there misses nothing. */
 static uint64_t present(struct api *api)
 {
-	if (api->all)
-		feed_follow(api);
-	else
+	if (!api->all)
 		api->followed = cache_rv(api_cache(api));
+	else if (!feed_follow(api))
+		return cache_rv(api_cache(api));
 	return api->followed;
 }
 
