@@ -1,6 +1,7 @@
 """What must hold, judged by what clients saw; none of it is asked of weft itself."""
 import json, re, time
 from cluster import TYPES, Client, version
+from load import is_complete
 
 SETTLE = 60  # seconds after the harm
 
@@ -44,10 +45,8 @@ def deployment_complaints(o, now, there):
     if now["spec"]["replicas"] != n or \
             now["spec"]["template"]["spec"]["containers"][0]["image"] != image:
         yield f"deployments/{name} is not what was acknowledged"
-    status = now["status"]
-    got = [status.get(f, 0) for f in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")]
-    if got != [n] * 4 or status.get("observedGeneration") != now["metadata"]["generation"]:
-        yield f"deployments/{name} wants {n}: {status}"
+    if not is_complete(now, n):
+        yield f"deployments/{name} wants {n}: {now['status']}"
     app = now["spec"]["selector"]["matchLabels"]["app"]
     pods = [p for p in there["pods"].values() if p["metadata"]["labels"].get("app") == app]
     images = {p["spec"]["containers"][0]["image"] for p in pods}
@@ -148,19 +147,26 @@ def replay(cluster, w):
 
 # --- The way there: workloads ------------------------------------------------------------
 
+def wanted(history, at):
+    """The most that a ReplicaSet wanted at this resourceVersion or before it, since it last had
+    what it wanted, and since when that is."""
+    most, since = 0, min(history[0][0], at) if history else 0
+    for rv, n, settled in history:
+        if rv > at:
+            break
+        most = n if settled else max(most, n)
+        since = rv if settled else since
+    return most, since
+
+
 def too_many(shared, watchers):
     """A pod may be made while its ReplicaSet wants it, or wanted it since it last
     had what it wanted: nobody can know at once that it wants fewer."""
     sets = [w for w in watchers if w.what == "replicasets" and w.first]
+    gaps = [gap for w in sets for gap in w.gaps]
     for at, uid, pods, name in shared.made:
-        if any(in_gap(w, at) for w in sets):
-            continue
-        most = 0
-        for rv, n, settled in shared.asked.get(uid, []):
-            if rv > at:
-                break
-            most = n if settled else max(most, n)
-        if pods > most:
+        most, since = wanted(shared.asked.get(uid, []), at)
+        if pods > most and not any(a < at and b > since for a, b in gaps):
             shared.broken(f"pods/{name} made at {at}: {pods} pods, its ReplicaSet wants {most}")
 
 

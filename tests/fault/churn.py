@@ -44,7 +44,7 @@ def run(shared, tally, o):
         many.make()
     watchers = [Watcher(shared, what, first) for what in TYPES for first in (True, False)]
     watchers += [crowd.NodeWatcher(shared, n % WATCHED) for n in range(2 * WATCHED if many else 0)]
-    writers = [Writer(shared, i) for i in range(3)] + [Roller(shared, 9)]
+    writers = [Writer(shared, i) for i in range(3)] + [Roller(shared, i) for i in range(o.steady)]
     sharers = [Sharer(shared, i) for i in range(4)]
     counter, pressers = quota.Counter(shared), [quota.Presser(shared, i) for i in range(2)]
     changers = writers + sharers + pressers + ([many] if many else [])
@@ -74,6 +74,7 @@ def main():
     o.add_argument("--seconds", type=float, default=45)
     o.add_argument("--only", type=lambda s: s.split(","), help="kinds of harm: kill-one,scale")
     o.add_argument("--crowd", type=int, default=0, help="pods that are there besides, and change")
+    o.add_argument("--steady", type=int, default=1, help="Deployments that are only rolled")
     o.add_argument("--plan", action="store_true", help="print the plan and end")
     o = o.parse_args()
     print(f"seed {o.seed}", flush=True)

@@ -122,6 +122,14 @@ class Cluster:
     def log_says(self, *words):
         return next((line for line in self.log() if all(w in line for w in words)), None)
 
+    def keep_journal(self, namespace="default"):
+        """What the journal says of a namespace, with who wrote it and why, for whoever looks into
+        a failure: a file in the cluster's folder."""
+        out = subprocess.run([self.weft, "journal", "--data", self.data], capture_output=True, text=True)
+        with open(self.folder + "/journal", "w") as f:
+            f.writelines(line + "\n" for line in out.stdout.splitlines()
+                         if f'"namespace":"{namespace}"' in line)
+
     def last_words(self):
         words = [line.strip() for line in list(self.log())[-6:]]
         try:

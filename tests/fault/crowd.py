@@ -3,7 +3,7 @@ done.  Some of its nodes are watched, change by change; at the end every pod is 
 once, of the newest template, ready, on a node that has room for it."""
 import random, time
 from cluster import Client, Failure, Trouble, deployment
-from load import Thread, Watcher
+from load import Thread, Watcher, is_complete
 
 NAME = "crowd"
 PODS = f"/api/v1/namespaces/{NAME}/pods"
@@ -100,13 +100,10 @@ class Crowd(Thread):
         until = time.monotonic() + seconds
         while True:
             d = self.client.sure("GET", f"{APPS}/{NAME}")[1]
-            status = d["status"]
-            got = [status.get(f, 0) for f in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")]
-            if got == [self.replicas] * 4 and self.there() == self.replicas and \
-                    status.get("observedGeneration") == d["metadata"]["generation"]:
+            if is_complete(d, self.replicas) and self.there() == self.replicas:
                 return
             if time.monotonic() > until:
-                raise Failure(f"{self.replicas} pods are wanted, after {seconds} s there are: {status}")
+                raise Failure(f"{self.replicas} pods are wanted, after {seconds} s there are: {d['status']}")
             time.sleep(0.1)
 
     def newest(self):

@@ -1,9 +1,9 @@
 """What clients do and see: writers, watchers, and clients that share objects."""
-import http.client, json, random, socket, ssl, sys, threading, time
+import collections, http.client, json, random, socket, ssl, sys, threading, time
 from cluster import NS, TYPES, Client, Failure, Trouble, deployment, version
 
 SURGE, UNAVAILABLE = 2, 1
-STEADY = ("steady", 12)  # a Deployment that is only ever rolled, and its replicas
+STEADY, STEADY_PODS = "steady", 12  # Deployments that are only ever rolled, and their replicas
 
 
 class Shared:
@@ -14,8 +14,10 @@ class Shared:
         self.writing, self.watching, self.failures = True, True, []
         self.lock = threading.Lock()
         self.wanted = {}  # app: most replicas it was asked to have
-        self.asked = {}   # uid of a ReplicaSet: [(resourceVersion, replicas, settled)]
+        self.asked = {}   # uid of a ReplicaSet: [(resourceVersion at which it was seen, replicas, settled)]
         self.made = []    # (resourceVersion, uid of its ReplicaSet, pods then, name)
+        self.promised = {}  # steady Deployment: resourceVersion at which it was complete
+        self.past = collections.deque(maxlen=2000)  # told of their pods and ReplicaSets
         self.acked = []   # (what, name, resourceVersion)
         self.history = []  # operations on shared objects, for history.py
         self.counts = {"requests": 0, "unknown": 0, "events": 0, "relists": 0, "harm": 0}
@@ -26,9 +28,12 @@ class Shared:
 
     def broken(self, text):
         with self.lock:
+            first = not self.failures
             if len(self.failures) < 20:
                 self.failures.append(text)
         print("BROKEN:", text, flush=True)
+        if first:
+            self.cluster.keep_journal()
 
     def end(self, tally, keep):
         """End the test.  What is broken is said once more after what the cluster said: who
@@ -59,6 +64,23 @@ class Thread(threading.Thread):
             self.shared.broken(f"{type(self).__name__}: {e!r}")
 
 
+def is_complete(deployment, replicas):
+    """Has it all its pods, available and of its present template, and says so of what it is now?"""
+    status = deployment.get("status", {})
+    counts = [status.get(f, 0) for f in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")]
+    return counts == [replicas] * 4 and status["observedGeneration"] == deployment["metadata"]["generation"]
+
+
+def state(o):
+    """What matters of a pod or a ReplicaSet, in short."""
+    status = o.get("status", {})
+    if o["kind"] == "ReplicaSet":
+        return {"wanted": o["spec"]["replicas"], "generation": o["metadata"]["generation"], **status}
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
+    return ("going " if "deletionTimestamp" in o["metadata"] else "") + status.get("phase", "") + \
+        (" ready" if ready else "")
+
+
 # --- Watching -----------------------------------------------------------------
 
 class Watcher(Thread):
@@ -75,7 +97,6 @@ class Watcher(Thread):
         self.active = {}  # uid of an owner: names of its pods that count
         self.ready = {}   # app: names of its pods that are available
         self.sizes = []   # (resourceVersion, ReplicaSet, replicas)
-        self.rolled = False  # STEADY had all its pods once
 
     def work(self):
         while self.shared.watching:
@@ -102,9 +123,9 @@ class Watcher(Thread):
         for name in list(self.seen):
             if name not in now:
                 self.forget(name)
+        self.at = int(answer["metadata"]["resourceVersion"])
         for o in now.values():
             self.note(o, listed=True)
-        self.at = int(answer["metadata"]["resourceVersion"])
         self.gaps.append((self.last, self.at))
         self.check(self.at)
 
@@ -153,6 +174,8 @@ class Watcher(Thread):
         if e["type"] != "ADDED" and not old:
             self.shared.broken(f"{self.what}/{name}: {e['type']} at {rv}, but it was not there")
         self.events.append((rv, e["type"], name))
+        if self.first and name.startswith(STEADY):
+            self.shared.past.append((rv, e["type"], name, state(o)))
         if e["type"] == "DELETED":
             self.forget(name)
         else:
@@ -174,7 +197,7 @@ class Watcher(Thread):
         if self.what == "pods":
             self.note_pod(name, o, new)
         elif self.what == "replicasets":
-            self.note_set(o)
+            self.note_set(o, self.at if listed else version(o))
 
     def note_pod(self, name, o, new):
         status = o.get("status", {})
@@ -189,18 +212,23 @@ class Watcher(Thread):
         app = o["metadata"]["labels"].get("app")
         names = self.ready.setdefault(app, set())
         (names.add if ready else names.discard)(name)
-        self.rolled |= len(self.ready.get(STEADY[0], ())) >= STEADY[1]
 
     def check(self, rv):
         """What must hold at every resourceVersion."""
         if not self.first:
             return
-        ready = len(self.ready.get(STEADY[0], ()))
-        if self.what == "pods" and self.rolled and ready < STEADY[1] - UNAVAILABLE:
-            self.shared.broken(f"{STEADY[0]} has {ready} available pods at {rv}, "
-                               f"{STEADY[1] - UNAVAILABLE} are promised")
+        for app, since in list(self.shared.promised.items()) if self.what == "pods" else []:
+            ready = len(self.ready.get(app, ()))
+            if rv > since and ready < STEADY_PODS - UNAVAILABLE:
+                self.shared.broken(f"{app} has {ready} available pods at {rv}, "
+                                   f"{STEADY_PODS - UNAVAILABLE} are promised; {self.told(app)}")
         if self.what == "replicasets":
             self.check_sets(rv)
+
+    def told(self, app):
+        """What was told of it until now."""
+        past = [str(e) for e in list(self.shared.past) if e[2].startswith(app + "-")]
+        return "\n".join([f"not told of {self.gaps[-3:]}, told of"] + past[-60:])
 
     def check_sets(self, rv):
         asked = {}
@@ -217,11 +245,11 @@ class Watcher(Thread):
     def recent(self, app):
         return [e for e in self.sizes if e[1].startswith(app)][-24:]
 
-    def note_set(self, o):
+    def note_set(self, o, at):
         n, status = o["spec"]["replicas"], o["status"]
         settled = status.get("observedGeneration") == o["metadata"]["generation"] and \
             status["replicas"] == n
-        self.shared.asked.setdefault(o["metadata"]["uid"], []).append((version(o), n, settled))
+        self.shared.asked.setdefault(o["metadata"]["uid"], []).append((at, n, settled))
         self.sizes.append((version(o), o["metadata"]["name"], n))
 
 
@@ -338,7 +366,7 @@ class Writer(Thread):
         try:
             status, answer = self.client.call("GET", TYPES["pods"] + "?limit=20")
             pods = [p["metadata"]["name"] for p in answer.get("items", [])
-                    if p["metadata"]["labels"].get("app") != STEADY[0]]
+                    if not p["metadata"]["labels"].get("app", "").startswith(STEADY)]
             if status == 200 and pods:
                 self.client.call("DELETE", f"{TYPES['pods']}/{self.random.choice(pods)}", {})
         except Trouble:
@@ -346,17 +374,30 @@ class Writer(Thread):
 
 
 class Roller(Writer):
-    """Rolls one Deployment from image to image, and does nothing else to it."""
+    """Rolls one Deployment from image to image, and does nothing else to it, once it has been
+    complete.  Not before: what is not available when a Deployment decides may be given up, and
+    be available when it goes."""
+
+    def __init__(self, shared, number):
+        super().__init__(shared, 10 + number)
+        self.name_of_it = f"{STEADY}{number}"
 
     def step(self):
-        name, replicas = STEADY
-        if ("deployments", name) in self.expected:
+        name, replicas = self.name_of_it, STEADY_PODS
+        if name in self.shared.promised:
             self.roll(name)
+        elif ("deployments", name) in self.expected:
+            self.await_complete(name)
         else:
             self.ask(replicas, name)
             self.write("POST", "deployments", name,
                        deployment(name, name, replicas, surge=SURGE, unavailable=UNAVAILABLE))
         time.sleep(self.random.random())
+
+    def await_complete(self, name):
+        now = self.client.sure("GET", f"{TYPES['deployments']}/{name}")[1]
+        if is_complete(now, STEADY_PODS):
+            self.shared.promised[name] = version(now)
 
 
 # --- Sharing --------------------------------------------------------------------
