@@ -9,8 +9,8 @@ from cluster import NS, Client, Cluster, Failure, Trouble, options, run_on, vers
 HELD_US = 300000  # the change, at a point
 STARTS_IN, LONG_US = "1500ms", 2200000  # a pod, counted from a whole second; its deletion
 WINDOW = 1024  # changes that the journal goes back over
-REPLY_US = 4000000  # an answer, held while its object is deleted and that many changes are made
-CONFIG = f"supervisor: {{stallAfter: 10s}}\ncache: {{journalMin: {WINDOW}, journalMax: {WINDOW}}}\n"
+HELD_S = 60  # an answer, at most, while its object is deleted and that many changes are made
+CONFIG = f"supervisor: {{stallAfter: {HELD_S}s}}\ncache: {{journalMin: {WINDOW}, journalMax: {WINDOW}}}\n"
 CONFIGMAPS = NS + "/configmaps"
 CONTROLLERS = NS + "/replicationcontrollers"  # have a scale, and nobody acts on them
 ENDPOINTS = NS + "/endpoints"  # a PUT creates
@@ -56,6 +56,7 @@ class Asker(threading.Thread):
     def __init__(self, c, *request):
         super().__init__()
         self.client, self.request, self.status, self.answer = Client(c), request, 0, {}
+        self.client.connection = c.connect(HELD_S)
         self.client.sure("GET", CONFIGMAPS + "?limit=1")
         self.start()
 
@@ -191,13 +192,12 @@ def answer_of_late(c, collection, name, *request):
     """Status and answer of a write that was done, and whose object has gone from the cache before
     its answer is made."""
     before = c.faults.fired("api_reply")
-    c.faults.set("api_reply", F.WAIT, REPLY_US)
+    c.faults.set("api_reply", F.HOLD)
     asker = Asker(c, *request)
     if not c.faults.wait_fired("api_reply", before, 5):
         raise Failure(f"{request[0]} was not held")
     let_go(c, collection, name)
-    if asker.status:
-        raise Failure(f"{request[0]} was answered before its object was let go")
+    c.faults.clear("api_reply")
     asker.join()
     return asker.status, asker.answer
 
