@@ -71,14 +71,18 @@ def is_complete(deployment, replicas):
     return counts == [replicas] * 4 and status["observedGeneration"] == deployment["metadata"]["generation"]
 
 
+def is_ready(pod):
+    return any(c["type"] == "Ready" and c["status"] == "True"
+               for c in pod.get("status", {}).get("conditions", []))
+
+
 def state(o):
     """What matters of a pod or a ReplicaSet, in short."""
     status = o.get("status", {})
     if o["kind"] == "ReplicaSet":
         return {"wanted": o["spec"]["replicas"], "generation": o["metadata"]["generation"], **status}
-    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
     return ("going " if "deletionTimestamp" in o["metadata"] else "") + status.get("phase", "") + \
-        (" ready" if ready else "")
+        (" ready" if is_ready(o) else "")
 
 
 # --- Watching -----------------------------------------------------------------
@@ -207,23 +211,25 @@ class Watcher(Thread):
             (names.discard if gone else names.add)(name)
             if new:
                 self.shared.made.append((version(o), ref["uid"], len(names), name))
-        ready = not gone and any(c["type"] == "Ready" and c["status"] == "True"
-                                 for c in status.get("conditions", []))
         app = o["metadata"]["labels"].get("app")
         names = self.ready.setdefault(app, set())
-        (names.add if ready else names.discard)(name)
+        (names.add if is_ready(o) and not gone else names.discard)(name)
 
     def check(self, rv):
         """What must hold at every resourceVersion."""
         if not self.first:
             return
-        for app, since in list(self.shared.promised.items()) if self.what == "pods" else []:
+        if self.what == "pods":
+            self.check_promises(rv)
+        elif self.what == "replicasets":
+            self.check_sets(rv)
+
+    def check_promises(self, rv):
+        for app, since in list(self.shared.promised.items()):
             ready = len(self.ready.get(app, ()))
             if rv > since and ready < STEADY_PODS - UNAVAILABLE:
                 self.shared.broken(f"{app} has {ready} available pods at {rv}, "
                                    f"{STEADY_PODS - UNAVAILABLE} are promised; {self.told(app)}")
-        if self.what == "replicasets":
-            self.check_sets(rv)
 
     def told(self, app):
         """What was told of it until now."""

@@ -197,6 +197,8 @@ def answer_of_late(c, collection, name, *request):
     if not c.faults.wait_fired("api_reply", before, 5):
         raise Failure(f"{request[0]} was not held")
     let_go(c, collection, name)
+    if asker.status:
+        raise Failure(f"{request[0]} was answered before its object was let go")
     c.faults.clear("api_reply")
     asker.join()
     return asker.status, asker.answer
